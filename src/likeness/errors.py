@@ -1,0 +1,92 @@
+"""Every error Likeness raises on purpose, and the exit code the command line gives it.
+
+A message is one sentence: what is wrong, where, what to do. Mistakes in what the user
+passed are also `ValueError`, so library callers can catch the usual built-in.
+
+    LikenessError                      exit 1
+    |-- InputError (ValueError)        exit 2   a setting, prompt, path or file is wrong
+    |   |-- ImageError                 exit 3   a file is not a usable picture
+    |   |-- IncompatibleWeightsError   exit 5   base, adapter or encoder do not fit together
+    |   `-- FaceError                  exit 4   the picture is fine, its faces are not
+    |       |-- NoFaceError
+    |       |-- SeveralFacesError
+    |       `-- FaceCutOffError
+    |-- MissingWeightsError            exit 6   a model file is needed and cannot be had
+    `-- Cancelled                      exit 130 the user stopped the work
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Cancelled",
+    "FaceCutOffError",
+    "FaceError",
+    "ImageError",
+    "IncompatibleWeightsError",
+    "InputError",
+    "LikenessError",
+    "MissingWeightsError",
+    "NoFaceError",
+    "SeveralFacesError",
+]
+
+
+class LikenessError(Exception):
+    """Base of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class InputError(LikenessError, ValueError):
+    """Something the user passed is wrong."""
+
+    exit_code = 2
+
+
+class ImageError(InputError):
+    """A file or object cannot be used as a picture."""
+
+    exit_code = 3
+
+
+class FaceError(InputError):
+    """The picture can be read, but not the one face that is needed from it.
+
+    `tried` lists what was attempted ("yunet at 640 px", "rotated by 90 degrees").
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, tried: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tried = tried
+
+
+class NoFaceError(FaceError):
+    """No face was found."""
+
+
+class SeveralFacesError(FaceError):
+    """More than one face was found where exactly one is wanted."""
+
+
+class FaceCutOffError(FaceError):
+    """The face leaves the picture."""
+
+
+class IncompatibleWeightsError(InputError):
+    """Weights that do not fit together; the message names the right partner."""
+
+    exit_code = 5
+
+
+class MissingWeightsError(LikenessError):
+    """Weights are needed and are neither here nor reachable; the message says how to provide them."""
+
+    exit_code = 6
+
+
+class Cancelled(LikenessError):
+    """The user stopped the work; finished pictures are kept."""
+
+    exit_code = 130
