@@ -1,0 +1,11 @@
+"""A small training loop that stops and resumes exactly.
+
+`train` runs phases over batches; a `Phase` is one optimizer's share of a step; everything that
+is needed to go on is kept in a run folder outside the package.
+"""
+
+from likeness.training.ema import Ema
+from likeness.training.loop import Budget, Moment, TrainResult, train
+from likeness.training.phase import Phase, Schedule, constant, cosine
+
+__all__ = ["Budget", "Ema", "Moment", "Phase", "Schedule", "TrainResult", "constant", "cosine", "train"]

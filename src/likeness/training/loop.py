@@ -1,0 +1,269 @@
+"""The training loop.
+
+Everything random in a step is a function of (seed, step, phase) and batches are functions of the
+step, so going on from a checkpoint gives the very numbers of a run that never stopped, as long as
+the budget counts steps. A budget in minutes ends on time instead: its learning rate follows the
+clock, and the same run twice differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from likeness.errors import InputError
+from likeness.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from likeness.training.ema import Ema
+from likeness.training.optim import make_optimizer
+from likeness.training.precision import autocast
+from likeness.training.tracking import JsonlLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from torch import Generator
+
+    from likeness.training.phase import Batch, Phase
+
+__all__ = ["Batches", "Budget", "Moment", "TrainResult", "seeded", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a run stands: steps taken, and how far through its budget it is (0 to 1)."""
+
+    step: int
+    progress: float
+
+
+Batches: TypeAlias = "Callable[[Moment], Batch]"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When a run is finished.
+
+    steps:   total steps; the learning rate follows them and resuming is exact.
+    minutes: with `steps`, a limit on this call's wall clock (checkpoint, stop, go on later);
+             alone, the whole training's length, and the learning rate follows the clock.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise InputError("A training budget needs a number of steps or of minutes; neither was given.")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
+            raise InputError("A training budget must be positive: give at least one step or some minutes.")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How much of the whole training is done after `step` steps and `seconds` of work."""
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        return min(1.0, seconds / (60 * (self.minutes or 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a call of `train` ended: "finished", "minutes" (limit reached) or "signal"."""
+
+    step: int
+    seconds: float
+    stopped_by: str
+    emas: dict[str, Ema]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole budget is used, so that the weights may be exported."""
+        return self.stopped_by == "finished"
+
+
+def seeded(seed: int, step: int, stream: int = 0) -> Generator:
+    """The generator of one step: independent streams for every (seed, step, stream)."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 64 + stream) % (2**63 - 1))
+
+
+def train(
+    phases: Sequence[Phase],
+    batches: Batches,
+    run: Path,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    bf16: bool | None = None,
+    ema_decay: float | None = 0.999,
+    weight_decay: float = 0.01,
+    max_grad_norm: float = 1.0,
+    checkpoint_minutes: float = 5.0,
+    resume: bool = False,
+    log_every: int = 20,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+    checkpoint_at: Sequence[int] = (),
+) -> TrainResult:
+    """Train the phases' modules in place until the budget is used or a signal asks to stop.
+
+    batches(moment) gives the tensors of one step; it must depend on nothing but its argument.
+    The batch is moved to `device`; forward passes run under bf16 autocast where that pays.
+    SIGINT and SIGTERM end the step in hand, write a checkpoint and return "signal". With `resume`
+    the newest checkpoint of the run folder is continued; without, a folder that has one is refused.
+    checkpoint_at: steps after which a checkpoint is written in addition to the timed ones.
+    """
+    modules = {p.name: p.trainable for p in phases}
+    if len(modules) != len(phases):
+        raise InputError("Two phases of one run have the same name; give each its own.")
+    optimizers = {name: make_optimizer(m, weight_decay=weight_decay) for name, m in modules.items()}
+    emas = {} if ema_decay is None else {name: Ema(m, ema_decay) for name, m in modules.items()}
+    step, before = _begin(run, resume, modules, optimizers, emas)
+    log = JsonlLog(run / "log.jsonl")
+    started = saved_at = time.monotonic()
+    sums = _Sums()
+
+    def save() -> None:
+        seconds = before + time.monotonic() - started
+        save_checkpoint(run, step=step, seconds=seconds, modules=modules, optimizers=optimizers, emas=emas)
+
+    with _stop_on_signal() as stop:
+        while True:
+            now = time.monotonic()
+            progress = budget.progress(step, before + now - started)
+            reason = _reason(budget, progress, now - started, stop)
+            if reason:
+                break
+            moment = Moment(step, progress)
+            batch = {k: v.to(device, non_blocking=True) for k, v in batches(moment).items()}
+            for index, phase in enumerate(phases):
+                if step % phase.every:
+                    continue
+                terms = _phase_step(
+                    phase,
+                    optimizers[phase.name],
+                    batch,
+                    moment,
+                    seeded(seed, step, index),
+                    device,
+                    bf16,
+                    max_grad_norm,
+                )
+                sums.add(phase.name, terms)
+                if phase.name in emas:
+                    emas[phase.name].update(phase.trainable)
+            step += 1
+            sums.pictures += len(next(iter(batch.values())))
+            if step % log_every == 0:
+                row = {"step": step, "progress": round(progress, 4), **sums.take()}
+                log.write(row)
+                if on_log is not None:
+                    on_log(row)
+            if step in checkpoint_at or time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                save()
+                saved_at = time.monotonic()
+    save()
+    return TrainResult(step, before + time.monotonic() - started, reason, emas)
+
+
+def _begin(
+    run: Path,
+    resume: bool,
+    modules: dict[str, torch.nn.Module],
+    optimizers: dict[str, torch.optim.AdamW],
+    emas: dict[str, Ema],
+) -> tuple[int, float]:
+    last = latest_checkpoint(run)
+    if last is None:
+        return 0, 0.0
+    if not resume:
+        raise InputError(
+            f"The run folder {run} already holds {last.name}; resume it, or choose another folder."
+        )
+    state = load_checkpoint(last, modules=modules, optimizers=optimizers, emas=emas)
+    return int(state["step"]), float(state["seconds"])
+
+
+def _reason(budget: Budget, progress: float, seconds_now: float, stop: threading.Event) -> str:
+    """Why to end before the next step, or nothing."""
+    if progress >= 1.0:
+        return "finished"
+    if stop.is_set():
+        return "signal"
+    if budget.steps is not None and budget.minutes is not None and seconds_now > 60 * budget.minutes:
+        return "minutes"
+    return ""
+
+
+def _phase_step(
+    phase: Phase,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    moment: Moment,
+    generator: Generator,
+    device: torch.device | str,
+    bf16: bool | None,
+    max_grad_norm: float,
+) -> dict[str, torch.Tensor]:
+    """One optimizer step of one phase; returns its detached terms."""
+    rate = phase.learning_rate
+    rate_now = rate(moment.step, moment.progress) if callable(rate) else rate
+    for group in optimizer.param_groups:
+        group["lr"] = rate_now
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(device, enabled=bf16):
+        terms = phase.loss(batch, generator)
+    total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(
+        [p for p in phase.trainable.parameters() if p.grad is not None], max_grad_norm
+    )
+    if torch.isfinite(norm):  # a step with a broken gradient is left out rather than poisoning the weights
+        optimizer.step()
+    detached = {k: v.detach() for k, v in terms.items()}
+    return {**detached, "_grad_norm": norm.detach(), "_lr": torch.tensor(rate_now)}
+
+
+class _Sums:
+    """Means of the logged terms since the last log row."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self._terms: dict[str, list[torch.Tensor]] = {}
+        self._since = time.monotonic()
+
+    def add(self, phase: str, terms: dict[str, torch.Tensor]) -> None:
+        for name, value in terms.items():
+            self._terms.setdefault(f"{phase}/{name.lstrip('_')}", []).append(value.float())
+
+    def take(self) -> dict[str, float]:
+        seconds = time.monotonic() - self._since
+        row = {k: float(f"{torch.stack(v).mean().item():.5g}") for k, v in self._terms.items()}
+        row["pictures_per_s"] = round(self.pictures / max(seconds, 1e-9), 2)
+        self.pictures, self._terms, self._since = 0, {}, time.monotonic()
+        return row
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event set by SIGINT or SIGTERM; outside the main thread signals are left alone."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
