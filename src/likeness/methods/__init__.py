@@ -1,0 +1,1 @@
+"""The published systems, a folder each; only `likeness.catalog` imports them."""

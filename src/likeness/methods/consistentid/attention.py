@@ -1,0 +1,133 @@
+"""Attention of the ID-preservation network (section 3.2): low-rank changes and identity tokens.
+
+Shapes: q (B, H, P, C/H) over P pixels, text rows (B, T, D), identity rows (B, K, D).
+Self-attention gets LoRA on q, k, v and out. Cross-attention gets the same and
+`SDPA(q, k_text, v_text) + scale * SDPA(q, k_id, v_id)`, the last K rows of the encoder states
+being the identity tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likeness.errors import IncompatibleWeightsError
+from likeness.methods.consistentid.config import ConsistentIDSizes
+
+__all__ = ["ConsistentIDAttnProcessor", "attention_processors"]
+
+
+class LoRALinear(nn.Module):
+    """A low-rank map `up(down(x))`, zero at the start (arXiv 2106.09685)."""
+
+    def __init__(self, in_width: int, out_width: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(in_width, rank, bias=False)
+        self.up = nn.Linear(rank, out_width, bias=False)
+        nn.init.normal_(self.down.weight, std=1 / rank)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_width) -> (..., out_width)."""
+        return self.up(self.down(x))  # type: ignore[no-any-return]
+
+
+class ConsistentIDAttnProcessor(nn.Module):
+    """One attention layer's processor, called by diffusers' `Attention`.
+
+    record: None, or a list to which the layer's text attention map (B, H, P, T) is appended;
+    training sets it to compute eq. 1.
+    """
+
+    def __init__(self, width: int, cross_width: int | None, rank: int, id_tokens: int) -> None:
+        super().__init__()
+        self.id_tokens = id_tokens
+        self.scale = 1.0
+        self.lora_scale = 1.0
+        self.record: list[Tensor] | None = None
+        source = width if cross_width is None else cross_width
+        self.to_q_lora = LoRALinear(width, width, rank)
+        self.to_k_lora = LoRALinear(source, width, rank)
+        self.to_v_lora = LoRALinear(source, width, rank)
+        self.to_out_lora = LoRALinear(width, width, rank)
+        self.is_cross = cross_width is not None
+        if cross_width is not None:
+            self.to_k_ip = nn.Linear(cross_width, width, bias=False)
+            self.to_v_ip = nn.Linear(cross_width, width, bias=False)
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """(B, P, C) -> (B, P, C); `encoder_hidden_states` is (B, T + K, D) in cross-attention."""
+        residual = hidden_states
+        rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        identity: Tensor | None = None
+        if self.is_cross:
+            rows, identity = rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]
+
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+        q = split(attn.to_q(hidden_states) + self.lora_scale * self.to_q_lora(hidden_states))
+        k = split(attn.to_k(rows) + self.lora_scale * self.to_k_lora(rows))
+        v = split(attn.to_v(rows) + self.lora_scale * self.to_v_lora(rows))
+        if self.record is not None and identity is not None:
+            maps = ((q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])).float().softmax(dim=-1)
+            self.record.append(maps)
+            out = maps.to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
+        if identity is not None and self.scale != 0:
+            out = out + self.scale * F.scaled_dot_product_attention(
+                q, split(self.to_k_ip(identity)), split(self.to_v_ip(identity))
+            )
+        out = out.transpose(1, 2).flatten(2)
+        out = attn.to_out[0](out) + self.lora_scale * self.to_out_lora(out)
+        out = attn.to_out[1](out)
+        if attn.residual_connection:
+            out = out + residual
+        return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+
+def attention_processors(unet: Any, sizes: ConsistentIDSizes) -> dict[str, ConsistentIDAttnProcessor]:
+    """A fresh processor for every attention layer of `unet`, in the order of `unet.attn_processors`.
+
+    New identity keys and values start as copies of the base's text keys and values, which is
+    where IP-Adapter starts (arXiv 2308.06721, section 3.2).
+    Raises `IncompatibleWeightsError` when the UNet's text width is not the adapter's.
+    """
+    width = unet.config.cross_attention_dim
+    if width != sizes.text_width:
+        raise IncompatibleWeightsError(
+            f"This ConsistentID adapter is for {sizes.family} (text width {sizes.text_width}), "
+            f"the base has text width {width}: choose {partner(width)}."
+        )
+    layers = {name.removesuffix(".processor"): name for name in unet.attn_processors}
+    processors = {}
+    for path, name in layers.items():
+        attn = unet.get_submodule(path)
+        inner, cross = attn.to_q.weight.shape[0], attn.to_k.weight.shape[1]
+        is_cross = path.endswith("attn2")
+        processor = ConsistentIDAttnProcessor(inner, cross if is_cross else None, sizes.lora_rank, sizes.id_tokens)
+        if is_cross and not attn.to_k.weight.is_meta:
+            with torch.no_grad():
+                processor.to_k_ip.weight.copy_(attn.to_k.weight)
+                processor.to_v_ip.weight.copy_(attn.to_v.weight)
+        processors[name] = processor
+    return processors
+
+
+def partner(text_width: int) -> str:
+    """Which weights belong to a base of that text width, for error messages."""
+    published = {768: "ConsistentID-v1.bin (for SD1.5)", 2048: "ConsistentID_SDXL-v1.bin (for SDXL)"}
+    return published.get(text_width, f"an adapter trained for text width {text_width}")

@@ -1,0 +1,122 @@
+"""Sizes and options of ConsistentID. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from likeness.errors import IncompatibleWeightsError
+
+__all__ = [
+    "CAPTION",
+    "PARTS",
+    "PART_WORDS",
+    "SIZES",
+    "ConsistentIDOptions",
+    "ConsistentIDSizes",
+]
+
+PARTS = ("face", "eyes", "ears", "nose", "mouth")
+"""The five face parts in the order of `likeness.faces.parts.part_crops`."""
+
+PART_WORDS = ("face", "ears", "eyes", "nose", "mouth")
+"""The order in which the caption's clauses are put (section 3.1, and the published weights)."""
+
+CAPTION = "The person has one face, one nose, two eyes, two ears, and one mouth."
+"""The fixed description used when no better one is at hand (footnote 1 of the paper)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistentIDSizes:
+    """Everything that differs between the adapters of SD1.5, SDXL and the mini pack.
+
+    text_width: D, the width of the UNet's text rows. image_width: hidden size of the image
+    encoder. id_width: length of the identity embedding. The resampler of the facial encoder has
+    `part_heads` heads of `part_width // part_heads`, that of the identity tokens `id_heads` heads
+    of `text_width // id_heads`. shortcut: add the identity tokens to what they queried.
+
+    family: which base the adapter is for. image_encoder, identity_encoder: the names of the
+    encoders it was trained with. null_image: what the image encoder "sees" in the unconditional
+    branch: "zeros" (states of zero, what our training drops to) or "zero_picture" (states of an
+    all-zero picture, what the published weights expect). pairing: "names" gives each part's crop
+    to the word of that part; "published" pairs crops (face, eyes, ears, nose, mouth) with words
+    in text order, as the published weights were trained. merge_step: default for the option.
+    """
+
+    family: Literal["mini", "sd15", "sdxl"]
+    text_width: int
+    image_width: int = 1280
+    id_width: int = 512
+    part_width: int = 1024
+    part_depth: int = 8
+    part_heads: int = 16
+    id_tokens: int = 4
+    id_depth: int = 4
+    id_heads: int = 12
+    ff_mult: int = 4
+    lora_rank: int = 128
+    shortcut: bool = False
+    image_encoder: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    identity_encoder: str = "arcface"
+    null_image: Literal["zeros", "zero_picture"] = "zeros"
+    pairing: Literal["names", "published"] = "names"
+    merge_step: float = 0.6
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON-ready mapping, the content of the adapter folder's `config.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ConsistentIDSizes:
+        """Read `config.json`; an unknown or missing entry raises `IncompatibleWeightsError`."""
+        known = {field.name for field in fields(cls)}
+        given = {key: value for key, value in values.items() if not key.startswith("_")}
+        unknown = sorted(set(given) - known)
+        if unknown or "family" not in given or "text_width" not in given:
+            what = f"has unknown entries {unknown}" if unknown else "lacks 'family' or 'text_width'"
+            raise IncompatibleWeightsError(
+                f"The adapter's config.json {what}: it was written by another version or another method."
+            )
+        return cls(**given)
+
+
+SIZES: dict[str, ConsistentIDSizes] = {
+    "sd15": ConsistentIDSizes("sd15", text_width=768, id_heads=12),
+    "sdxl": ConsistentIDSizes("sdxl", text_width=2048, id_heads=32, shortcut=True),
+    "mini": ConsistentIDSizes(
+        "mini",
+        text_width=192,
+        image_width=192,
+        id_width=256,
+        part_width=192,
+        part_depth=2,
+        part_heads=4,
+        id_depth=2,
+        id_heads=4,
+        ff_mult=2,
+        lora_rank=16,
+        image_encoder="mini",
+        identity_encoder="mini-recogniser",
+        merge_step=0.2,
+    ),
+}
+
+
+class ConsistentIDOptions(BaseModel):
+    """What a caller may set per picture besides the fields of `PortraitRequest`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    merge_step: float | None = Field(default=None, ge=0, le=1)
+    """Share of the steps painted from text alone before the face parts join in (0.6 = 30 of 50);
+    later follows the prompt more, earlier the face. None: the adapter's own default."""
+    identity_scale: float = Field(default=1.0, ge=0, le=2)
+    """Strength of the identity tokens' attention."""
+    lora_scale: float = Field(default=1.0, ge=0, le=2)
+    """Strength of the low-rank changes to the base's attention."""
+    caption: str = CAPTION
+    """Description of the face that names its parts; each named part gets its picture."""
+    id_shortcut_scale: float = Field(default=1.0, ge=0, le=2)
+    """Weight of the identity embedding where it is added to the identity tokens (SDXL)."""
