@@ -1,0 +1,74 @@
+"""From a method's name to its card and its pipeline, each imported only when asked for.
+
+A method is a folder `likeness/methods/NAME/` with two modules this file knows:
+
+- `card.py` with `CARD: MethodCard`, which imports no torch;
+- `pipeline.py` with `load(base, adapter=None, device=..., dtype=...) -> PortraitPipeline`.
+
+A folder that is there is in the catalog; nothing registers it. Names on the command line have
+hyphens where folders have underscores.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module  # noqa: TID251  the one place that turns names into modules
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from likeness.types import MethodCard, PortraitPipeline
+
+__all__ = ["card", "load_pipeline", "method_names"]
+
+_METHODS = Path(__file__).parent / "methods"
+
+
+def method_names() -> tuple[str, ...]:
+    """Every method there is, in alphabetical order; imports nothing."""
+    return tuple(sorted(path.parent.name.replace("_", "-") for path in _METHODS.glob("*/card.py")))
+
+
+def card(name: str) -> MethodCard:
+    """What method `name` is: its paper, options, stages, licences. Imports no torch.
+
+    Raises: InputError for an unknown name.
+    """
+    found: MethodCard = import_module(f"likeness.methods.{_folder(name)}.card").CARD
+    return found
+
+
+def load_pipeline(
+    name: str,
+    base: str | Path = "mini",
+    *,
+    adapter: str | Path | None = None,
+    device: str | None = None,
+    dtype: Any = None,
+) -> PortraitPipeline:
+    """Load method `name` on a base model.
+
+    base: the name of a pack ("mini"), a family ("sd15", "sdxl"), a diffusers folder, a hub name or
+    a single .safetensors file. adapter: the method's own weights, by default those that belong to
+    the base. device and dtype: as torch names them; by default what the method finds best.
+    Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
+    together, MissingWeightsError for weights that cannot be had.
+    """
+    module = import_module(f"likeness.methods.{_folder(name)}.pipeline")
+    given = {"adapter": adapter, "device": device, "dtype": dtype}
+    pipeline: PortraitPipeline = module.load(
+        base, **{key: value for key, value in given.items() if value is not None}
+    )
+    return pipeline
+
+
+def _folder(name: str) -> str:
+    names = method_names()
+    wanted = name.lower().replace("_", "-")
+    if wanted in names:
+        return wanted.replace("-", "_")
+    close = get_close_matches(wanted, names, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names) or 'none'}."
+    raise InputError(f"There is no method {name!r}; {hint}")

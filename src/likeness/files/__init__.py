@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: pictures, weights, provenance. Nothing else here opens a path or the network."""
