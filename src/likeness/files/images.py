@@ -33,6 +33,7 @@ __all__ = [
     "read_image",
     "read_recipe",
     "to_json",
+    "whole_file",
     "write_bytes",
     "write_json",
     "write_png",
@@ -145,7 +146,14 @@ def write_json(path: Path | str, document: object) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file whole: under a temporary name beside it, then renamed.
+    """Write a file whole (see `whole_file`). Raises: InputError when it cannot be written."""
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path beside `path` to write to; renamed to `path` at the end, or removed.
 
     Whoever opens `path` finds the old file or the new one, also after a kill in the middle.
     Missing folders are made. Raises: InputError when the place cannot be written to.
@@ -155,15 +163,14 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
+            yield part
+            with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"Cannot write {path}: {_reason(error)}; choose another place.") from None
 
 
@@ -184,7 +191,7 @@ def contact_sheet(
         raise InputError(f"{len(labels)} labels for {len(images)} pictures; give one each.")
 
     zoom = max(1, -(-160 // max(max(image.size) for image in images)))
-    shown = [image.convert("RGB").resize((image.width * zoom, image.height * zoom), 0) for image in images]
+    shown = [image.convert("RGB").resize((image.width * zoom, image.height * zoom)) for image in images]
     cell_w, cell_h = max(image.width for image in shown), max(image.height for image in shown)
     margin = max(8, round(0.06 * min(cell_w, cell_h)))
     font = ImageFont.load_default(size=max(11, round(0.055 * cell_w)))

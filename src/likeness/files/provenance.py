@@ -1,0 +1,86 @@
+"""How a picture came to be, as a plain document: what goes into its PNG and `result.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likeness.files.weights import sha256_of
+from likeness.types import WeightsRecord
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from likeness.types import PortraitRequest, PortraitResult
+
+__all__ = ["RECIPE_FORMAT", "pixels_sha256", "recipe_of", "record_weights"]
+
+RECIPE_FORMAT = 1
+
+
+def recipe_of(result: PortraitResult) -> dict[str, Any]:
+    """Everything needed to paint `result` again, and what is known about it.
+
+    Pictures of people stay out: of a reference only its size and the sha256 of its pixels is kept.
+    Keys: format, method, version, request, settings (what the method made of the request),
+    weights (the chain of licences), scores, warnings, timings_s, pixels_sha256.
+    """
+    made = result.provenance
+    return {
+        "format": RECIPE_FORMAT,
+        "method": made.method,
+        "version": made.version,
+        "request": _request(result.request) | {"seed": made.seed},
+        "settings": dict(made.recipe),
+        "weights": [
+            {
+                "name": link.name,
+                "role": link.role,
+                "licence": link.licence,
+                "sha256": link.sha256,
+                "source": link.source,
+            }
+            for link in made.weights
+        ],
+        "scores": dict(result.scores),
+        "warnings": list(result.warnings),
+        "timings_s": {name: round(seconds, 3) for name, seconds in result.timings_s.items()},
+        "pixels_sha256": pixels_sha256(result.image),
+    }
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """sha256 of size and RGB pixels: equal for equal pictures, whatever file they came from."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.width}x{rgb.height} RGB\n".encode() + rgb.tobytes()).hexdigest()
+
+
+def record_weights(path: Path | str, role: str, licence: str, source: str = "") -> WeightsRecord:
+    """The record of one weights file, or of a folder of them.
+
+    The sha256 of a folder covers names and contents of its .safetensors files, in order of name.
+    Raises: InputError when something cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(path.rglob("*.safetensors")):
+            digest.update(f"{file.relative_to(path).as_posix()} {sha256_of(file)}\n".encode())
+        return WeightsRecord(path.name, role, licence, digest.hexdigest(), source)
+    return WeightsRecord(path.name, role, licence, sha256_of(path), source)
+
+
+def _request(request: PortraitRequest) -> dict[str, Any]:
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "references": [
+            {"size_px": list(image.size), "pixels_sha256": pixels_sha256(image)}
+            for image in request.references
+        ],
+        "size_px": list(request.size_px) if request.size_px else None,
+        "steps": request.steps,
+        "guidance": request.guidance,
+        "options": dict(request.options),
+    }
