@@ -1,0 +1,1 @@
+"""The ray marcher: distance fields, tracing, materials and light, compiled with numba."""
