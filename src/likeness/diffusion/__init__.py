@@ -1,0 +1,1 @@
+"""Functions over diffusers' own classes, shared by all methods."""

@@ -1,0 +1,27 @@
+"""Putting attention processors into a UNet and taking them out again, without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["attached"]
+
+
+@contextmanager
+def attached(unet: Any, processors: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block `unet` uses `processors`, named as in `unet.attn_processors`.
+
+    Layers that are not named keep theirs. On leaving, also by an error, every layer has its own
+    processor object back, so the UNet is bit for bit what it was.
+    """
+    before = dict(unet.attn_processors)
+    unknown = sorted(set(processors) - set(before))
+    if unknown:
+        raise ValueError(f"The UNet has no attention layer {unknown[0]!r}.")
+    unet.set_attn_processor({**before, **processors})
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(before)

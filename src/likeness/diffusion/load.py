@@ -1,0 +1,270 @@
+"""Loading a base: the frozen diffusion model that a method adds a person to.
+
+A base is a diffusers folder (a model pack is one), a name on the Hugging Face hub, one of the
+short names "sd15" and "sdxl", or a single .safetensors file. Which family it is, is read from
+what is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.files.weights import is_offline, sha256_of
+from likeness.types import WeightsRecord
+
+__all__ = ["HUB_NAMES", "Base", "load_base", "load_part"]
+
+Family = Literal["mini", "sd15", "sdxl"]
+
+HUB_NAMES = {
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+"""The short names and what they stand for on the hub."""
+
+_HUB_LICENCES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML OpenRAIL-M",
+    "stabilityai/stable-diffusion-xl-base-1.0": "CreativeML Open RAIL++-M",
+}
+_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
+_SIZES_PX: dict[Family, int] = {"mini": 128, "sd15": 512, "sdxl": 1024}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """A loaded base model, all parts in evaluation mode and frozen.
+
+    text_encoders, tokenizers: one each for SD1.5 and mini, two for SDXL. size_px: the side of the
+    square pictures it paints best. folder: where it lies when it is a diffusers folder.
+    """
+
+    name: str
+    family: Family
+    vae: Any
+    text_encoders: tuple[Any, ...]
+    tokenizers: tuple[Any, ...]
+    unet: Any
+    scheduler: Any
+    weights: tuple[WeightsRecord, ...]
+    size_px: int
+    device: torch.device
+    dtype: torch.dtype
+    folder: Path | None = None
+
+    @property
+    def downscale(self) -> int:
+        """Picture pixels per latent pixel: 8 for every base so far."""
+        return int(2 ** (len(self.vae.config.get("block_out_channels", (0,) * 4)) - 1))
+
+    @property
+    def text_width(self) -> int:
+        """D, the width of the text rows the UNet attends to."""
+        return int(self.unet.config.cross_attention_dim)
+
+
+def load_base(
+    name_or_path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    offline: bool | None = None,
+) -> Base:
+    """Load a base from a diffusers folder, hub name, "sd15", "sdxl" or single .safetensors file.
+
+    offline: never ask the network; by default what LIKENESS_OFFLINE or HF_HUB_OFFLINE say.
+    Raises: MissingWeightsError when the base is not here and cannot be fetched,
+    IncompatibleWeightsError when what is there is not a base this package can use.
+    """
+    device = torch.device(device)
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    if path.is_file():
+        return _from_file(path, device, dtype)
+    if path.is_dir():
+        return _from_folder(path, path.name, "see the folder's own licence", device, dtype)
+    hub_name = HUB_NAMES.get(name, name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_name) or name.startswith((".", "/", "~")):
+        raise InputError(
+            f"There is no base {name!r}: give mini, sd15, sdxl, a diffusers folder, a .safetensors file "
+            "or a name on the Hugging Face hub such as owner/model."
+        )
+    folder = _from_hub(hub_name, is_offline() if offline is None else offline)
+    return _from_folder(folder, name, _HUB_LICENCES.get(hub_name, f"see {hub_name} on the hub"), device, dtype)
+
+
+def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
+    """One model (a diffusers or transformers class) from its folder, frozen, in evaluation mode.
+
+    Raises: MissingWeightsError naming the folder when it or its safetensors are not there,
+    IncompatibleWeightsError when its tensors do not fit its config.
+    """
+    if not (folder / "config.json").is_file():
+        raise MissingWeightsError(f"{folder} has no config.json: the model folder is not whole.")
+    try:
+        with _quiet():
+            model = kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+    except OSError as error:
+        pickled = any(folder.glob("*.bin"))
+        hint = "only pickle (.bin) weights; save them as safetensors first" if pickled else "no whole weights"
+        raise MissingWeightsError(f"{folder} has {hint}.") from error
+    except (ValueError, RuntimeError) as error:
+        raise IncompatibleWeightsError(f"{folder} does not load: {str(error).splitlines()[0]}") from error
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dtype: torch.dtype) -> Base:
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    missing = [part for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler") if not (folder / part).is_dir()]
+    if missing:
+        raise IncompatibleWeightsError(_not_a_base(folder, missing))
+    unet = load_part(folder / "unet", UNet2DConditionModel, dtype)
+    vae = load_part(folder / "vae", _vae_class(folder), dtype)
+    encoders = [load_part(folder / "text_encoder", CLIPTextModel, dtype)]
+    tokenizers = [CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)]
+    if (folder / "text_encoder_2").is_dir():
+        encoders.append(load_part(folder / "text_encoder_2", CLIPTextModelWithProjection, dtype))
+        tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True))
+    records = tuple(
+        WeightsRecord(f"{name}/{file.relative_to(folder)}", file.parent.name, licence, _sha256(file), str(name))
+        for part in _PARTS
+        for file in sorted((folder / part).glob("*.safetensors"))
+    )
+    parts = {
+        "unet": unet,
+        "vae": vae,
+        "text_encoders": tuple(encoders),
+        "tokenizers": tuple(tokenizers),
+        "scheduler": _scheduler(folder / "scheduler" / "scheduler_config.json"),
+    }
+    return _base(name, parts, records, device, dtype, folder)
+
+
+def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> Base:
+    from likeness.diffusion.single_file import load_single_file
+
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path} is not a .safetensors file: pickled checkpoints can run code and are not read.")
+    parts = load_single_file(path, dtype)
+    parts.pop("family")
+    record = WeightsRecord(path.name, "base", "see where the file came from", sha256_of(path), str(path))
+    return _base(path.stem, parts, (record,), device, dtype, None)
+
+
+def _base(
+    name: str, parts: dict[str, Any], records: tuple[WeightsRecord, ...], device: torch.device, dtype: torch.dtype, folder: Path | None
+) -> Base:
+    family = _family(name, parts["unet"].config, parts["vae"])
+    for model in (parts["unet"], parts["vae"], *parts["text_encoders"]):
+        model.to(device)
+    widths = [encoder.config.hidden_size for encoder in parts["text_encoders"]]
+    if sum(widths) != parts["unet"].config.cross_attention_dim:
+        raise IncompatibleWeightsError(
+            f"{name}: the text encoders make rows of width {sum(widths)}, the UNet reads "
+            f"{parts['unet'].config.cross_attention_dim}; its parts come from different bases."
+        )
+    side = _SIZES_PX[family]
+    if family == "mini":
+        side = int(parts["vae"].config.get("sample_size", side))
+    return Base(name, family, weights=records, size_px=side, device=device, dtype=dtype, folder=folder, **parts)
+
+
+def _family(name: str, config: Any, vae: Any) -> Family:
+    """Read off what only one family has; refuse by name what is close but not supported."""
+    if config.in_channels == 9:
+        raise IncompatibleWeightsError(f"{name} is an inpainting model (9 input channels): give the model it was made from.")
+    if config.get("addition_embed_type") == "text_time":
+        if config.cross_attention_dim == 1280:
+            raise IncompatibleWeightsError(f"{name} is the SDXL refiner: give the SDXL base instead.")
+        return "sdxl"
+    if config.cross_attention_dim == 1024:
+        raise IncompatibleWeightsError(f"{name} is Stable Diffusion 2, which no method here supports: give sd15 or sdxl.")
+    return "mini" if type(vae).__name__ == "PatchAutoencoderKL" else "sd15"
+
+
+def _vae_class(folder: Path) -> Any:
+    config = folder / "vae" / "config.json"
+    if not config.is_file():
+        raise MissingWeightsError(f"{folder / 'vae'} has no config.json: the model folder is not whole.")
+    kind = json.loads(config.read_text("utf-8")).get("_class_name")
+    if kind == "PatchAutoencoderKL":
+        from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+
+        return PatchAutoencoderKL
+    if kind == "AutoencoderKL":
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL
+    raise IncompatibleWeightsError(f"{folder / 'vae'} is a {kind}; only AutoencoderKL and PatchAutoencoderKL are known.")
+
+
+def _scheduler(config: Path) -> Any:
+    import diffusers
+    from diffusers import SchedulerMixin
+
+    values = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+    kind = getattr(diffusers, str(values.get("_class_name")), None)
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise IncompatibleWeightsError(f"{config} names no scheduler of diffusers: {values.get('_class_name')!r}.")
+    return kind.from_config(values)
+
+
+def _not_a_base(folder: Path, missing: list[str]) -> str:
+    if (folder / "config.json").is_file():
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name", "one part")
+        return f"{folder} is not a base but {kind} alone: give the folder that holds unet/, vae/ and text_encoder/."
+    return f"{folder} is not a base: it lacks {', '.join(f'{part}/' for part in missing)}."
+
+
+def _from_hub(name: str, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    files = ("*.json", "*.txt", "model*.safetensors", "diffusion_pytorch_model*.safetensors")
+    try:
+        folder = snapshot_download(
+            name,
+            allow_patterns=["model_index.json", *(f"{part}/{file}" for part in _PARTS for file in files)],
+            ignore_patterns=["*.fp16.*", "*.non_ema.*", "*.ema.*"],
+            local_files_only=offline,
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        why = "offline mode is on" if offline else "the hub cannot be reached"
+        raise MissingWeightsError(
+            f"The base {name} is not in the hub cache and {why}: fetch it once with a network, or give --base a "
+            "folder or a .safetensors file."
+        ) from error
+    except HfHubHTTPError as error:
+        raise MissingWeightsError(f"The hub does not give out {name}: {str(error).splitlines()[0]}") from error
+    return Path(folder)
+
+
+
+def _sha256(file: Path) -> str:
+    """The hub's cache names its files by their sha256, which saves reading gigabytes."""
+    blob = file.resolve().name
+    return blob if re.fullmatch(r"[0-9a-f]{64}", blob) else sha256_of(file)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loaders' own progress bars off the terminal; ours is enough."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

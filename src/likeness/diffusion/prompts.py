@@ -1,0 +1,85 @@
+"""Prompts to text rows, for bases with one CLIP text encoder or two."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+
+__all__ = ["TextRows", "encode_ids", "encode_prompts", "prompt_warnings", "token_ids"]
+
+SMALL_VOCABULARY = 20_000
+"""A text encoder with fewer tokens than this knows few words; CLIP has 49,408."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextRows:
+    """Encoded text. rows: (B, 77, D). pooled: (B, P) for SDXL, else None."""
+
+    rows: Tensor
+    pooled: Tensor | None = None
+
+
+def token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
+    """(B, 77) int64: start, text, end, padding; longer texts are cut (see `prompt_warnings`)."""
+    batch = tokenizer(
+        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    return batch.input_ids  # type: ignore[no-any-return]
+
+
+def encode_prompts(base: Base, texts: list[str]) -> TextRows:
+    """Texts to rows (B, 77, D)."""
+    return encode_ids(base, tuple(token_ids(tokenizer, texts) for tokenizer in base.tokenizers))
+
+
+@torch.no_grad()
+def encode_ids(base: Base, ids: tuple[Tensor, ...]) -> TextRows:
+    """Token ids, a (B, 77) for each tokenizer of the base, to rows.
+
+    One encoder: its last states, normed (SD1.5, mini). Two: the states before the last layer of
+    both, side by side, and the pooled projection of the second (SDXL, arXiv 2307.01952, section 2.1).
+    """
+    if len(base.text_encoders) == 1:
+        states = base.text_encoders[0](ids[0].to(base.device)).last_hidden_state
+        return TextRows(states.to(base.dtype))
+    first, second = (
+        encoder(ids_.to(base.device), output_hidden_states=True)
+        for encoder, ids_ in zip(base.text_encoders, ids, strict=True)
+    )
+    rows = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+    return TextRows(rows.to(base.dtype), second.text_embeds.to(base.dtype))
+
+
+def prompt_warnings(base: Base, text: str) -> list[str]:
+    """What the text encoder will not see of `text`: words past the end, words it never learned."""
+    tokenizer = base.tokenizers[0]
+    limit = tokenizer.model_max_length
+    warnings = []
+    ids = tokenizer(text, truncation=False, verbose=False).input_ids
+    if len(ids) > limit:
+        lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
+        warnings.append(f"The prompt is {len(ids) - limit} tokens too long; not read: {lost!r}.")
+    unknown = unknown_words(tokenizer, text)
+    if unknown:
+        words = ", ".join(repr(word) for word in unknown)
+        warnings.append(f"The {base.name} base does not know {words}.")
+    return warnings
+
+
+def unknown_words(tokenizer: Any, text: str) -> list[str]:
+    """Words that a small vocabulary has no token for; empty for a vocabulary of CLIP's size."""
+    if len(tokenizer) >= SMALL_VOCABULARY:
+        return []
+    vocabulary = tokenizer.get_vocab()
+    seen: dict[str, None] = {}
+    for word in re.findall(r"[^\W\d_]+", text):
+        if f"{word.lower()}</w>" not in vocabulary and word.lower() not in ("s", "t", "re", "ve", "m", "ll", "d"):
+            seen[word] = None
+    return list(seen)

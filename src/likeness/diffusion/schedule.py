@@ -1,0 +1,57 @@
+"""Schedules: DDIM for painting, and what the UNet is asked to predict in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likeness.errors import InputError
+
+__all__ = ["add_noise", "ddim", "guidance_rescale", "prediction_target", "random_timesteps"]
+
+
+def ddim(scheduler: Any, steps: int) -> Any:
+    """A fresh DDIM scheduler (arXiv 2010.02502) on the base's noise schedule, set to `steps` steps.
+
+    Fresh, because a scheduler keeps state while it runs and a base may be shared.
+    """
+    from diffusers import DDIMScheduler
+
+    kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+    kept += ("prediction_type", "timestep_spacing", "steps_offset", "rescale_betas_zero_snr")
+    values = {key: scheduler.config[key] for key in kept if key in scheduler.config}
+    fresh = DDIMScheduler(**values, clip_sample=False, set_alpha_to_one=False)
+    if not 1 <= steps <= fresh.config.num_train_timesteps:
+        raise InputError(f"steps must be between 1 and {fresh.config.num_train_timesteps}, got {steps}.")
+    fresh.set_timesteps(steps)
+    return fresh
+
+
+def guidance_rescale(scheduler: Any) -> float:
+    """The phi for `guidance.guide`: 0.7 on zero terminal SNR schedules, else 0 (arXiv 2305.08891)."""
+    return 0.7 if scheduler.config.get("rescale_betas_zero_snr") else 0.0
+
+
+def add_noise(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """`sqrt(abar_t) z + sqrt(1 - abar_t) noise`, all (B, C, h, w), timesteps (B,) int."""
+    return scheduler.add_noise(latents, noise, timesteps)  # type: ignore[no-any-return]
+
+
+def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What the UNet must predict under the scheduler's `prediction_type`: noise or velocity.
+
+    Velocity is `sqrt(abar_t) noise - sqrt(1 - abar_t) z` (arXiv 2202.00512, appendix D).
+    """
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    if kind == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[no-any-return]
+    raise InputError(f"The base predicts {kind!r}; only 'epsilon' and 'v_prediction' can be trained.")
+
+
+def random_timesteps(scheduler: Any, count: int, source: torch.Generator) -> Tensor:
+    """Uniform timesteps (count,) int64 on the CPU."""
+    return torch.randint(0, scheduler.config.num_train_timesteps, (count,), generator=source)
