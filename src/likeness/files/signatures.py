@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 __all__ = ["describe_non_picture"]
 
 _FIRST_BYTES: tuple[tuple[int, bytes, str], ...] = (
@@ -40,6 +42,14 @@ def describe_non_picture(data: bytes) -> str:
         return "an SVG drawing, which is not read here"
     if head[:5].lower() in (b"<!doc", b"<html"):
         return "a web page, not a picture"
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:1024]):
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:1024]) and _is_utf8(data[:1024]):
         return "a text file, not a picture"
-    return "not a picture in a known format, or its beginning is broken"
+    return "not a picture in a known format, or a broken one"
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # may end within a character
+    except UnicodeDecodeError:
+        return False
+    return True
