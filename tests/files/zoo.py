@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-__all__ = ["ZOO", "Animal", "populate", "test_card"]
+__all__ = ["ZOO", "Animal", "card", "populate"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Animal:
 
 
 @cache
-def test_card(size: int = 64) -> Image.Image:
+def card(size: int = 64) -> Image.Image:
     """Quarters of one colour: red and green above, blue and white below."""
     pixels = np.zeros((size, size, 3), np.uint8)
     half = size // 2
@@ -40,7 +40,7 @@ def test_card(size: int = 64) -> Image.Image:
 
 def saved(format: str, image: Image.Image | None = None, **options: Any) -> bytes:  # noqa: A002
     buffer = BytesIO()
-    (image or test_card()).save(buffer, format=format, **options)
+    (image or card()).save(buffer, format=format, **options)
     return buffer.getvalue()
 
 
@@ -59,14 +59,14 @@ def png_of(width: int, height: int, depth: int, colour: int, body: bytes = b"", 
 
 
 def png16(channels: int) -> bytes:
-    card = np.asarray(test_card()).astype(np.uint16) * 257
-    values = card[..., :channels] if channels == 3 else card[..., 0]
+    grid = np.asarray(card()).astype(np.uint16) * 257
+    values = grid[..., :channels] if channels == 3 else grid[..., 0]
     rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
     return png_of(64, 64, 16, 2 if channels == 3 else 0, rows)
 
 
 def tiff_float(scale: float, bad: float | None = None) -> bytes:
-    grey = np.asarray(test_card().convert("L")).astype(np.float32) * (scale / 255)
+    grey = np.asarray(card().convert("L")).astype(np.float32) * (scale / 255)
     if bad is not None:
         grey[3, 3] = bad
     return saved("TIFF", Image.fromarray(grey))
@@ -83,7 +83,7 @@ def profile(name: str) -> bytes:
 
 
 def with_alpha() -> Image.Image:
-    image = test_card().convert("RGBA")
+    image = card().convert("RGBA")
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 32, 32))
     image.putalpha(alpha)
@@ -91,7 +91,7 @@ def with_alpha() -> Image.Image:
 
 
 def palette_transparent() -> bytes:
-    image = test_card().convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    image = card().convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
     return saved("PNG", image, transparency=bytes([0, 120, 255, 255, 255, 255, 255, 255]))
 
 
@@ -141,26 +141,26 @@ ZOO: tuple[Animal, ...] = (
     Animal("alpha.png", lambda: saved("PNG", with_alpha())),
     Animal("alpha.webp", lambda: saved("WEBP", with_alpha(), lossless=True)),
     Animal("alpha.tiff", lambda: saved("TIFF", with_alpha())),
-    Animal("grey.jpg", lambda: saved("JPEG", test_card().convert("L"))),
+    Animal("grey.jpg", lambda: saved("JPEG", card().convert("L"))),
     Animal("grey_alpha.png", lambda: saved("PNG", with_alpha().convert("LA"))),
-    Animal("grey_key_colour.png", lambda: saved("PNG", test_card().convert("L"), transparency=255)),
+    Animal("grey_key_colour.png", lambda: saved("PNG", card().convert("L"), transparency=255)),
     Animal("key_colour.png", lambda: saved("PNG", transparency=(255, 255, 255))),
-    Animal("palette.png", lambda: saved("PNG", test_card().convert("P"))),
+    Animal("palette.png", lambda: saved("PNG", card().convert("P"))),
     Animal("palette_transparent.png", palette_transparent),
-    Animal("bilevel.png", lambda: saved("PNG", test_card().convert("1"))),
-    Animal("bilevel_fax.tiff", lambda: saved("TIFF", test_card().convert("1"), compression="group4")),
+    Animal("bilevel.png", lambda: saved("PNG", card().convert("1"))),
+    Animal("bilevel_fax.tiff", lambda: saved("TIFF", card().convert("1"), compression="group4")),
     Animal("rgb_16_bit.png", lambda: png16(3)),
     Animal("grey_16_bit.png", lambda: png16(1)),
     Animal("grey_16_bit.tiff", lambda: saved("TIFF", Image.open(BytesIO(png16(1))))),
-    Animal("int_32_bit.tiff", lambda: saved("TIFF", test_card().convert("L").convert("I"))),
+    Animal("int_32_bit.tiff", lambda: saved("TIFF", card().convert("L").convert("I"))),
     Animal("float_0_to_1.tiff", lambda: tiff_float(1.0)),
     Animal("float_0_to_255.tiff", lambda: tiff_float(255.0)),
     Animal("float_0_to_65535.tiff", lambda: tiff_float(65535.0)),
-    Animal("cmyk.jpg", lambda: saved("JPEG", test_card().convert("CMYK"), quality=95)),
-    Animal("cmyk.tiff", lambda: saved("TIFF", test_card().convert("CMYK"))),
+    Animal("cmyk.jpg", lambda: saved("JPEG", card().convert("CMYK"), quality=95)),
+    Animal("cmyk.tiff", lambda: saved("TIFF", card().convert("CMYK"))),
     Animal(
         "cmyk_wrong_profile.jpg",
-        lambda: saved("JPEG", test_card().convert("CMYK"), icc_profile=profile("sRGB")),
+        lambda: saved("JPEG", card().convert("CMYK"), icc_profile=profile("sRGB")),
     ),
     Animal("cmyk_profile.jpg", lambda: saved("JPEG", solid_cmyk(), quality=95, icc_profile=cmyk_profile())),
     Animal("lab.tiff", lambda: saved("TIFF", lab())),
@@ -223,7 +223,7 @@ def lab() -> Image.Image:
     transform = ImageCms.buildTransform(
         ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
     )
-    converted = ImageCms.applyTransform(test_card(), transform)
+    converted = ImageCms.applyTransform(card(), transform)
     assert converted is not None
     return converted
 

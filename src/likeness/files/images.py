@@ -9,7 +9,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +75,8 @@ def read_image(path: Path | str) -> Image.Image:
         _check_size(path, picture.size)
         try:
             picture.load()
-            upright = _upright(picture)
-            rgb = _to_rgb(upright, picture.info.get("icc_profile"))
+            _turn_upright(picture)
+            rgb = _to_rgb(picture, picture.info.get("icc_profile"))
         except ImageError as error:
             raise ImageError(f"{path} {error}") from None
         except Exception as error:  # noqa: BLE001
@@ -257,11 +257,10 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise ImageError(f"{path} is a strip ({width} x {height} px, beyond 1:{ASPECT_MAX}); crop it.")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # noqa: BLE001  EXIF that cannot be parsed turns nothing
-        return picture
+def _turn_upright(picture: Image.Image) -> None:
+    # EXIF that cannot be parsed turns nothing.
+    with suppress(Exception):
+        ImageOps.exif_transpose(picture, in_place=True)
 
 
 def _to_rgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
