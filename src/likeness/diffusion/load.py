@@ -118,7 +118,7 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
         raise MissingWeightsError(f"{folder} has {hint}.") from error
     except (ValueError, RuntimeError) as error:
         raise IncompatibleWeightsError(f"{folder} does not load: {str(error).splitlines()[0]}") from error
-    return model.to(dtype).eval().requires_grad_(False)
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dtype: torch.dtype) -> Base:

@@ -216,7 +216,8 @@ def _filled(model: Any, state: Tensors, dtype: torch.dtype) -> Any:
         if not name.endswith("position_ids"):
             renamed[name] = tensor
     model.load_state_dict(renamed)
-    return model.to(dtype).eval().requires_grad_(False)
+    # diffusers' own `to` warns about modules it would rather keep in fp32; there are none here.
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 def _scheduler(tensors: Tensors) -> Any:

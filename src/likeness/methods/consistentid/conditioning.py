@@ -37,6 +37,7 @@ class ImageEncoder:
     def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
         self.model = model
         self.size_px: int = model.config.image_size
+        self.width: int = model.config.hidden_size
         self._mean = torch.tensor(mean).view(3, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.methods.consistentid.config import PART_WORDS
+from likeness.methods.consistentid.config import PART_WORDS, PARTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,12 @@ class MarkedPrompt:
     parts: tuple[str, ...]
     text: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def part_tokens(self) -> Tensor:
+        """(5,) int64: where each part of `PARTS` is named, 0 for a part that is not."""
+        places = dict(zip(self.parts, self.token_mask.nonzero().flatten().tolist(), strict=True))
+        return torch.tensor([places.get(part, 0) for part in PARTS])
 
 
 def mark_caption(caption: str, parts: Collection[str]) -> str:

@@ -1,0 +1,141 @@
+"""Gathering what a ConsistentID pipeline is made of: base, adapter, encoders, detector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from likeness.diffusion.load import Base, load_base, load_part
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.faces.detect import find_detector
+from likeness.files.provenance import record_weights
+from likeness.files.weights import is_offline
+from likeness.methods.consistentid.conditioning import ImageEncoder
+from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
+from likeness.methods.consistentid.weights import load_adapter, published_adapter
+from likeness.types import WeightsRecord
+
+if TYPE_CHECKING:
+    from likeness.faces.detect import FaceDetector
+    from likeness.faces.embed import FaceEncoder
+    from likeness.methods.consistentid.config import ConsistentIDSizes
+
+__all__ = ["load_image_encoder", "load_pipeline"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def load_pipeline(
+    base: str | Path | Base = "mini",
+    adapter: str | Path | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    detector: FaceDetector | None = None,
+    face_encoder: FaceEncoder | None = None,
+    image_encoder: ImageEncoder | Path | str | None = None,
+) -> ConsistentIDPipeline:
+    """A pipeline ready to paint.
+
+    base: "mini", "sd15", "sdxl", a diffusers folder, a hub name, a .safetensors file, or a loaded
+    `Base`. adapter: our folder or a published file; by default the base's own
+    (`adapters/consistentid` in its folder) or the authors' checkpoint for its family. device:
+    cuda where there is one. dtype: fp16 on cuda, else fp32. The encoders default to those the
+    adapter was trained with, the detector to the best there is.
+    Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    if not isinstance(base, Base):
+        base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=dtype)
+    beside = base.folder / "adapters" / "consistentid" if base.folder else None
+    if adapter is None:
+        adapter = beside if beside and beside.is_dir() else _default_adapter(base)
+    trained, record = load_adapter(adapter, base)
+    records = [record]
+    if not isinstance(image_encoder, ImageEncoder):
+        folder = Path(image_encoder) if image_encoder else _image_encoder_folder(base, trained.sizes)
+        image_encoder = load_image_encoder(folder, device=base.device, dtype=base.dtype)
+        records.append(record_weights(folder, "image encoder", _licence(trained.sizes), trained.sizes.image_encoder))
+    if image_encoder.width != trained.sizes.image_width:
+        raise IncompatibleWeightsError(
+            f"The image encoder has states of width {image_encoder.width}, the adapter reads {trained.sizes.image_width}: "
+            f"use {trained.sizes.image_encoder}."
+        )
+    face_encoder = face_encoder or _face_encoder(base, trained.sizes)
+    if face_encoder.dim != trained.sizes.id_width:
+        raise IncompatibleWeightsError(
+            f"The face encoder {face_encoder.name} gives {face_encoder.dim} numbers, the adapter reads "
+            f"{trained.sizes.id_width}: use {trained.sizes.identity_encoder}."
+        )
+    records.append(WeightsRecord(face_encoder.name, "identity encoder", face_encoder.licence))
+    if detector is None:
+        own = base.folder / "landmarks" if base.folder else None
+        detector = find_detector(sitters_path=own if own and own.is_dir() else None)
+    records.append(WeightsRecord(detector.name, "face detector", detector.licence))
+    return ConsistentIDPipeline(
+        base,
+        trained,
+        detector=detector,
+        face_encoder=face_encoder,
+        image_encoder=image_encoder,
+        weights=tuple(records),
+    )
+
+
+def load_image_encoder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> ImageEncoder:
+    """A CLIP vision tower from its folder; pixel statistics from `preprocessor_config.json`, else CLIP's."""
+    from transformers import CLIPVisionModelWithProjection
+
+    model = load_part(folder, CLIPVisionModelWithProjection, dtype).to(device)
+    file = folder / "preprocessor_config.json"
+    values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return ImageEncoder(model, values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD))
+
+
+def _pack_folder() -> Path:
+    from likeness.packs.mini import mini_path
+
+    return mini_path()
+
+
+def _default_adapter(base: Base) -> Path:
+    if base.family == "mini":
+        raise MissingWeightsError(f"The pack {base.name} has no adapters/consistentid: give an adapter, or train one.")
+    return published_adapter(base.family)
+
+
+def _licence(sizes: ConsistentIDSizes) -> str:
+    return "Apache-2.0" if sizes.family == "mini" else "MIT"
+
+
+def _image_encoder_folder(base: Base, sizes: ConsistentIDSizes) -> Path:
+    """The encoder beside the base, else the one the adapter names, from the hub's cache or the hub."""
+    if base.folder and (base.folder / "image_encoder").is_dir():
+        return base.folder / "image_encoder"
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(
+            snapshot_download(
+                sizes.image_encoder,
+                allow_patterns=["config.json", "preprocessor_config.json", "model.safetensors"],
+                local_files_only=is_offline(),
+            )
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        raise MissingWeightsError(
+            f"The image encoder {sizes.image_encoder} is not in the hub cache and cannot be fetched: fetch it once "
+            "with a network, or pass its folder as image_encoder."
+        ) from error
+
+
+def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:
+    raise NotImplementedError

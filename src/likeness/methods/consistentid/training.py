@@ -1,0 +1,153 @@
+"""The training step (section 3.3): noise loss plus attention localisation, base frozen.
+
+Shapes: B pictures, C latent channels of h x w, T = 77 tokens, N = 5 parts, S image tokens of
+width W, E identity width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from likeness.diffusion.attention import attached
+from likeness.diffusion.noise import draw
+from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
+from likeness.diffusion.schedule import add_noise, prediction_target, random_timesteps
+from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.methods.consistentid.conditioning import Identity
+    from likeness.methods.consistentid.model import ConsistentIDAdapter
+    from likeness.methods.consistentid.text import MarkedPrompt
+    from likeness.training.phase import Schedule
+
+__all__ = ["ConsistentIDPhase", "training_row"]
+
+
+def training_row(identity: Identity, prompt: MarkedPrompt) -> dict[str, Tensor]:
+    """The conditioning half of one row of a batch, without the leading B (see `ConsistentIDPhase`)."""
+    row = {
+        "part_tokens": prompt.part_tokens,
+        "crop_states": identity.crops,
+        "valid": identity.valid,
+        "image_states": identity.states,
+        "id_embedding": identity.embedding,
+    }
+    for index, ids in enumerate(prompt.ids):
+        row["text_ids" if index == 0 else f"text_ids_{index + 1}"] = ids
+    return row
+
+
+@dataclass(eq=False)
+class ConsistentIDPhase:
+    """The one phase of ConsistentID: both modules and the attention adapters together (Table 4).
+
+    A batch holds, all computed beforehand if one likes:
+      latents      (B, C, h, w)  scaled latents of the target picture
+      text_ids     (B, T) int64  the marked prompt without its markers (`mark_prompt`); SDXL also
+                                 text_ids_2; or text_rows (B, T, D) in their place (SDXL with text_pooled)
+      part_tokens  (B, N) int64  where each part of `PARTS` is named, 0: not named
+      crop_states  (B, N, S, W)  image states of the reference's parts in the order of `PARTS`
+      valid        (B, N) bool   which parts were seen
+      image_states (B, S, W)     image states of the reference portrait
+      id_embedding (B, E)        unit length
+      part_masks   (B, N, h', w') optional, parts of the target picture in [0, 1], for eq. 1
+
+    drop: share of pictures that lose every condition, identity included, so that guidance has an
+    unconditional branch. dropped_text: what text becomes then; "zeros" as in the paper, or the
+    rows of the "empty" prompt, which is what the frozen base knows as no condition.
+    """
+
+    adapter: ConsistentIDAdapter
+    base: Base
+    learning_rate: float | Schedule = 1e-4
+    facial_weight: float = FACIAL_WEIGHT
+    normalise_maps: bool = False
+    drop: float = 0.1
+    dropped_text: Literal["empty", "zeros"] = "empty"
+    name: str = "adapter"
+    every: int = 1
+    _empty: TextRows | None = None
+
+    @property
+    def trainable(self) -> ConsistentIDAdapter:
+        """Everything of ours; the base stays frozen."""
+        return self.adapter
+
+    def loss(self, batch: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """Eq. 2 as "noise" and, where the batch has part masks, lambda times eq. 1 as "facial"."""
+        latents = batch["latents"].to(self.base.device)
+        count = latents.shape[0]
+        noise = draw(latents.shape, generator, device=latents.device, dtype=latents.dtype)
+        timesteps = random_timesteps(self.base.scheduler, count, generator).to(latents.device)
+        dropped = (torch.rand(count, generator=generator) < self.drop).to(latents.device)
+
+        text = self._text(batch, dropped)
+        used = batch["valid"] & (batch["part_tokens"] > 0) & ~dropped[:, None]
+        rows = self._fused(text.rows, batch, used)
+        keep = (~dropped)[:, None]
+        id_tokens = self.adapter.image_proj(batch["id_embedding"] * keep, batch["image_states"] * keep[..., None])
+
+        maps = self._record("part_masks" in batch and self.facial_weight > 0)
+        with attached(self.base.unet, self.adapter.processors):
+            prediction = self.base.unet(
+                add_noise(self.base.scheduler, latents, noise, timesteps),
+                timesteps,
+                torch.cat([rows, id_tokens.to(rows.dtype)], dim=1),
+                added_cond_kwargs=self._added(batch, text),
+            ).sample
+        self._record(False)
+
+        target = prediction_target(self.base.scheduler, latents, noise, timesteps)
+        terms = {"noise": noise_loss(prediction, target)}
+        if maps is not None:
+            facial = facial_localisation_loss(
+                maps, batch["part_masks"], batch["part_tokens"], used, normalise=self.normalise_maps
+            )
+            terms["facial"] = self.facial_weight * facial
+            terms["_facial_unweighted"] = facial.detach()
+        return terms
+
+    def _text(self, batch: dict[str, Tensor], dropped: Tensor) -> TextRows:
+        if "text_rows" in batch:
+            text = TextRows(batch["text_rows"], batch.get("text_pooled"))
+        else:
+            text = encode_ids(self.base, tuple(batch[k] for k in ("text_ids", "text_ids_2") if k in batch))
+        if self._empty is None:
+            self._empty = encode_prompts(self.base, [""])
+        nothing = self._empty.rows if self.dropped_text == "empty" else torch.zeros_like(self._empty.rows)
+        rows = torch.where(dropped[:, None, None], nothing.to(text.rows.dtype), text.rows)
+        if text.pooled is None or self._empty.pooled is None:
+            return TextRows(rows)
+        nothing = self._empty.pooled if self.dropped_text == "empty" else torch.zeros_like(self._empty.pooled)
+        return TextRows(rows, torch.where(dropped[:, None], nothing.to(text.pooled.dtype), text.pooled))
+
+    def _fused(self, rows: Tensor, batch: dict[str, Tensor], used: Tensor) -> Tensor:
+        """`FacialEncoder` over parts put into the order of their tokens."""
+        places = batch["part_tokens"].masked_fill(~used, rows.shape[1])  # unused parts go last
+        order = places.argsort(dim=1, stable=True)
+        index = torch.arange(len(order), device=order.device)[:, None]
+        token_mask = torch.zeros(len(order), rows.shape[1] + 1, dtype=torch.bool, device=order.device)
+        token_mask = token_mask.scatter(1, places, True)[:, :-1]
+        fused: Tensor = self.adapter.FacialEncoder(
+            rows, batch["crop_states"][index, order], token_mask, used[index, order]
+        )
+        return fused
+
+    def _record(self, wanted: bool) -> list[Tensor] | None:
+        maps: list[Tensor] | None = [] if wanted else None
+        for processor in self.adapter.adapter_modules:
+            processor.record = maps  # type: ignore[assignment]
+        return maps
+
+    def _added(self, batch: dict[str, Tensor], text: TextRows) -> dict[str, Tensor] | None:
+        """SDXL's further conditions: pooled text, and sizes (height, width, 0, 0, height, width)."""
+        if text.pooled is None:
+            return None
+        height, width = (side * self.base.downscale for side in batch["latents"].shape[-2:])
+        sizes = torch.tensor([height, width, 0, 0, height, width], device=text.pooled.device)
+        return {"text_embeds": text.pooled, "time_ids": sizes.expand(len(text.pooled), -1).to(text.pooled.dtype)}
