@@ -71,6 +71,9 @@ PairKind = Literal["view", "light", "everything"]
 FACTORS = tuple(f.name for f in dataclasses.fields(Scene) if f.name not in ("identity", "seed"))
 """Everything in a scene but the person, in the order of `Scene`."""
 
+COVERS_EARS = ("bob", "long hair", "wavy hair", "curls")
+"""Hairstyles under which no earring shows."""
+
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -128,7 +131,7 @@ def sample_scene(seed: int, identity: Identity | None = None) -> Scene:
         camera=_camera(stream(seed, "camera")),
         light=_light(stream(seed, "light"), background),
         clothes=clothes,
-        accessories=_accessories(stream(seed, "accessories"), person, clothes),
+        accessories=_accessories(stream(seed, "accessories"), person, clothes, hair),
         makeup=_makeup(stream(seed, "makeup"), person),
         background=background,
         seed=seed,
@@ -221,9 +224,10 @@ def _hair(rng: np.random.Generator, person: Identity) -> Hairstyle:
     kind = choose(rng, by_kind)
     dyed, dye = rng.random() < 0.07 and kind != "bald", choose(rng, dict.fromkeys(DYES, 1.0))
     fringe, fringe_depth = rng.random(), uniform(rng, 0.35, 1.0)
-    fringe_share = {"bob": 0.6, "long hair": 0.35, "pigtails": 0.4, "short hair": 0.4, "wavy hair": 0.2}.get(
-        kind, 0.0
-    )
+    fringe_share = {
+        "bob": 0.6, "long hair": 0.35, "pigtails": 0.4, "short hair": 0.4, "wavy hair": 0.2, "curls": 0.2,
+        "bun": 0.15, "ponytail": 0.25,
+    }.get(kind, 0.0)  # fmt: skip
     parting = uniform(rng, 0.12, 0.36) * (1 if rng.random() < 0.5 else -1)
     wave = {"wavy hair": uniform(rng, 0.5, 1.0), "long hair": uniform(rng, 0.0, 0.3)}.get(
         kind, uniform(rng, 0.0, 0.4)
@@ -340,7 +344,7 @@ def _clothes(rng: np.random.Generator) -> Clothes:
         ("striped", "pinstriped", "checked", "polka-dot", "camouflage"), 1.0
     )
     pattern = choose(rng, patterns)
-    plain_only = garment == "hoodie"
+    plain_only = garment in ("hoodie", "jacket")
     pattern_colour = choose(rng, dict.fromkeys(CONTRAST[colour], 1.0))
     inner = colour_unlike(rng, CLOTH, colour, pattern_colour)
     scale = uniform(rng, 2.2, 4.6)
@@ -357,7 +361,9 @@ def _clothes(rng: np.random.Generator) -> Clothes:
     )
 
 
-def _accessories(rng: np.random.Generator, person: Identity, clothes: Clothes) -> Accessories:
+def _accessories(
+    rng: np.random.Generator, person: Identity, clothes: Clothes, hair: Hairstyle
+) -> Accessories:
     womanly = 1 - person.masculinity
     hats: dict[HatKind, float] = {
         "none": 0.78,
@@ -380,7 +386,8 @@ def _accessories(rng: np.random.Generator, person: Identity, clothes: Clothes) -
     frames = choose(rng, dict.fromkeys(FRAMES, 1.0))
     hat_colour = choose(rng, dict.fromkeys(CLOTH, 1.0))
     trim = hat_colour if rng.random() < 0.5 else colour_unlike(rng, CLOTH, hat_colour)
-    earring = rng.random() < 0.06 + 0.5 * womanly**1.5
+    covered = hair.kind in COVERS_EARS
+    earring = rng.random() < 0.06 + 0.75 * womanly**1.5 and not covered
     hoops = rng.random() < 0.5
     necklaced = rng.random() < 0.05 + 0.4 * womanly**1.5
     necklaces: dict[NecklaceKind, float] = {"chain": 0.4, "beads": 0.25, "pendant": 0.35}

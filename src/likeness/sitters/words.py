@@ -7,6 +7,7 @@ hat or eyes behind sunglasses are not spoken of.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,11 @@ from likeness.sitters.describe import Length, describe
 from likeness.sitters.instruct import instruct
 from likeness.sitters.palette import BACKDROP, CLOTH, EYES, EYESHADOW, FRAMES, HAIR, LIPSTICK, METAL
 from likeness.sitters.parameters import Scene
+from likeness.sitters.sample import COVERS_EARS
 
 __all__ = ["attributes", "captions", "instructions", "vocabulary"]
 
 _LOGOS = ("", "ring", "square", "triangle")
-_COVERS_EARS = ("bob", "long hair", "wavy hair", "curls", "afro")
 _SHORT_UNDER_HAT = ("buzz cut", "short hair", "side part", "quiff")
 
 
@@ -90,7 +91,7 @@ def _action(scene: Scene, hidden: bool) -> dict[str, str]:
             found["winking_eye"] = expression.winking_eye
     if not shaded and not closed:
         found["eyes"] = scene.identity.eye_colour
-        right, up = expression.gaze_right / 0.35, expression.gaze_up / 0.2
+        right, up = _gaze(scene)
         if max(abs(right), abs(up)) < 0.3:
             found["gaze"] = "camera"
         elif abs(right) > abs(up):
@@ -105,6 +106,24 @@ def _action(scene: Scene, hidden: bool) -> dict[str, str]:
     if abs(pose.roll_deg) > 7:
         found["tilt"] = "right" if pose.roll_deg > 0 else "left"
     return found
+
+
+def _gaze(scene: Scene) -> tuple[float, float]:
+    """How far the eyes look past the camera to the right and up, as shares of the most they are asked to.
+
+    Eyes turn no further than the renderer lets them, so a head turned right cannot look far to the left.
+    """
+    expression, pose = scene.expression, scene.pose
+    yaw, pitch, roll = (math.radians(v) for v in (pose.yaw_deg, pose.pitch_deg, pose.roll_deg))
+    across, level = (
+        -math.sin(yaw),
+        -math.cos(yaw) * math.sin(pitch),
+    )  # the camera's direction, before the roll
+    toward_x = across * math.cos(roll) - level * math.sin(roll)
+    toward_y = across * math.sin(roll) + level * math.cos(roll)
+    x = min(max(0.8 * toward_x + expression.gaze_right, -0.5), 0.5) - max(min(0.8 * toward_x, 0.5), -0.5)
+    y = min(max(0.8 * toward_y + expression.gaze_up, -0.3), 0.4) - max(min(0.8 * toward_y, 0.4), -0.3)
+    return x / 0.35, y / 0.2
 
 
 def _worn(scene: Scene, hidden: bool) -> dict[str, str]:
@@ -126,7 +145,7 @@ def _worn(scene: Scene, hidden: bool) -> dict[str, str]:
         found |= {"hat": worn.hat, "hat_colour": worn.hat_colour}
         if worn.hat in say.TRIM and worn.hat_trim_colour != worn.hat_colour:
             found["hat_trim_colour"] = worn.hat_trim_colour
-    if worn.earrings != "none" and (hidden or scene.hair.kind not in _COVERS_EARS):
+    if worn.earrings != "none" and (hidden or scene.hair.kind not in COVERS_EARS):
         found |= {"earrings": worn.earrings, "earrings_metal": worn.metal}
     if worn.necklace != "none":
         found |= {"necklace": worn.necklace, "necklace_metal": worn.metal}
