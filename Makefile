@@ -40,7 +40,7 @@ $(UV): requirements/uv.txt
 # The package itself is linked, not copied: an edited file counts at once.
 $(STAMP): $(UV) requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
