@@ -4,20 +4,18 @@ UV := .tools/uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-# Two test processes: more gain nothing on small machines, as each imports torch.
+# Two test processes of one thread each: more gain nothing on small machines, as each imports torch.
 PYTEST_FLAGS ?= -n 2
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: setup demo test check format lock clean
 
 setup: $(STAMP)
 
-demo: export OMP_NUM_THREADS =
 demo: $(STAMP)
 	$(BIN)/likeness demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check
