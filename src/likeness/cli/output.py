@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["AsJson", "progress", "show"]
+__all__ = ["AsJson", "progress", "show", "step_progress"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
@@ -40,8 +40,28 @@ def progress(words: str, total: int | None, as_json: bool = False) -> Iterator[C
 
     Silent with `--json` and where stderr is no terminal.
     """
+    with _bar(words, total, as_json) as update:
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            update(done, total)
+
+        yield advance
+
+
+@contextmanager
+def step_progress(words: str, as_json: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """The same for work that says how far it is; yields `on_progress(step, steps)`."""
+    with _bar(words, None, as_json) as update:
+        yield update
+
+
+@contextmanager
+def _bar(words: str, total: int | None, as_json: bool) -> Iterator[Callable[[int, int | None], None]]:
     if as_json or not sys.stderr.isatty():
-        yield lambda steps: None
+        yield lambda step, steps: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -56,4 +76,4 @@ def progress(words: str, total: int | None, as_json: bool = False) -> Iterator[C
     )
     with bar:
         task = bar.add_task(words, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        yield lambda step, steps: bar.update(task, completed=step, total=steps)

@@ -6,15 +6,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from likeness.files.images import to_json
-from likeness.files.provenance import recipe_of
+from likeness.files.images import read_image, read_recipe, to_json
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from likeness.types import PortraitResult, WeightsRecord
 
 __all__ = ["portraits_page"]
 
@@ -42,6 +40,7 @@ figcaption { padding: .8rem .95rem 1rem; display: grid; gap: .5rem; }
 .bar { grid-column: 1 / -1; height: 5px; border-radius: 3px; background: var(--line); overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--accent); }
 .warning { color: var(--warn); font-size: .85rem; }
+.note { max-width: 46rem; margin: 0 0 .6rem; }
 details { font-size: .85rem; }
 summary { cursor: pointer; color: var(--soft); }
 pre { overflow: auto; max-height: 20rem; background: var(--paper); border: 1px solid var(--line);
@@ -56,20 +55,20 @@ code { font-size: .8rem; }
 
 
 def portraits_page(
-    title: str,
-    lead: str,
-    references: Sequence[Image.Image],
-    results: Sequence[PortraitResult],
-    score_words: Mapping[str, str] | None = None,
+    title: str, lead: str, references: Sequence[Image.Image], folder: Path, document: Mapping[str, Any]
 ) -> str:
-    """A page with the references, every portrait with its scores, warnings and recipe, and the weights.
+    """A page with the references, every portrait with its score, warnings and recipe, and the weights.
 
-    score_words: what a score is called on the page; one without a word is called by its name. A
-    score that is a cosine (0 to 1) gets a bar; one that is None is said to be not measured.
+    folder: where the PNGs are, recipes inside. document: the content of the `result.json` beside
+    them. Raises: ImageError when a picture is no longer there or has lost its recipe.
     """
+    recipes = [read_recipe(folder / picture["file"]) for picture in document["pictures"]]
     figures = [_reference(image, number, len(references)) for number, image in enumerate(references, 1)]
-    figures += [_portrait(result, score_words or {}) for result in results]
-    weights = {link: None for result in results for link in result.provenance.weights}
+    figures += [
+        _portrait(read_image(folder / picture["file"]), picture, recipe)
+        for picture, recipe in zip(document["pictures"], recipes, strict=True)
+    ]
+    warnings = "".join(f'<p class="warning">{escape(text)}</p>\n' for text in document["warnings"])
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -86,8 +85,10 @@ def portraits_page(
 <p class="lead">{escape(lead)}</p>
 <div class="grid">
 {"".join(figures)}</div>
-<h2>Weights and licences</h2>
-{_weights_table(list(weights))}
+<h2>How alike</h2>
+<p class="note">{escape(_judgement(document["likeness"]))}</p>
+{warnings}<h2>Weights and licences</h2>
+{_weights_table([link for recipe in recipes for link in recipe["weights"]])}
 </main>
 </body>
 </html>
@@ -102,37 +103,49 @@ def _reference(image: Image.Image, number: int, count: int) -> str:
 """
 
 
-def _portrait(result: PortraitResult, words: Mapping[str, str]) -> str:
-    recipe = recipe_of(result)
-    prompt = escape(result.request.prompt)
-    scores = "".join(_score(words.get(name, name), value) for name, value in result.scores.items())
-    warnings = "".join(f'<span class="warning">{escape(text)}</span>\n' for text in result.warnings)
-    return f"""<figure><img src="{_inline(result.image)}" alt="{prompt}">
-<figcaption><span class="tag">seed {result.provenance.seed}</span>
+def _portrait(image: Image.Image, picture: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    prompt = escape(picture["prompt"])
+    seconds = sum(picture["timings_s"].values())
+    return f"""<figure><img src="{_inline(image)}" alt="{prompt}">
+<figcaption><span class="tag">seed {picture["seed"]}</span>
 <span class="prompt">{prompt}</span>
-{scores}{warnings}<details><summary>Recipe</summary>
+{_score(picture["likeness"], picture["reason"])}<details><summary>Recipe, {seconds:.1f} s</summary>
 <pre>{escape(to_json(recipe))}</pre></details></figcaption></figure>
 """
 
 
-def _score(name: str, value: float | None) -> str:
-    if value is None:
-        return f'<div class="score"><span>{escape(name)}</span><span>not measured</span></div>\n'
-    bar = f'<div class="bar"><i style="width:{100 * value:.0f}%"></i></div>' if 0 <= value <= 1 else ""
-    return f'<div class="score"><span>{escape(name)}</span><b>{value:.2f}</b>{bar}</div>\n'
-
-
-def _weights_table(weights: Sequence[WeightsRecord]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(link.name)}</td><td>{escape(link.role)}</td><td>{escape(link.licence)}</td>"
-        f"<td>{escape(link.source)}</td><td><code>{escape(link.sha256[:12])}</code></td></tr>\n"
-        for link in weights
+def _score(likeness: float | None, reason: str | None) -> str:
+    if likeness is None:
+        return f'<span class="warning">No likeness score: {escape(reason or "not measured")}.</span>\n'
+    width = 100 * min(max(likeness, 0.0), 1.0)
+    return (
+        f'<div class="score"><span>Likeness</span><b>{likeness:.2f}</b>'
+        f'<div class="bar"><i style="width:{width:.0f}%"></i></div></div>\n'
     )
+
+
+def _judgement(likeness: Mapping[str, Any]) -> str:
+    if likeness["mean"] is None:
+        return f"Likeness was not measured: {likeness['reason'] or 'there is no judge'}."
+    return (
+        f"Likeness is the cosine between embeddings of portrait and reference, 1 for the same face; "
+        f"{likeness['mean']:.2f} on average, {likeness['lowest']:.2f} at worst. The judge is "
+        f"{likeness['encoder']} ({likeness['licence']}), which the method was not conditioned on."
+    )
+
+
+def _weights_table(weights: Sequence[Mapping[str, str]]) -> str:
+    rows = {
+        f"<tr><td>{escape(link['name'])}</td><td>{escape(link['role'])}</td>"
+        f"<td>{escape(link['licence'])}</td><td>{escape(link['source'])}</td>"
+        f"<td><code>{escape(link['sha256'][:12])}</code></td></tr>\n": None
+        for link in weights
+    }
     head = "<tr><th>Weights</th><th>Role</th><th>Licence</th><th>From</th><th>sha256</th></tr>\n"
-    return f'<div class="wide"><table>\n{head}{rows}</table></div>'
+    return f'<div class="wide"><table>\n{head}{"".join(rows)}</table></div>'
 
 
 def _inline(image: Image.Image) -> str:
     buffer = BytesIO()
-    image.save(buffer, format="PNG")
+    image.convert("RGB").save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

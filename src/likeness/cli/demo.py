@@ -1,0 +1,63 @@
+"""`likeness demo`: three portraits of the bundled sitter, and one page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likeness.cli.output import AsJson, show, step_progress
+
+__all__ = ["app"]
+
+PROMPTS = ("wearing a red hat", "smiling, wearing glasses", "in a blue shirt, looking to the left")
+PAGE = "index.html"
+LEAD = (
+    "The reference is a sitter, a procedural person who does not exist. The portraits were painted on "
+    "this machine from that one picture and the words below them, by small models that come with the "
+    "package and know sitters only."
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and the page.")] = Path(
+        "out/demo"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the portraits.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Paint three portraits of a bundled sitter and write a page to look at."""
+    from likeness.catalog import load_pipeline
+    from likeness.files.images import read_image, write_bytes
+    from likeness.files.page import portraits_page
+    from likeness.packs.mini import mini_path
+    from likeness.portraits import make_portraits, open_judge
+
+    reference = read_image(mini_path().parent / "demo" / "reference.png")
+    pipeline = load_pipeline("consistentid", "mini")
+    with step_progress("painting", as_json) as on_progress:
+        document = make_portraits(
+            pipeline,
+            [reference],
+            PROMPTS,
+            count=1,
+            seed=seed,
+            out_dir=out,
+            judge=open_judge("mini"),
+            references_are_sitters=True,
+            on_progress=on_progress,
+        )
+    page = portraits_page("Three portraits of one sitter", LEAD, [reference], out, document)
+    write_bytes(out / PAGE, page.encode())
+    mean = document["likeness"]["mean"]
+    show(
+        {**document, "out": str(out), "page": str(out / PAGE)},
+        as_json,
+        f"{len(document['pictures'])} portraits in {document['timings_s']['total']:.0f} s"
+        + ("" if mean is None else f", likeness {mean:.2f} on average"),
+        f"look at {(out / PAGE).resolve()}",
+    )
