@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import torch
 from likeness.diffusion.load import Base, load_base, load_part
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.faces.detect import find_detector
+from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
-from likeness.files.weights import is_offline
+from likeness.files.weights import cache_folder, is_offline
 from likeness.methods.consistentid.conditioning import ImageEncoder
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import load_adapter, published_adapter
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["load_image_encoder", "load_pipeline"]
 
+ARCFACE_FILES = ("w600k_r50.onnx", "arcface.onnx")
+"""The recogniser the published weights are conditioned on, by InsightFace's name or a plain one."""
+
+ARCFACE_LICENCE = "InsightFace, non-commercial research only"
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -36,7 +43,7 @@ def load_pipeline(
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
     detector: FaceDetector | None = None,
-    face_encoder: FaceEncoder | None = None,
+    face_encoder: FaceEncoder | Path | str | None = None,
     image_encoder: ImageEncoder | Path | str | None = None,
 ) -> ConsistentIDPipeline:
     """A pipeline ready to paint.
@@ -68,7 +75,10 @@ def load_pipeline(
             f"The image encoder has states of width {image_encoder.width}, the adapter reads {trained.sizes.image_width}: "
             f"use {trained.sizes.image_encoder}."
         )
-    face_encoder = face_encoder or _face_encoder(base, trained.sizes)
+    if face_encoder is None:
+        face_encoder = _face_encoder(base, trained.sizes)
+    elif isinstance(face_encoder, (str, Path)):
+        face_encoder = load_encoder(Path(face_encoder))
     if face_encoder.dim != trained.sizes.id_width:
         raise IncompatibleWeightsError(
             f"The face encoder {face_encoder.name} gives {face_encoder.dim} numbers, the adapter reads "
@@ -138,4 +148,17 @@ def _image_encoder_folder(base: Base, sizes: ConsistentIDSizes) -> Path:
 
 
 def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:
-    raise NotImplementedError
+    """The recogniser beside the base, else ArcFace from a folder named by LIKENESS_MODELS or the cache."""
+    if base.folder and (base.folder / "recogniser").is_dir():
+        return load_encoder(base.folder / "recogniser")
+    given = [Path(entry).expanduser() for entry in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if entry]
+    for folder in (*given, cache_folder()):
+        for name in ARCFACE_FILES:
+            file = folder if folder.name == name else folder / name
+            if file.is_file():
+                return load_encoder(file, ARCFACE_LICENCE)
+    raise MissingWeightsError(
+        f"ConsistentID on {base.family} knows a person by {sizes.identity_encoder}, which is not here: put "
+        f"{ARCFACE_FILES[0]} (InsightFace's buffalo_l, for non-commercial research only) into a folder named by "
+        "LIKENESS_MODELS, or pass a face encoder."
+    )

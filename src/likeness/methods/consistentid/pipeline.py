@@ -84,6 +84,7 @@ class ConsistentIDPipeline:
         self.face_encoder = face_encoder
         self.image_encoder = image_encoder
         self.weights = (*base.weights, *weights)
+        self._last: tuple[tuple[Image.Image, ...], Identity] | None = None
 
     def __call__(
         self,
@@ -110,16 +111,20 @@ class ConsistentIDPipeline:
                 on_step(done, steps)
 
         results = []
-        known: dict[tuple[int, ...], Identity] = {}
         for request, options in checked:
-            key = tuple(id(picture) for picture in request.references)
             started = time.perf_counter()
-            if key not in known:
-                known[key] = identity_of(
-                    request.references, self.detector, self.face_encoder, self.image_encoder
-                )
-            results.append(self._paint(request, options, known[key], tick, started))
+            identity = self._identity_of(request.references)
+            results.append(self._paint(request, options, identity, tick, started))
         return results
+
+    def _identity_of(self, references: tuple[Image.Image, ...]) -> Identity:
+        """Described once for as long as the same pictures are asked for."""
+        if self._last is None or len(self._last[0]) != len(references) or any(
+            known is not picture for known, picture in zip(self._last[0], references, strict=True)
+        ):
+            described = identity_of(references, self.detector, self.face_encoder, self.image_encoder)
+            self._last = (references, described)
+        return self._last[1]
 
     @torch.no_grad()
     def _paint(

@@ -1,0 +1,171 @@
+"""Every method at toy width, behind one interface, for the contract test.
+
+A new method adds a class here and a line to `TOYS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from likeness.diffusion.load import Base, load_base
+from likeness.faces.detect import Detection
+from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDSizes
+from likeness.methods.consistentid.loading import load_image_encoder
+from likeness.methods.consistentid.loading import load_pipeline as load_consistentid
+from likeness.methods.consistentid.model import ConsistentIDAdapter
+from likeness.methods.consistentid.text import mark_prompt
+from likeness.methods.consistentid.training import ConsistentIDPhase
+from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.training.phase import Batch, Phase
+from likeness.types import Face, PortraitPipeline, PortraitRequest
+from tests import tiny
+
+SIDE_PX = 96
+
+
+class MiddleDetector:
+    """A detector for toy pictures: the face is always in the middle."""
+
+    name = "middle"
+    licence = "none"
+
+    def search(self, image: Image.Image) -> Detection:
+        return Detection(self(image), (self.name,))
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        width, height = image.size
+        points = np.array([[0.38, 0.42], [0.62, 0.42], [0.5, 0.56], [0.4, 0.68], [0.6, 0.68]])
+        box = (width * 0.25, height * 0.2, width * 0.75, height * 0.8)
+        return [Face(box, (points * [width, height]).astype(np.float32))]
+
+
+class PixelEncoder:
+    """A face encoder for toy pictures: 4 x 4 pixels, centred and of unit length."""
+
+    licence = "none"
+    dim = 48
+
+    def __init__(self, name: str = "pixels") -> None:
+        self.name = name
+
+    def __call__(self, aligned: list[Image.Image]) -> np.ndarray:
+        rows = np.stack([np.asarray(face.resize((4, 4)), np.float32).ravel() for face in aligned])
+        rows -= rows.mean(1, keepdims=True)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def picture(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+
+
+class Toy(ABC):
+    """One method, small enough to paint and train in a second."""
+
+    base: Base
+
+    @abstractmethod
+    def pipeline(self) -> PortraitPipeline: ...
+
+    @abstractmethod
+    def phases(self) -> list[Phase]: ...
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> None: ...
+
+    @abstractmethod
+    def loaded(self, folder: Path) -> PortraitPipeline: ...
+
+    def request(self, seed: int, **settings: Any) -> PortraitRequest:
+        fixed = {"prompt": "a man wearing a red hat", "references": (REFERENCE,), "steps": 3, "size_px": (64, 64)}
+        return PortraitRequest(seed=seed, **{**fixed, **settings})
+
+
+REFERENCE = picture(0)
+
+
+def consistentid_sizes(base: Base) -> ConsistentIDSizes:
+    return ConsistentIDSizes(
+        base.family,
+        text_width=base.text_width,
+        image_width=32,
+        id_width=PixelEncoder.dim,
+        part_width=32,
+        part_depth=1,
+        part_heads=2,
+        id_depth=1,
+        id_heads=2,
+        lora_rank=2,
+        shortcut=base.family == "sdxl",
+    )
+
+
+def consistentid_adapter(base: Base) -> ConsistentIDAdapter:
+    """Seeded, and moved off its start, where LoRA is zero."""
+    torch.manual_seed(0)
+    adapter = new_adapter(base, consistentid_sizes(base))
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return adapter.eval()
+
+
+class ToyConsistentID(Toy):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.base = load_base(folder)
+        self.adapter = consistentid_adapter(self.base)
+        encoder = tiny.write_image_encoder(folder.parent / "image_encoder")
+        self.image_encoder = load_image_encoder(encoder, device="cpu", dtype=torch.float32)
+
+    def pipeline(self) -> PortraitPipeline:
+        folder = self.folder.parent / f"{self.folder.name}-adapter"
+        if not folder.exists():
+            self.save(folder)
+        return self.loaded(folder)
+
+    def loaded(self, folder: Path) -> PortraitPipeline:
+        return load_consistentid(
+            self.base,
+            folder,
+            detector=MiddleDetector(),
+            face_encoder=PixelEncoder(),
+            image_encoder=self.image_encoder,
+        )
+
+    def save(self, folder: Path) -> None:
+        save_adapter(self.adapter, folder, dtype=torch.float32)
+
+    def phases(self) -> list[Phase]:
+        return [ConsistentIDPhase(self.adapter, self.base, drop=0.3)]
+
+    def batch(self, step: int) -> Batch:
+        size, channels = 4, self.base.unet.config.in_channels
+        source = torch.Generator().manual_seed(100 + step)
+        marked = mark_prompt(self.base.tokenizers, "a man wearing a red hat", CAPTION, PARTS)
+        batch = {
+            "latents": torch.randn(size, channels, 8, 8, generator=source),
+            "part_tokens": marked.part_tokens.expand(size, -1),
+            "crop_states": torch.randn(size, 5, 17, 32, generator=source),
+            "valid": torch.tensor([[True, True, False, True, True]] + [[True] * 5] * (size - 1)),
+            "image_states": torch.randn(size, 17, 32, generator=source),
+            "id_embedding": torch.randn(size, PixelEncoder.dim, generator=source),
+            "part_masks": torch.rand(size, 5, 8, 8, generator=source),
+        }
+        for index, ids in enumerate(marked.ids):
+            batch["text_ids" if index == 0 else f"text_ids_{index + 1}"] = ids.expand(size, -1)
+        return batch
+
+
+TOYS: dict[str, Callable[[Path], Toy]] = {"consistentid": ToyConsistentID}
+WRITERS = {"mini": tiny.write_mini, "sd15": tiny.write_sd15, "sdxl": tiny.write_sdxl}
