@@ -274,7 +274,7 @@ def _to_rgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
         alpha = rgba.getchannel("A")
         # The profile of a grey picture with alpha is a grey one: convert the colours it fits.
         picture = picture.convert("L") if picture.mode in ("LA", "La", "L") else rgba.convert("RGB")
-    elif picture.mode in ("1", "P", "PA"):
+    elif profile and picture.mode in ("1", "P", "PA"):
         picture = picture.convert("RGB")
     rgb = _through_profile(picture, profile) if profile else None
     rgb = rgb or picture.convert("RGB")
