@@ -29,8 +29,8 @@ class Ema:
     def update(self, module: nn.Module) -> None:
         """Move the average towards `module` (the module it was made from)."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        mine = list(self.module.parameters())
-        theirs = [p.detach() for p in module.parameters()]
+        mine: list[torch.Tensor] = list(self.module.parameters())
+        theirs: list[torch.Tensor] = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
             own.copy_(other)

@@ -1,0 +1,180 @@
+"""`likeness pack`: build, check and describe a model pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from likeness.cli.output import AsJson, show
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Pack = Annotated[Optional[Path], typer.Option(help="Folder of the pack; by default the one in this package.")]  # noqa: UP045
+Work = Annotated[Path, typer.Option(help="Folder for pictures, runs and checkpoints; gigabytes.")]
+WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
+
+
+@app.command()
+def build(
+    name: Annotated[str, typer.Argument(help="Which pack: mini.")] = "mini",
+    part: Annotated[Optional[list[str]], typer.Option(help="Only this part; may be repeated.")] = None,  # noqa: UP045
+    pack: Pack = None,
+    work: Work = WORK,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint of each part.")] = False,
+    minutes: Annotated[Optional[float], typer.Option(help="Training time of each part.")] = None,  # noqa: UP045
+    steps: Annotated[Optional[int], typer.Option(help="Count steps instead of minutes.")] = None,  # noqa: UP045
+    people: Annotated[int, typer.Option(help="How many training people are drawn.")] = 5000,
+    judge_people: Annotated[
+        int, typer.Option(help="How many people the judge recogniser learns from.")
+    ] = 2000,
+    views: Annotated[int, typer.Option(help="Pictures of each person.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train the parts of the mini pack on freshly drawn sitters.
+
+    Without --part, everything in order. Ctrl-C writes a checkpoint; --resume goes on from it.
+    """
+    import torch
+
+    from likeness.errors import Cancelled, InputError
+    from likeness.packs import mini_path
+    from likeness.packs.recipes import RECIPES
+    from likeness.packs.workshop import Workshop
+
+    if name != "mini":
+        raise InputError(f"There is no recipe for a pack called '{name}'; the only one is 'mini'.")
+    parts = part or list(RECIPES)
+    for wrong in [p for p in parts if p not in RECIPES]:
+        raise InputError(f"The mini pack has no part '{wrong}'; its parts are {', '.join(RECIPES)}.")
+    torch.set_num_threads(threads)
+    done: dict[str, Any] = {}
+    for one in parts:
+        shop = Workshop(
+            work=work,
+            pack=pack or mini_path(),
+            device=device,
+            resume=resume,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            people=people,
+            judge_people=judge_people,
+            views=views,
+            on_log=lambda row, one=one: None if as_json else typer.echo(f"{one}: {_line(row)}", err=True),
+        )
+        result = RECIPES[one](shop)
+        if result.stopped_by == "signal":
+            raise Cancelled(f"Stopped at step {result.step} of {one}; go on with --resume.")
+        done[one] = {"steps": result.step, "seconds": round(result.seconds, 1), "finished": result.finished}
+    show(done, as_json, *(f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()))
+
+
+@app.command()
+def draw(
+    split: Annotated[
+        Optional[list[str]], typer.Argument(help="train, judge, held_out; all by default.")
+    ] = None,  # noqa: UP045
+    work: Work = WORK,
+    people: Annotated[int, typer.Option(help="Training people.")] = 5000,
+    judge_people: Annotated[int, typer.Option(help="People of the judge recogniser.")] = 2000,
+    held_out_people: Annotated[int, typer.Option(help="People nothing is trained on.")] = 500,
+    views: Annotated[int, typer.Option(help="Pictures of each person.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
+    from likeness.packs import mini
+    from likeness.packs.data import build_pictures
+
+    counts = {"train": people, "judge": judge_people, "held_out": held_out_people}
+    chosen = split or list(counts)
+    for one in chosen:
+        build_pictures(
+            work / "data" / one,
+            first_seed=mini.first_seed(one),
+            people=counts[one],
+            views=views,
+            on_shard=lambda done, of, one=one: (
+                None if as_json else typer.echo(f"{one}: shard {done} of {of}", err=True)
+            ),
+        )
+    show(
+        {one: counts[one] * views for one in chosen},
+        as_json,
+        *(f"{o}: {counts[o] * views} pictures" for o in chosen),
+    )
+
+
+@app.command()
+def card(pack: Pack = None, as_json: AsJson = False) -> None:
+    """Sizes, hashes, licences, training data, seeds and hours of a pack."""
+    from dataclasses import asdict
+
+    from likeness.packs import mini_path, read_card
+
+    found = read_card(pack or mini_path())
+    lines = [
+        f"{found.name}: {found.size_px} px, {found.bytes / 1e6:.1f} MB, {found.licence}, {found.hours:.2f} hours of training",
+        f"trained on {found.training_data}",
+    ]
+    for name, one in found.parts.items():
+        lines.append(
+            f"  {name}: {one.parameters / 1e6:.2f}M parameters, {one.bytes / 1e6:.1f} MB, {one.steps} steps, "
+            f"{one.hours:.2f} h, seed {one.seed}, {one.pictures} pictures of {one.people} people from seed {one.first_seed}"
+        )
+        lines += [f"    {file} {digest}" for file, digest in one.sha256.items()]
+    show(asdict(found), as_json, *lines)
+
+
+@app.command()
+def words(
+    prompt: Annotated[
+        Optional[str], typer.Argument(help="Report the words of this prompt the pack does not know.")
+    ] = None,  # noqa: UP045
+    pack: Pack = None,
+    as_json: AsJson = False,
+) -> None:
+    """The words a pack has learned, most frequent first; or those of a prompt it has not."""
+    from likeness.packs import known_words, mini_path, unknown_words
+
+    where = pack or mini_path()
+    if prompt is None:
+        known = known_words(where)
+        show(known, as_json, " ".join(known))
+        return
+    missing = unknown_words(where, prompt)
+    text = f"The pack does not know: {', '.join(missing)}." if missing else "The pack knows every word."
+    show({"prompt": prompt, "unknown": missing}, as_json, text)
+
+
+@app.command()
+def check(
+    pack: Pack = None,
+    work: Work = WORK,
+    part: Annotated[Optional[list[str]], typer.Option(help="Only this part; may be repeated.")] = None,  # noqa: UP045
+    people: Annotated[int, typer.Option(help="How many held-out people.")] = 500,
+    views: Annotated[int, typer.Option(help="Pictures of each.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a pack on sitters that nothing was trained on."""
+    from likeness.errors import InputError
+    from likeness.packs import mini_path
+    from likeness.packs.check import CHECKS, check_pack
+    from likeness.packs.workshop import Workshop
+
+    for wrong in [p for p in part or () if p not in CHECKS]:
+        raise InputError(f"Nothing measures '{wrong}'; there are checks of {', '.join(CHECKS)}.")
+    shop = Workshop(work=work, pack=pack or mini_path(), held_out_people=people, views=views)
+    table = check_pack(shop.pack, shop.pictures("held_out"), tuple(part or CHECKS))
+    lines = [f"{one}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) for one, row in table.items()]
+    show(table, as_json, *lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return ", ".join(f"{key.split('/')[-1]} {value:.4g}" for key, value in row.items())

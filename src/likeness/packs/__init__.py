@@ -1,0 +1,14 @@
+"""Model packs: sets of weights that work together, and the recipes that make ours.
+
+mini      sizes and presets of the mini pack; `mini_path()` is where its weights are
+card      pack.json: sizes, hashes, licences, training data
+words     what the pack has learned to read
+data      pictures of sitters, in shards
+workshop  a build's folders, data and budget;  recipes/  one file a part;  check  what it measures
+"""
+
+from likeness.packs.card import PackCard, PartRecord, read_card
+from likeness.packs.mini import mini_path
+from likeness.packs.words import known_words, unknown_words
+
+__all__ = ["PackCard", "PartRecord", "known_words", "mini_path", "read_card", "unknown_words"]

@@ -1,0 +1,185 @@
+"""Pictures of sitters to train on: drawn once, kept in shards, held in memory as bytes.
+
+    data/train/people-0000400-x2/pixels.npy     (n, H, W, 3) uint8
+                                 labels.npy     (n, H, W) uint8, the sitters' own part classes
+                                 landmarks.npy  (n, L, 2) float32 px
+                                 visible.npy    (n, L) bool
+                                 rows.jsonl     seed, view, captions and the scene's record, one a picture
+
+A shard holds `SHARD_PEOPLE` people times the number of views, person by person, and depends on
+its people's seeds alone. It is written under a temporary name and renamed, so building goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from likeness.packs.mini import SIZE_PX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = [
+    "CAPTIONS",
+    "SHARD_PEOPLE",
+    "Drawing",
+    "Pictures",
+    "build_pictures",
+    "load_pictures",
+    "write_shard",
+]
+
+SHARD_PEOPLE = 200
+CAPTIONS = 5
+"""Captions kept of each picture."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawn picture and its truth."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    visible: NDArray[np.bool_]
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one split in memory; row i is view `i % views` of person `i // views`.
+
+    pixels (N, 3, H, W) uint8, channels last in memory; labels (N, H, W) uint8; landmarks (N, L, 2) px;
+    visible (N, L); person (N,) int64 counted from 0; captions: N lists of sentences.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    landmarks: Tensor
+    visible: Tensor
+    person: Tensor
+    captions: list[list[str]]
+    folder: Path | None = None
+    _orders: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def indices(self, step: int, batch_size: int, seed: int = 0) -> Tensor:
+        """Rows of one batch: each epoch in an order of its own, a function of (step, seed) alone."""
+        count = len(self)
+        where = torch.arange(step * batch_size, (step + 1) * batch_size)
+        return torch.stack([self._order(int(w) // count, seed)[int(w) % count] for w in where])
+
+    def _order(self, epoch: int, seed: int) -> Tensor:
+        if epoch not in self._orders:
+            for old in [e for e in self._orders if e < epoch - 1]:
+                del self._orders[old]
+            generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+            self._orders[epoch] = torch.randperm(len(self), generator=generator)
+        return self._orders[epoch]
+
+
+def build_pictures(
+    folder: Path,
+    *,
+    first_seed: int,
+    people: int,
+    views: int,
+    workers: int | None = None,
+    size_px: int = SIZE_PX,
+    on_shard: Callable[[int, int], None] | None = None,
+) -> None:
+    """Draw the shards that are not there yet, on `workers` threads; `on_shard(done, of)` after each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = [s for s in range(0, people, SHARD_PEOPLE) if not shard_folder(folder, s, views).is_dir()]
+    for done, start in enumerate(starts, 1):
+        seeds = range(first_seed + start, first_seed + start + SHARD_PEOPLE)
+        write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers))
+        if on_shard is not None:
+            on_shard(done, len(starts))
+
+
+def load_pictures(folder: Path, *, people: int, views: int) -> Pictures:
+    """The first `people` of a split that has been built."""
+    shards = [shard_folder(folder, start, views) for start in range(0, people, SHARD_PEOPLE)]
+    count = people * views
+
+    def array(name: str) -> Tensor:
+        parts = [np.load(shard / f"{name}.npy") for shard in shards]
+        return torch.from_numpy(np.concatenate(parts)[:count])
+
+    captions = [row["captions"] for shard in shards for row in read_rows(shard)][:count]
+    return Pictures(
+        pixels=array("pixels").permute(0, 3, 1, 2),
+        labels=array("labels"),
+        landmarks=array("landmarks"),
+        visible=array("visible"),
+        person=torch.arange(count) // views,
+        captions=captions,
+        folder=folder,
+    )
+
+
+def read_rows(shard: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a shard, in the order of its arrays."""
+    with (shard / "rows.jsonl").open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def shard_folder(folder: Path, start: int, views: int) -> Path:
+    """Folder of the shard whose first person is the `start`th of the split."""
+    return folder / f"people-{start:07d}-x{views}"
+
+
+def write_shard(target: Path, drawings: list[Drawing]) -> None:
+    """Write a shard whole."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name in ("pixels", "labels", "landmarks", "visible"):
+        np.save(partial / f"{name}.npy", np.stack([getattr(d, name) for d in drawings]))
+    text = "".join(json.dumps(d.row) + "\n" for d in drawings)
+    (partial / "rows.jsonl").write_text(text, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+
+
+def draw_people(seeds: range, views: int, size_px: int, workers: int | None = None) -> list[Drawing]:
+    """Pictures of the people with these seeds, person by person.
+
+    The first is `sample_scene(seed)`; in the others everything but the person is new.
+    """
+    from likeness import sitters
+
+    scenes, rows = [], []
+    for seed in seeds:
+        first = sitters.sample_scene(seed)
+        for view in range(views):
+            scene = first if view == 0 else sitters.with_same_person(first, view)
+            scenes.append(scene)
+            captions = sitters.captions(scene, CAPTIONS, seed * views + view)
+            rows.append({"seed": seed, "view": view, "captions": captions, "record": scene.record()})
+    pictures = sitters.render_many(scenes, size_px, workers=workers)
+    return [
+        Drawing(
+            pixels=picture.rgb,
+            labels=picture.labels,
+            landmarks=np.asarray(picture.landmarks_px, np.float32),
+            visible=np.asarray(picture.landmarks_visible, np.bool_),
+            row=row,
+        )
+        for picture, row in zip(pictures, rows, strict=True)
+    ]

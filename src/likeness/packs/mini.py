@@ -1,0 +1,220 @@
+"""The mini pack: its sizes, its presets (one function a part), its seeds. Everything at 128 px.
+
+Each preset returns an untrained model of an ordinary diffusers or transformers class.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+    from likeness.faces.embed import JudgeRecogniserNet, RecogniserNet
+    from likeness.faces.landmarks import LandmarkNet
+
+__all__ = [
+    "MINUTES",
+    "PARTS",
+    "SIZE_PX",
+    "autoencoder",
+    "first_seed",
+    "image_encoder",
+    "image_processor",
+    "judge_recogniser",
+    "landmark_net",
+    "load_landmarks",
+    "load_recogniser",
+    "mini_path",
+    "recogniser",
+    "scheduler",
+    "text_encoder",
+    "to_unit",
+    "unet",
+]
+
+SIZE_PX = 128
+LATENT_CHANNELS = 16
+TOKENS = 77
+WIDTH = 192
+"""Of the text encoder, the image encoder and the UNet's cross-attention."""
+VOCABULARY = 2048
+
+PARTS = ("autoencoder", "clip", "landmarks", "recogniser", "judge_recogniser", "unet", "adapter")
+MINUTES = {
+    "autoencoder": 12.0,
+    "clip": 8.0,
+    "landmarks": 4.0,
+    "recogniser": 9.0,
+    "judge_recogniser": 7.0,
+    "unet": 28.0,
+    "adapter": 8.0,
+}
+"""How long each part trains unless told otherwise, on two cores with bf16."""
+
+
+def first_seed(split: str) -> int:
+    """Where the people of a split begin: "train", "judge" (the judge recogniser's own) or "held_out"."""
+    from likeness import sitters
+
+    seeds = {
+        "train": sitters.TRAINING_SEEDS,
+        "judge": sitters.JUDGE_SEEDS,
+        "held_out": sitters.HELD_OUT_SEEDS,
+    }
+    return int(seeds[split].start)
+
+
+def mini_path() -> Path:
+    """Folder of the shipped pack, a diffusers-like folder of folders; it may be empty in a source tree."""
+    return Path(__file__).parent / "mini"
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 pictures (B, 3, H, W) -> float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def autoencoder(**sizes: Any) -> PatchAutoencoderKL:
+    """f8, 16 latent channels: 128 px -> 16 x 16 x 16."""
+    from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+
+    return PatchAutoencoderKL(**{"latent_channels": LATENT_CHANNELS, "sample_size": SIZE_PX, **sizes})
+
+
+def text_encoder(vocabulary: int = VOCABULARY, **sizes: Any) -> Any:
+    """CLIPTextModel: (B, 77) ids -> last_hidden_state (B, 77, 192), pooler_output (B, 192).
+
+    The pooled output is the text embedding that `image_encoder`'s `image_embeds` are compared with.
+    The last two ids of the vocabulary are start and end of text.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = {
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "max_position_embeddings": TOKENS,
+        "projection_dim": WIDTH,
+        "hidden_act": "gelu",
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
+    return CLIPTextModel(CLIPTextConfig(**{**config, **sizes}))
+
+
+def image_encoder(**sizes: Any) -> Any:
+    """CLIPVisionModelWithProjection: (B, 3, 128, 128) -> image_embeds (B, 192), 64 + 1 tokens of 192."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "image_size": SIZE_PX,
+        "patch_size": 16,
+        "projection_dim": WIDTH,
+        "hidden_act": "gelu",
+    }
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(**{**config, **sizes}))
+
+
+def image_processor() -> Any:
+    """What turns a PIL picture into `image_encoder`'s input: 128 px, [-1, 1], the autoencoder's range."""
+    from transformers import CLIPImageProcessor
+
+    return CLIPImageProcessor(
+        size={"shortest_edge": SIZE_PX},
+        crop_size={"height": SIZE_PX, "width": SIZE_PX},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+
+
+def landmark_net(landmarks: int, **sizes: Any) -> LandmarkNet:
+    """128 px -> face or not, box, landmarks and which are visible. `landmarks`: how many, the sitters' or 5."""
+    from likeness.faces.landmarks import LandmarkNet
+    from likeness.sitters import LANDMARKS
+
+    swap = {"left": "right", "right": "left"}
+    names = list(LANDMARKS)[:landmarks]
+    mirror = tuple(names.index(" ".join(swap.get(word, word) for word in name.split())) for name in names)
+    return LandmarkNet(**{"landmarks": landmarks, "mirror": mirror, **sizes})
+
+
+def load_landmarks(path: Path) -> LandmarkNet:
+    """A finished landmark network, float32, for inference."""
+    from likeness.faces.landmarks import load_landmark_net
+
+    return load_landmark_net(str(path))
+
+
+def recogniser(**sizes: Any) -> RecogniserNet:
+    """Recogniser A: 112 px aligned -> 256 numbers of unit length. Methods are conditioned on it."""
+    from likeness.faces.embed import RecogniserNet
+
+    return RecogniserNet(**sizes)
+
+
+def judge_recogniser(**sizes: Any) -> JudgeRecogniserNet:
+    """Recogniser B: the same job by another architecture, for judging only."""
+    from likeness.faces.embed import JudgeRecogniserNet
+
+    return JudgeRecogniserNet(**sizes)
+
+
+def load_recogniser(path: Path) -> RecogniserNet | JudgeRecogniserNet:
+    """A finished recogniser of either kind, float32, for inference."""
+    from likeness.faces.embed import TorchEncoder, load_encoder
+
+    encoder = load_encoder(path)
+    if not isinstance(encoder, TorchEncoder):
+        raise InputError(f"{path} is no recogniser of a pack; give a folder with config.json.")
+    return encoder.net
+
+
+def unet(**sizes: Any) -> Any:
+    """UNet2DConditionModel over 16 x 16 x 16 latents with text states of 192."""
+    from diffusers import UNet2DConditionModel
+
+    config = {
+        "sample_size": SIZE_PX // 8,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "block_out_channels": (96, 160, 224),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": 4,
+        "norm_num_groups": 32,
+    }
+    return UNet2DConditionModel(**{**config, **sizes})
+
+
+def scheduler() -> Any:
+    """DDIM over 1000 steps, v-prediction, rescaled so that the last step is pure noise.
+
+    Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed": zero terminal
+    SNR needs v-prediction and trailing time steps.
+    """
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )

@@ -1,0 +1,30 @@
+"""How each part of the mini pack is trained, one file a part; `RECIPES` names them in building order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from likeness.packs.recipes.autoencoder import train_autoencoder
+from likeness.packs.recipes.clip import train_clip
+from likeness.packs.recipes.landmarks import train_landmarks
+from likeness.packs.recipes.recogniser import train_judge_recogniser, train_recogniser
+from likeness.packs.recipes.unet import train_unet
+from likeness.training import TrainResult
+
+if TYPE_CHECKING:
+    from likeness.packs.workshop import Workshop
+
+__all__ = ["RECIPES"]
+
+Recipe: TypeAlias = "Callable[[Workshop], TrainResult]"
+
+RECIPES: dict[str, Recipe] = {
+    "autoencoder": train_autoencoder,
+    "clip": train_clip,
+    "landmarks": train_landmarks,
+    "recogniser": train_recogniser,
+    "judge_recogniser": train_judge_recogniser,
+    "unet": train_unet,
+}
+"""The adapters of methods are not here: they stand above packs, and their methods train them."""

@@ -1,0 +1,108 @@
+"""Recipe of the text and image towers: captions and their pictures, told apart within a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from likeness.packs import mini
+from likeness.packs.words import make_tokenizer, write_words
+from likeness.training import cosine
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, Schedule, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["ClipPhase", "Towers", "caption_ids", "train_clip"]
+
+BATCH = 192
+
+
+class Towers(nn.Module):
+    """Text and image encoder with CLIP's learned temperature."""
+
+    def __init__(self, text: nn.Module, image: nn.Module) -> None:
+        super().__init__()
+        self.text, self.image = text, image
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """(B, T) ids -> (B, 192) unit length."""
+        return F.normalize(self.text(input_ids=ids).pooler_output.float(), dim=-1)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 128, 128) in [-1, 1] -> (B, 192) unit length."""
+        return F.normalize(self.image(pixel_values=pixels).image_embeds.float(), dim=-1)
+
+
+@dataclass
+class ClipPhase:
+    """Radford et al. 2021, figure 3: symmetric cross-entropy over the batch's similarities."""
+
+    trainable: Towers
+    learning_rate: float | Schedule = field(default_factory=lambda: cosine(1e-3, warmup_steps=100))
+    name: str = "clip"
+    every: int = 1
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """batch: pixels (B, 3, 128, 128) uint8, ids (B, T)."""
+        towers = self.trainable
+        image = towers.embed_image(mini.to_unit(batch["pixels"]))
+        text = towers.embed_text(batch["ids"])
+        logits = towers.logit_scale.clamp(max=math.log(100.0)).exp() * image @ text.T
+        target = torch.arange(len(logits), device=logits.device)
+        right = (logits.argmax(1) == target).float().mean()
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return {"contrast": loss, "_right": right}
+
+
+def caption_ids(tokenizer: Any, pictures: Pictures) -> Tensor:
+    """Token ids of every caption: (N, captions a picture, 77) int32; captions past 77 tokens are cut."""
+    each = len(pictures.captions[0])
+    flat = [caption for captions in pictures.captions for caption in captions]
+    out = tokenizer(flat, padding="max_length", truncation=True, max_length=mini.TOKENS)
+    return torch.tensor(out["input_ids"], dtype=torch.int32).view(len(pictures), each, mini.TOKENS)
+
+
+def draw_captions(ids: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+    """One caption of each row: (B, 77) int64."""
+    which = torch.randint(ids.shape[1], (len(rows),), generator=generator)
+    return ids[rows, which].long()
+
+
+def train_clip(shop: Workshop) -> TrainResult:
+    """Learn the tokenizer, then both towers; see `check.retrieval`."""
+    from likeness.training.loop import seeded
+
+    pictures = shop.pictures("train")
+    captions = [caption for four in pictures.captions for caption in four]
+    tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
+    ids = caption_ids(tokenizer, pictures)
+    torch.manual_seed(shop.seed)
+    towers = Towers(mini.text_encoder(len(tokenizer)), mini.image_encoder()).to(shop.device)
+    end = len(tokenizer) - 1
+
+    def batches(moment: Moment) -> Batch:
+        rows = pictures.indices(moment.step, BATCH, shop.seed)
+        drawn = draw_captions(ids, rows, seeded(shop.seed, moment.step, 63))
+        longest = int((drawn != end).sum(1).max()) + 1  # past the longest caption there is only padding
+        return {"pixels": pictures.pixels[rows], "ids": drawn[:, :longest]}
+
+    result = shop.train([ClipPhase(towers)], batches, "clip", weight_decay=0.05)
+    if result.finished:
+        averaged = result.emas["clip"].module
+        tokenizer.save_pretrained(shop.pack / "tokenizer")
+        write_words(shop.pack / "tokenizer", captions)
+        shop.export("clip", "text_encoder", averaged.text)
+        shop.export("clip", "image_encoder", averaged.image)
+        mini.image_processor().save_pretrained(shop.pack / "image_encoder")
+    return result

@@ -1,0 +1,147 @@
+"""Recipe of the face recognisers: A, which methods are conditioned on, and B, which only judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from likeness.faces.embed import ArcFaceHead
+from likeness.packs import mini
+from likeness.training import cosine
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, Schedule, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["Recogniser", "RecogniserPhase", "aligned_faces", "train_judge_recogniser", "train_recogniser"]
+
+PEOPLE_A_BATCH = 64
+VIEWS_A_PERSON = 2
+JITTER = 0.012
+"""Standard deviation of landmarks' errors in training, in face sizes: about a detector's."""
+
+
+class Recogniser(nn.Module):
+    """A recogniser with the head it is trained with."""
+
+    def __init__(self, net: nn.Module, dim: int, people: int) -> None:
+        super().__init__()
+        self.net = net
+        self.head = ArcFaceHead(dim, people, scale=24.0, margin=0.3)
+
+
+@dataclass
+class RecogniserPhase:
+    """ArcFace over all people, and a contrast of the pairs within the batch.
+
+    With a few pictures a person and minutes of training a class centre is met too rarely to be
+    learned alone; the pairs teach from the first step.
+    """
+
+    trainable: Recogniser
+    learning_rate: float | Schedule = field(default_factory=lambda: cosine(2e-3, warmup_steps=100))
+    name: str = "recogniser"
+    every: int = 1
+    temperature: float = 0.08
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """batch: faces (2P, 3, 112, 112) uint8, the second half the same people again; person (2P,)."""
+        faces = augment(mini.to_unit(batch["faces"]), generator)
+        embeddings = F.normalize(self.trainable.net(faces).float(), dim=-1)
+        one, two = embeddings.chunk(2)
+        logits = one @ two.T / self.temperature
+        target = torch.arange(len(one), device=one.device)
+        pairs = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        arcface = F.cross_entropy(self.trainable.head(embeddings, batch["person"]), batch["person"])
+        right = (logits.argmax(1) == target).float().mean()
+        return {"arcface": 0.2 * arcface, "pairs": pairs, "_right": right}
+
+
+def augment(faces: Tensor, generator: Generator) -> Tensor:
+    """Brightness, contrast, colour, blur, noise and a hidden block, drawn for each face. [-1, 1] both ways."""
+    count, _, height, width = faces.shape
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator).to(faces.device)
+
+    gain = 1 + 0.3 * (draw(count, 3, 1, 1) - 0.5) + 0.4 * (draw(count, 1, 1, 1) - 0.5)
+    faces = faces * gain + 0.3 * (draw(count, 1, 1, 1) - 0.5)
+    grey = (draw(count) < 0.1).view(-1, 1, 1, 1)
+    faces = torch.where(grey, faces.mean(dim=1, keepdim=True), faces)
+    soft = (draw(count) < 0.25).view(-1, 1, 1, 1)
+    small = F.avg_pool2d(faces, 2)
+    blurred = F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
+    faces = torch.where(soft, blurred, faces)
+    hide = (draw(count) < 0.25).view(-1, 1, 1, 1)
+    row = torch.arange(height, device=faces.device).view(1, 1, -1, 1)
+    column = torch.arange(width, device=faces.device).view(1, 1, 1, -1)
+    top, left = draw(count, 1, 1, 1) * height, draw(count, 1, 1, 1) * width
+    block = ((row - top).abs() < height // 7) & ((column - left).abs() < width // 7)
+    return torch.where(hide & block, torch.zeros_like(faces), faces).clamp(-1, 1)
+
+
+def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> Tensor:
+    """Every picture's face by its true landmarks, in ArcFace's 112 px square: (N, 3, 112, 112) uint8.
+
+    jitter: standard deviation of the landmarks' errors, in distances between the eyes times two.
+    """
+    from PIL import Image
+
+    from likeness.faces.align import ARCFACE_TEMPLATE, similarity, warp
+
+    rng = np.random.default_rng(seed)
+    out = torch.empty(len(pictures), 112, 112, 3, dtype=torch.uint8)
+    five = pictures.landmarks[:, :5].numpy().astype(np.float64)
+    pixels = pictures.pixels.permute(0, 2, 3, 1).numpy()
+    template = np.asarray(ARCFACE_TEMPLATE, np.float64)
+    for row, points in enumerate(five):
+        size = 2.2 * np.linalg.norm(points[1] - points[0])
+        moved = points + rng.normal(size=points.shape) * jitter * size
+        square = warp(Image.fromarray(pixels[row]), similarity(moved, template), (112, 112))
+        out[row] = torch.from_numpy(np.array(square))
+    return out.permute(0, 3, 1, 2)
+
+
+def train_recogniser(shop: Workshop) -> TrainResult:
+    """Recogniser A, on the training people; see `check.verification`."""
+    return _train(shop, "recogniser", mini.recogniser(), "train", seed=shop.seed)
+
+
+def train_judge_recogniser(shop: Workshop) -> TrainResult:
+    """Recogniser B: another architecture, other people, another seed."""
+    return _train(shop, "judge_recogniser", mini.judge_recogniser(), "judge", seed=shop.seed + 1)
+
+
+def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainResult:
+    pictures = shop.pictures(split)
+    faces = aligned_faces(pictures, jitter=JITTER, seed=seed)
+    views = int((pictures.person == 0).sum())
+    people = len(pictures) // views
+    torch.manual_seed(seed)
+    model = Recogniser(net, 256, people).to(shop.device, memory_format=torch.channels_last)
+
+    def batches(moment: Moment) -> Batch:
+        from likeness.training.loop import seeded
+
+        generator = seeded(seed, moment.step, 63)
+        person = torch.randperm(people, generator=generator)[:PEOPLE_A_BATCH]
+        one = torch.randint(views, person.shape, generator=generator)
+        other = (one + 1 + torch.randint(views - 1, person.shape, generator=generator)) % views
+        rows = torch.cat([person * views + one, person * views + other])
+        return {"faces": faces[rows], "person": torch.cat([person, person])}
+
+    phase = RecogniserPhase(model, name=part)
+    result = shop.train([phase], batches, part, weight_decay=0.05, ema_decay=0.998)
+    if result.finished:
+        averaged = result.emas[part].module.net.to(memory_format=torch.contiguous_format)
+        shop.export(part, part, averaged, split)
+    return result

@@ -1,0 +1,117 @@
+"""Recipe of the text-to-image UNet: v-prediction on the autoencoder's latents, low resolution first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from likeness.packs import mini
+from likeness.packs.recipes.clip import caption_ids, draw_captions
+from likeness.training import cosine
+from likeness.training.precision import autocast
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, Schedule, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["LOW_SHARE", "UnetPhase", "latents_of", "train_unet"]
+
+LOW_SHARE = 0.35
+"""Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
+LOW_BATCH, BATCH = 96, 32
+DROP = 0.1
+"""Share of captions replaced by the empty one, for classifier-free guidance."""
+
+
+@dataclass
+class UnetPhase:
+    """Salimans & Ho 2022, appendix D: predict v = alpha * noise - sigma * x0.
+
+    Steps are weighted by (min(SNR, gamma) + 1) / (SNR + 1): min-SNR weighting (Hang et al. 2023) of the
+    x0 error, plus one so that the last step, pure noise here, is learned too.
+    """
+
+    trainable: nn.Module
+    text_encoder: nn.Module
+    scheduler: Any
+    learning_rate: float | Schedule = field(default_factory=lambda: cosine(6e-4, warmup_steps=150))
+    name: str = "unet"
+    every: int = 1
+    gamma: float = 5.0
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """batch: latents (B, C, h, w), ids (B, 77)."""
+        latents = batch["latents"].float()
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        steps = stratified_steps(len(latents), self.scheduler.config.num_train_timesteps, generator)
+        steps = steps.to(latents.device)
+        noisy = self.scheduler.add_noise(latents, noise, steps)
+        target = self.scheduler.get_velocity(latents, noise, steps)
+        with torch.no_grad():
+            states = self.text_encoder(input_ids=batch["ids"]).last_hidden_state
+        out = self.trainable(noisy.to(memory_format=torch.channels_last), steps, states).sample
+        error = (out.float() - target).square().mean(dim=(1, 2, 3))
+        alpha2 = self.scheduler.alphas_cumprod.to(latents.device)[steps]
+        snr = alpha2 / (1 - alpha2)
+        weight = (snr.clamp(max=self.gamma) + 1) / (snr + 1)
+        return {"v": (weight * error).mean(), "_v_plain": error.mean()}
+
+
+def stratified_steps(count: int, of: int, generator: Generator) -> Tensor:
+    """`count` time steps in [0, of), one from each of `count` equal stretches: less noise in the loss."""
+    where = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    return (where * of).long().clamp(max=of - 1)
+
+
+@torch.no_grad()
+def latents_of(vae: Any, pixels: Tensor, device: str = "cpu", chunk: int = 64) -> Tensor:
+    """Means of the latents of uint8 pictures: (N, C, h, w) bfloat16 on the CPU, already scaled."""
+    parts = []
+    for part in pixels.split(chunk):
+        with autocast(device):
+            mean = vae.encode(mini.to_unit(part.to(device))).latent_dist.mean
+        parts.append((mean * vae.config.scaling_factor).to("cpu", torch.bfloat16))
+    return torch.cat(parts)
+
+
+def train_unet(shop: Workshop) -> TrainResult:
+    """Train on 8x8 averages of the latents first, then on the latents; needs vae, tokenizer, text_encoder."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+    from likeness.training.loop import seeded
+
+    vae = PatchAutoencoderKL.from_pretrained(shop.part("vae"), torch_dtype=torch.float32).to(shop.device)
+    text = CLIPTextModel.from_pretrained(shop.part("text_encoder"), dtype=torch.float32).to(shop.device)
+    tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
+    pictures = shop.pictures("train")
+    latents = latents_of(vae, pictures.pixels, shop.device)
+    ids = caption_ids(tokenizer, pictures)
+    empty = torch.tensor(tokenizer("", padding="max_length", max_length=mini.TOKENS)["input_ids"])
+    torch.manual_seed(shop.seed)
+    model = mini.unet().to(shop.device, memory_format=torch.channels_last)
+
+    def batches(moment: Moment) -> Batch:
+        low = moment.progress < LOW_SHARE
+        size = LOW_BATCH if low else BATCH
+        generator = seeded(shop.seed, moment.step, 63)
+        # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
+        rows = torch.randint(len(pictures), (size,), generator=generator)
+        mean = latents[rows].float()
+        noisy = mean + vae.config.latent_noise * torch.randn(mean.shape, generator=generator)
+        drawn = draw_captions(ids, rows, generator)
+        drawn[torch.rand(size, generator=generator) < DROP] = empty
+        return {"latents": F.avg_pool2d(noisy, 2) if low else noisy, "ids": drawn}
+
+    phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler())
+    result = shop.train([phase], batches, "unet", ema_decay=0.9995)
+    if result.finished:
+        mini.scheduler().save_pretrained(shop.pack / "scheduler")
+        shop.export("unet", "unet", result.emas["unet"].module.to(memory_format=torch.contiguous_format))
+    return result

@@ -1,0 +1,148 @@
+"""Where a pack is being made: its folders, its data, its budget. Recipes get one of these."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from likeness.errors import MissingWeightsError
+from likeness.packs import mini
+from likeness.packs.card import record_part
+from likeness.packs.data import Pictures, build_pictures, load_pictures
+from likeness.training import Budget, TrainResult, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from likeness.training import Phase
+    from likeness.training.loop import Batches
+
+__all__ = ["Workshop"]
+
+
+@dataclass
+class Workshop:
+    """One build.
+
+    work:    folder of pictures and runs, outside the package. pack: folder the parts are written to.
+    minutes: of training for the part in hand; None: the preset's. steps: counted instead, when given;
+             then `minutes` limits this call and the part can be resumed.
+    people, views: how many training people, and pictures of each.
+    """
+
+    work: Path
+    pack: Path
+    device: str = "cpu"
+    resume: bool = False
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    people: int = 5000
+    judge_people: int = 2000
+    held_out_people: int = 500
+    views: int = 4
+    workers: int | None = None
+    on_log: Callable[[dict[str, Any]], None] | None = None
+    trained: dict[str, Any] = field(default_factory=dict)
+
+    def pictures(self, split: str) -> Pictures:
+        """The pictures of a split, drawn first where they are not there yet."""
+        return _pictures(self.work / "data", split, self.people_of(split), self.views, self.workers)
+
+    def people_of(self, split: str) -> int:
+        """How many people a split has: "train", "judge" or "held_out"."""
+        return {"train": self.people, "judge": self.judge_people, "held_out": self.held_out_people}[split]
+
+    def train(self, phases: Sequence[Phase], batches: Batches, part: str, **options: Any) -> TrainResult:
+        """`training.train` with this build's folders and budget for one part."""
+        minutes = self.minutes
+        if minutes is None and self.steps is None:
+            minutes = mini.MINUTES[part]
+        torch.set_float32_matmul_precision("high")
+        run = self.work / "runs" / part
+        if not self.resume:
+            shutil.rmtree(run, ignore_errors=True)
+        result = train(
+            phases,
+            batches,
+            run,
+            Budget(steps=self.steps, minutes=minutes),
+            seed=self.seed,
+            device=self.device,
+            resume=self.resume,
+            on_log=self.on_log,
+            **options,
+        )
+        self.trained[part] = result
+        return result
+
+    def export(
+        self, part: str, folder: str, model: nn.Module, split: str = "train", **measures: float
+    ) -> Path:
+        """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
+
+        `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
+        """
+        target = self.pack / folder
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        before = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        halved = model.to("cpu").half()
+        halved.save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
+        model.to(next(d for d in before.values() if d.is_floating_point))
+        _forget_origin(partial / "config.json")
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.replace(target)
+        result: TrainResult = self.trained[part]
+        record_part(
+            self.pack,
+            folder,
+            folder,
+            parameters=sum(p.numel() for p in model.parameters()),
+            seed=self.seed,
+            steps=result.step,
+            hours=round(result.seconds / 3600, 4),
+            people=self.people_of(split),
+            pictures=self.people_of(split) * self.views,
+            first_seed=mini.first_seed(split),
+            measures={k: round(v, 5) for k, v in measures.items()},
+        )
+        return target
+
+    def part(self, folder: str) -> Path:
+        """Folder of a finished part that the part in hand stands on.
+
+        Raises MissingWeightsError when it has not been built.
+        """
+        path = self.pack / folder
+        if not (path / "config.json").is_file():
+            raise MissingWeightsError(
+                f"The pack in {self.pack} has no {folder} yet; build it first with `likeness pack build mini`."
+            )
+        return path
+
+
+@functools.lru_cache(maxsize=3)
+def _pictures(data: Path, split: str, people: int, views: int, workers: int | None) -> Pictures:
+    first = mini.first_seed(split)
+    folder = data / split
+    build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
+    return load_pictures(folder, people=people, views=views)
+
+
+def _forget_origin(config: Path) -> None:
+    """Folders of the build machine have no place in a pack."""
+    if not config.is_file():
+        return
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content.pop("_name_or_path", None)
+    config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
