@@ -223,8 +223,8 @@ def average_landmarks(box: tuple[float, float, float, float]) -> NDArray[np.floa
     """(5, 2) landmarks of an average frontal face that fills the box (YuNet's idea of a box)."""
     x0, y0, x1, y1 = box
     share = np.array([[0.31, 0.42], [0.69, 0.42], [0.5, 0.60], [0.35, 0.77], [0.65, 0.77]])
-    points: NDArray[np.float32] = np.float32([x0, y0]) + np.float32(share) * np.float32([x1 - x0, y1 - y0])
-    return points
+    points = np.array([x0, y0]) + share * np.array([x1 - x0, y1 - y0])
+    return points.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def box_iou(a: Sequence[float], b: Sequence[float]) -> float:

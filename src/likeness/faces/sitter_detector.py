@@ -38,8 +38,8 @@ class SitterDetector:
     def __init__(self, path: Path, threshold: float = 0.5) -> None:
         if not (path / "config.json").is_file():
             raise MissingWeightsError(
-                f"{path} holds no landmark network (config.json and safetensors); install the mini pack again, "
-                "or provide the YuNet detector in a folder named by LIKENESS_MODELS."
+                f"{path} holds no landmark network (config.json and safetensors); install the mini pack "
+                "again, or provide the YuNet detector in a folder named by LIKENESS_MODELS."
             )
         from likeness.faces.landmarks import load_landmark_net
 
