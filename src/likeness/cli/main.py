@@ -82,6 +82,9 @@ class _Verbs(TyperGroup):
             return super().resolve_command(ctx, args)
         command = get_command(VERBS[args[0]][1]())
         command.name = args[0]
+        # Typer offers these on every app; here they belong to `likeness` alone.
+        completion = ("install_completion", "show_completion")
+        command.params = [option for option in command.params if option.name not in completion]
         return args[0], command, args[1:]
 
 
