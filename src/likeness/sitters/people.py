@@ -130,7 +130,8 @@ def _in_proportion(values: dict[str, Any]) -> dict[str, Any]:
     limit("face_width", v["head_width"] - 0.20, v["head_width"] - 0.05)
     limit("jaw_width", v["face_width"] - 0.30, v["face_width"] - 0.06)
     limit("chin_width", 0, v["jaw_width"] - 0.20)
-    limit("eye_spacing", v["eye_radius"] + 0.075, v["face_width"] - 0.22)
+    limit("eye_spacing", -big, v["face_width"] - 0.22)
+    limit("eye_spacing", v["eye_radius"] + 0.075, big)
     limit("brow_height", v["eye_radius"] * 0.95 - 0.02, big)
     limit("upper_lid", v["lower_lid"] + 0.08, big)
     # the mouth keeps a chin under it

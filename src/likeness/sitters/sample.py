@@ -55,6 +55,7 @@ __all__ = [
     "partner",
     "sample_identity",
     "sample_scene",
+    "split_of",
     "with_other_light",
     "with_other_view",
     "with_same_person",
@@ -75,6 +76,12 @@ COVERS_EARS = ("bob", "long hair", "wavy hair", "curls")
 """Hairstyles under which no earring shows."""
 
 Choice = TypeVar("Choice", bound=str)
+
+
+def split_of(seed: int) -> str:
+    """ "training", "judge" or "held out": which range a person's seed lies in; "other" for none."""
+    ranges = {"training": TRAINING_SEEDS, "judge": JUDGE_SEEDS, "held out": HELD_OUT_SEEDS}
+    return next((name for name, seeds in ranges.items() if seed in seeds), "other")
 
 
 def stream(seed: int, factor: str) -> np.random.Generator:
