@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from transformers import (
     CLIPTextConfig,
@@ -26,7 +32,7 @@ from transformers import (
 from likeness.diffusion.clip_tokenizer import clip_tokenizer
 from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
 
-WORDS = (
+WORDS = (  # noqa: SIM905  a list of 37 strings reads worse
     "a an the of and with in on wearing portrait person man woman smiling red blue green hat glasses scarf "
     "has one two face ears eyes nose mouth detail caption beard hair black brown long short sitter"
 ).split()
@@ -132,7 +138,9 @@ def write_mini(folder: Path, side_px: int = 64) -> Path:
     torch.manual_seed(2)
     tokenizer = small_tokenizer()
     unet((32, 64), 32, 8, attention_head_dim=2).save_pretrained(folder / "unet")
-    PatchAutoencoderKL(latent_channels=8, widths=(8, 8), blocks=(1, 1), sample_size=side_px).save_pretrained(folder / "vae")
+    PatchAutoencoderKL(latent_channels=8, widths=(8, 8), blocks=(1, 1), sample_size=side_px).save_pretrained(
+        folder / "vae"
+    )
     CLIPTextModel(text_config(32, len(tokenizer))).save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
     DDIMScheduler(

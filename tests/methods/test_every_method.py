@@ -131,7 +131,9 @@ def test_a_phase_moves_only_its_own_weights(toy: Toy, tmp_path: Path) -> None:
     before = [{key: t.clone() for key, t in module.state_dict().items()} for module in frozen]
     for index, phase in enumerate(toy.phases()):
         own = {key: t.clone() for key, t in phase.trainable.state_dict().items()}
-        train([phase], lambda moment: toy.batch(moment.step), tmp_path / str(index), Budget(steps=2), bf16=False)
+        train(
+            [phase], lambda moment: toy.batch(moment.step), tmp_path / str(index), Budget(steps=2), bf16=False
+        )
         assert any(not torch.equal(t, own[key]) for key, t in phase.trainable.state_dict().items())
         phase.trainable.load_state_dict(own)
     for module, weights in zip(frozen, before, strict=True):

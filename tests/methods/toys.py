@@ -87,7 +87,12 @@ class Toy(ABC):
     def loaded(self, folder: Path) -> PortraitPipeline: ...
 
     def request(self, seed: int, **settings: Any) -> PortraitRequest:
-        fixed = {"prompt": "a man wearing a red hat", "references": (REFERENCE,), "steps": 3, "size_px": (64, 64)}
+        fixed = {
+            "prompt": "a man wearing a red hat",
+            "references": (REFERENCE,),
+            "steps": 3,
+            "size_px": (64, 64),
+        }
         return PortraitRequest(seed=seed, **{**fixed, **settings})
 
 

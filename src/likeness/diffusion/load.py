@@ -98,7 +98,9 @@ def load_base(
             "or a name on the Hugging Face hub such as owner/model."
         )
     folder = _from_hub(hub_name, is_offline() if offline is None else offline)
-    return _from_folder(folder, name, _HUB_LICENCES.get(hub_name, f"see {hub_name} on the hub"), device, dtype)
+    return _from_folder(
+        folder, name, _HUB_LICENCES.get(hub_name, f"see {hub_name} on the hub"), device, dtype
+    )
 
 
 def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
@@ -111,7 +113,9 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
         raise MissingWeightsError(f"{folder} has no config.json: the model folder is not whole.")
     try:
         with _quiet():
-            model = kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+            model = kind.from_pretrained(
+                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+            )
     except OSError as error:
         pickled = any(folder.glob("*.bin"))
         hint = "only pickle (.bin) weights; save them as safetensors first" if pickled else "no whole weights"
@@ -125,7 +129,11 @@ def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dt
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    missing = [part for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler") if not (folder / part).is_dir()]
+    missing = [
+        part
+        for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+        if not (folder / part).is_dir()
+    ]
     if missing:
         raise IncompatibleWeightsError(_not_a_base(folder, missing))
     unet = load_part(folder / "unet", UNet2DConditionModel, dtype)
@@ -136,7 +144,9 @@ def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dt
         encoders.append(load_part(folder / "text_encoder_2", CLIPTextModelWithProjection, dtype))
         tokenizers.append(CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True))
     records = tuple(
-        WeightsRecord(f"{name}/{file.relative_to(folder)}", file.parent.name, licence, _sha256(file), str(name))
+        WeightsRecord(
+            f"{name}/{file.relative_to(folder)}", file.parent.name, licence, _sha256(file), str(name)
+        )
         for part in _PARTS
         for file in sorted((folder / part).glob("*.safetensors"))
     )
@@ -154,7 +164,9 @@ def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> Base:
     from likeness.diffusion.single_file import load_single_file
 
     if path.suffix != ".safetensors":
-        raise InputError(f"{path} is not a .safetensors file: pickled checkpoints can run code and are not read.")
+        raise InputError(
+            f"{path} is not a .safetensors file: pickled checkpoints can run code and are not read."
+        )
     parts = load_single_file(path, dtype)
     parts.pop("family")
     record = WeightsRecord(path.name, "base", "see where the file came from", sha256_of(path), str(path))
@@ -162,7 +174,12 @@ def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> Base:
 
 
 def _base(
-    name: str, parts: dict[str, Any], records: tuple[WeightsRecord, ...], device: torch.device, dtype: torch.dtype, folder: Path | None
+    name: str,
+    parts: dict[str, Any],
+    records: tuple[WeightsRecord, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+    folder: Path | None,
 ) -> Base:
     family = _family(name, parts["unet"].config, parts["vae"])
     for model in (parts["unet"], parts["vae"], *parts["text_encoders"]):
@@ -176,19 +193,25 @@ def _base(
     side = _SIZES_PX[family]
     if family == "mini":
         side = int(parts["vae"].config.get("sample_size", side))
-    return Base(name, family, weights=records, size_px=side, device=device, dtype=dtype, folder=folder, **parts)
+    return Base(
+        name, family, weights=records, size_px=side, device=device, dtype=dtype, folder=folder, **parts
+    )
 
 
 def _family(name: str, config: Any, vae: Any) -> Family:
     """Read off what only one family has; refuse by name what is close but not supported."""
     if config.in_channels == 9:
-        raise IncompatibleWeightsError(f"{name} is an inpainting model (9 input channels): give the model it was made from.")
+        raise IncompatibleWeightsError(
+            f"{name} is an inpainting model (9 input channels): give the model it was made from."
+        )
     if config.get("addition_embed_type") == "text_time":
         if config.cross_attention_dim == 1280:
             raise IncompatibleWeightsError(f"{name} is the SDXL refiner: give the SDXL base instead.")
         return "sdxl"
     if config.cross_attention_dim == 1024:
-        raise IncompatibleWeightsError(f"{name} is Stable Diffusion 2, which no method here supports: give sd15 or sdxl.")
+        raise IncompatibleWeightsError(
+            f"{name} is Stable Diffusion 2, which no method here supports: give sd15 or sdxl."
+        )
     return "mini" if type(vae).__name__ == "PatchAutoencoderKL" else "sd15"
 
 
@@ -205,7 +228,9 @@ def _vae_class(folder: Path) -> Any:
         from diffusers import AutoencoderKL
 
         return AutoencoderKL
-    raise IncompatibleWeightsError(f"{folder / 'vae'} is a {kind}; only AutoencoderKL and PatchAutoencoderKL are known.")
+    raise IncompatibleWeightsError(
+        f"{folder / 'vae'} is a {kind}; only AutoencoderKL and PatchAutoencoderKL are known."
+    )
 
 
 def _scheduler(config: Path) -> Any:
@@ -215,14 +240,20 @@ def _scheduler(config: Path) -> Any:
     values = json.loads(config.read_text("utf-8")) if config.is_file() else {}
     kind = getattr(diffusers, str(values.get("_class_name")), None)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
-        raise IncompatibleWeightsError(f"{config} names no scheduler of diffusers: {values.get('_class_name')!r}.")
-    return kind.from_config(values)
+        raise IncompatibleWeightsError(
+            f"{config} names no scheduler of diffusers: {values.get('_class_name')!r}."
+        )
+    scheduler: Any = kind
+    return scheduler.from_config(values)
 
 
 def _not_a_base(folder: Path, missing: list[str]) -> str:
     if (folder / "config.json").is_file():
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name", "one part")
-        return f"{folder} is not a base but {kind} alone: give the folder that holds unet/, vae/ and text_encoder/."
+        return (
+            f"{folder} is not a base but {kind} alone: give the folder "
+            "that holds unet/, vae/ and text_encoder/."
+        )
     return f"{folder} is not a base: it lacks {', '.join(f'{part}/' for part in missing)}."
 
 
@@ -241,13 +272,14 @@ def _from_hub(name: str, offline: bool) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         why = "offline mode is on" if offline else "the hub cannot be reached"
         raise MissingWeightsError(
-            f"The base {name} is not in the hub cache and {why}: fetch it once with a network, or give --base a "
-            "folder or a .safetensors file."
+            f"The base {name} is not in the hub cache and {why}: fetch it once "
+            "with a network, or give a folder or a .safetensors file."
         ) from error
     except HfHubHTTPError as error:
-        raise MissingWeightsError(f"The hub does not give out {name}: {str(error).splitlines()[0]}") from error
+        raise MissingWeightsError(
+            f"The hub does not give out {name}: {str(error).splitlines()[0]}"
+        ) from error
     return Path(folder)
-
 
 
 def _sha256(file: Path) -> str:

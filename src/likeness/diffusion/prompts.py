@@ -29,7 +29,11 @@ class TextRows:
 def token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
     """(B, 77) int64: start, text, end, padding; longer texts are cut (see `prompt_warnings`)."""
     batch = tokenizer(
-        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        texts,
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
     )
     return batch.input_ids  # type: ignore[no-any-return]
 
@@ -80,6 +84,14 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
     vocabulary = tokenizer.get_vocab()
     seen: dict[str, None] = {}
     for word in re.findall(r"[^\W\d_]+", text):
-        if f"{word.lower()}</w>" not in vocabulary and word.lower() not in ("s", "t", "re", "ve", "m", "ll", "d"):
+        if f"{word.lower()}</w>" not in vocabulary and word.lower() not in (
+            "s",
+            "t",
+            "re",
+            "ve",
+            "m",
+            "ll",
+            "d",
+        ):
             seen[word] = None
     return list(seen)

@@ -11,6 +11,19 @@ from likeness.errors import InputError
 
 __all__ = ["add_noise", "ddim", "guidance_rescale", "prediction_target", "random_timesteps"]
 
+_KEPT = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+    "set_alpha_to_one",
+    "rescale_betas_zero_snr",
+)
+
 
 def ddim(scheduler: Any, steps: int) -> Any:
     """A fresh DDIM scheduler (arXiv 2010.02502) on the base's noise schedule, set to `steps` steps.
@@ -19,10 +32,8 @@ def ddim(scheduler: Any, steps: int) -> Any:
     """
     from diffusers import DDIMScheduler
 
-    kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-    kept += ("prediction_type", "timestep_spacing", "steps_offset", "rescale_betas_zero_snr")
-    values = {key: scheduler.config[key] for key in kept if key in scheduler.config}
-    fresh = DDIMScheduler(**values, clip_sample=False, set_alpha_to_one=False)
+    values = {key: scheduler.config[key] for key in _KEPT if key in scheduler.config}
+    fresh = DDIMScheduler(**{"set_alpha_to_one": False, **values}, clip_sample=False)
     if not 1 <= steps <= fresh.config.num_train_timesteps:
         raise InputError(f"steps must be between 1 and {fresh.config.num_train_timesteps}, got {steps}.")
     fresh.set_timesteps(steps)

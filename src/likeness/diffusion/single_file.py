@@ -63,7 +63,9 @@ def _family(tensors: Tensors, path: Path) -> str:
     if any(key.startswith(("FacialEncoder", "adapter_modules", "image_proj")) for key in tensors):
         raise IncompatibleWeightsError(f"{path} is an adapter, not a base: pass it as the adapter instead.")
     if any(".lora_" in key or key.startswith("lora_") for key in tensors):
-        raise IncompatibleWeightsError(f"{path} is a LoRA, not a base: a base is a whole SD1.5 or SDXL checkpoint.")
+        raise IncompatibleWeightsError(
+            f"{path} is a LoRA, not a base: a base is a whole SD1.5 or SDXL checkpoint."
+        )
     if f"{UNET}input_blocks.0.0.weight" not in tensors:
         raise IncompatibleWeightsError(
             f"{path} holds no UNet ('{UNET}...'): a base is a whole SD1.5 or SDXL checkpoint with UNet, "
@@ -74,7 +76,8 @@ def _family(tensors: Tensors, path: Path) -> str:
     if any(key.startswith(SD15_TEXT) for key in tensors):
         return "sd15"
     raise IncompatibleWeightsError(
-        f"{path} has a UNet but no text encoder of SD1.5 or SDXL (Stable Diffusion 2 and 3 are not supported)."
+        f"{path} has a UNet but no text encoder of SD1.5 or SDXL "
+        "(Stable Diffusion 2 and 3 are not supported)."
     )
 
 
@@ -94,7 +97,11 @@ def _blocks(tensors: Tensors) -> tuple[list[int], list[int], int]:
         else:
             if fresh:
                 channels.append(tensors[f"{prefix}0.out_layers.3.weight"].shape[0])
-                found = {int(m[1]) for key in tensors if (m := re.match(re.escape(prefix) + r"1\.transformer_blocks\.(\d+)\.", key))}
+                found = {
+                    int(m[1])
+                    for key in tensors
+                    if (m := re.match(re.escape(prefix) + r"1\.transformer_blocks\.(\d+)\.", key))
+                }
                 depths.append(len(found))
                 fresh = False
             layers[-1] += 1
@@ -108,7 +115,9 @@ def _unet(tensors: Tensors, family: str, dtype: torch.dtype) -> Any:
 
     channels, depths, layers = _blocks(tensors)
     cross_key = next(key for key in tensors if key.startswith(UNET) and key.endswith("attn2.to_k.weight"))
-    proj = next(value for key, value in tensors.items() if key.startswith(UNET) and key.endswith("1.proj_in.weight"))
+    proj = next(
+        value for key, value in tensors.items() if key.startswith(UNET) and key.endswith("1.proj_in.weight")
+    )
     config: dict[str, Any] = {
         "sample_size": 128 if family == "sdxl" else 64,
         "in_channels": tensors[f"{UNET}input_blocks.0.0.weight"].shape[1],
@@ -139,7 +148,13 @@ def _vae(tensors: Tensors, family: str, dtype: torch.dtype) -> Any:
 
     levels = sorted({int(m[1]) for key in tensors if (m := re.match(VAE + r"encoder\.down\.(\d+)\.", key))})
     channels = tuple(tensors[f"{VAE}encoder.down.{i}.block.0.conv2.weight"].shape[0] for i in levels)
-    layers = len({key.split(".block.")[1].split(".")[0] for key in tensors if key.startswith(f"{VAE}encoder.down.0.block.")})
+    layers = len(
+        {
+            key.split(".block.")[1].split(".")[0]
+            for key in tensors
+            if key.startswith(f"{VAE}encoder.down.0.block.")
+        }
+    )
     config: dict[str, Any] = {
         "sample_size": 1024 if family == "sdxl" else 512,
         "block_out_channels": channels,
@@ -162,7 +177,9 @@ def _clip_config(tensors: Tensors, prefix: str, activation: str) -> dict[str, An
         "hidden_size": hidden,
         "projection_dim": hidden,
         "intermediate_size": tensors[f"{layer}0.mlp.fc1.weight"].shape[0],
-        "num_hidden_layers": len({key[len(layer) :].split(".")[0] for key in tensors if key.startswith(layer)}),
+        "num_hidden_layers": len(
+            {key[len(layer) :].split(".")[0] for key in tensors if key.startswith(layer)}
+        ),
         "num_attention_heads": max(hidden // 64, 1),
         "hidden_act": activation,
         "bos_token_id": 49406,
@@ -178,7 +195,9 @@ def _clip(tensors: Tensors, prefix: str, dtype: torch.dtype) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     model = CLIPTextModel(CLIPTextConfig(**_clip_config(tensors, prefix, "quick_gelu")))
-    return _filled(model, {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}, dtype)
+    return _filled(
+        model, {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}, dtype
+    )
 
 
 def _text_sdxl(tensors: Tensors, dtype: torch.dtype) -> tuple[Any, ...]:
@@ -194,7 +213,9 @@ def _text_sdxl(tensors: Tensors, dtype: torch.dtype) -> tuple[Any, ...]:
         hidden_size=hidden,
         projection_dim=tensors[f"{prefix}text_projection"].shape[1],
         intermediate_size=tensors[f"{blocks}0.mlp.c_fc.weight"].shape[0],
-        num_hidden_layers=len({key[len(blocks) :].split(".")[0] for key in tensors if key.startswith(blocks)}),
+        num_hidden_layers=len(
+            {key[len(blocks) :].split(".")[0] for key in tensors if key.startswith(blocks)}
+        ),
         num_attention_heads=max(hidden // 64, 1),
         hidden_act="gelu",
         bos_token_id=49406,

@@ -76,7 +76,7 @@ class ConsistentIDAttnProcessor(nn.Module):
             rows, identity = rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]
 
         def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
 
         q = split(attn.to_q(hidden_states) + self.lora_scale * self.to_q_lora(hidden_states))
         k = split(attn.to_k(rows) + self.lora_scale * self.to_k_lora(rows))
@@ -118,7 +118,9 @@ def attention_processors(unet: Any, sizes: ConsistentIDSizes) -> dict[str, Consi
         attn = unet.get_submodule(path)
         inner, cross = attn.to_q.weight.shape[0], attn.to_k.weight.shape[1]
         is_cross = path.endswith("attn2")
-        processor = ConsistentIDAttnProcessor(inner, cross if is_cross else None, sizes.lora_rank, sizes.id_tokens)
+        processor = ConsistentIDAttnProcessor(
+            inner, cross if is_cross else None, sizes.lora_rank, sizes.id_tokens
+        )
         if is_cross and not attn.to_k.weight.is_meta:
             with torch.no_grad():
                 processor.to_k_ip.weight.copy_(attn.to_k.weight)

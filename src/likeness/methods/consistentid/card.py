@@ -22,7 +22,7 @@ CARD = MethodCard(
     },
     licences={
         "code of the published system": "MIT",
-        "published weights": "MIT; conditioned on InsightFace embeddings, which are for non-commercial research",
+        "published weights": "MIT; conditioned on InsightFace embeddings (non-commercial research)",
         "mini": "Apache-2.0",
     },
     identity_encoder="arcface (sd15, sdxl), mini-recogniser (mini)",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.types import Face
 
-__all__ = ["ImageEncoder", "Identity", "identity_of", "identity_of_faces", "order_crops"]
+__all__ = ["Identity", "ImageEncoder", "identity_of", "identity_of_faces", "order_crops"]
 
 PORTRAIT_MARGIN = 0.5
 """Room around the face in the whole picture shown to the image encoder, as a share of the face."""
@@ -86,19 +86,27 @@ class Identity:
 
 
 def identity_of(
-    pictures: Sequence[Image.Image], detector: FaceDetector, face_encoder: FaceEncoder, image_encoder: ImageEncoder
+    pictures: Sequence[Image.Image],
+    detector: FaceDetector,
+    face_encoder: FaceEncoder,
+    image_encoder: ImageEncoder,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Identity:
     """Find the face on each picture of one person and describe it.
 
+    box: (x0, y0, x1, y1) px of the face on the first picture, given by hand.
     Raises `FaceError` when a picture has no face, several, or one that leaves the picture.
     """
-    faces = [find_one_face(picture, detector) for picture in pictures]
+    faces = [find_one_face(picture, detector, box if i == 0 else None) for i, picture in enumerate(pictures)]
     return identity_of_faces(pictures, faces, face_encoder, image_encoder)
 
 
 @torch.no_grad()
 def identity_of_faces(
-    pictures: Sequence[Image.Image], faces: Sequence[Face], face_encoder: FaceEncoder, image_encoder: ImageEncoder
+    pictures: Sequence[Image.Image],
+    faces: Sequence[Face],
+    face_encoder: FaceEncoder,
+    image_encoder: ImageEncoder,
 ) -> Identity:
     """The same with known faces, one a picture.
 
@@ -110,7 +118,7 @@ def identity_of_faces(
     ranked = sorted(zip(pictures, faces, strict=True), key=lambda pair: -pair[1].size_px)
     found: dict[str, Image.Image] = {}
     for picture, face in ranked:
-        for part, crop in zip(PARTS, part_crops(picture, face, image_encoder.size_px), strict=True):
+        for part, crop in part_crops(picture, face, image_encoder.size_px).items():
             if crop is not None:
                 found.setdefault(part, crop)
     portrait, _ = portrait_crop(*ranked[0], image_encoder.size_px, PORTRAIT_MARGIN)

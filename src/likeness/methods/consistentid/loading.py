@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from likeness.diffusion.load import Base, load_base, load_part
-from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.detect import find_detector
 from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
@@ -56,11 +56,10 @@ def load_pipeline(
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    number = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    number = number or (torch.float16 if device.type == "cuda" else torch.float32)
     if not isinstance(base, Base):
-        base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=dtype)
+        base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
     beside = base.folder / "adapters" / "consistentid" if base.folder else None
     if adapter is None:
         adapter = beside if beside and beside.is_dir() else _default_adapter(base)
@@ -69,11 +68,13 @@ def load_pipeline(
     if not isinstance(image_encoder, ImageEncoder):
         folder = Path(image_encoder) if image_encoder else _image_encoder_folder(base, trained.sizes)
         image_encoder = load_image_encoder(folder, device=base.device, dtype=base.dtype)
-        records.append(record_weights(folder, "image encoder", _licence(trained.sizes), trained.sizes.image_encoder))
+        records.append(
+            record_weights(folder, "image encoder", _licence(trained.sizes), trained.sizes.image_encoder)
+        )
     if image_encoder.width != trained.sizes.image_width:
         raise IncompatibleWeightsError(
-            f"The image encoder has states of width {image_encoder.width}, the adapter reads {trained.sizes.image_width}: "
-            f"use {trained.sizes.image_encoder}."
+            f"The image encoder has states of width {image_encoder.width}, "
+            f"the adapter reads {trained.sizes.image_width}: use {trained.sizes.image_encoder}."
         )
     if face_encoder is None:
         face_encoder = _face_encoder(base, trained.sizes)
@@ -109,6 +110,15 @@ def load_image_encoder(folder: Path, *, device: torch.device | str, dtype: torch
     return ImageEncoder(model, values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD))
 
 
+def _dtype(given: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    if given is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    found = getattr(torch, given, None) if isinstance(given, str) else given
+    if not isinstance(found, torch.dtype):
+        raise InputError(f"dtype must be float32, float16 or bfloat16, not {given!r}.")
+    return found
+
+
 def _pack_folder() -> Path:
     from likeness.packs.mini import mini_path
 
@@ -117,7 +127,9 @@ def _pack_folder() -> Path:
 
 def _default_adapter(base: Base) -> Path:
     if base.family == "mini":
-        raise MissingWeightsError(f"The pack {base.name} has no adapters/consistentid: give an adapter, or train one.")
+        raise MissingWeightsError(
+            f"The pack {base.name} has no adapters/consistentid: give an adapter, or train one."
+        )
     return published_adapter(base.family)
 
 
@@ -142,8 +154,8 @@ def _image_encoder_folder(base: Base, sizes: ConsistentIDSizes) -> Path:
         )
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MissingWeightsError(
-            f"The image encoder {sizes.image_encoder} is not in the hub cache and cannot be fetched: fetch it once "
-            "with a network, or pass its folder as image_encoder."
+            f"The image encoder {sizes.image_encoder} is not in the hub cache and cannot be fetched: "
+            "fetch it once with a network, or pass its folder as image_encoder."
         ) from error
 
 
@@ -151,7 +163,9 @@ def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:
     """The recogniser beside the base, else ArcFace from a folder named by LIKENESS_MODELS or the cache."""
     if base.folder and (base.folder / "recogniser").is_dir():
         return load_encoder(base.folder / "recogniser")
-    given = [Path(entry).expanduser() for entry in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if entry]
+    given = [
+        Path(entry).expanduser() for entry in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if entry
+    ]
     for folder in (*given, cache_folder()):
         for name in ARCFACE_FILES:
             file = folder if folder.name == name else folder / name
@@ -159,6 +173,6 @@ def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:
                 return load_encoder(file, ARCFACE_LICENCE)
     raise MissingWeightsError(
         f"ConsistentID on {base.family} knows a person by {sizes.identity_encoder}, which is not here: put "
-        f"{ARCFACE_FILES[0]} (InsightFace's buffalo_l, for non-commercial research only) into a folder named by "
-        "LIKENESS_MODELS, or pass a face encoder."
+        f"{ARCFACE_FILES[0]} (InsightFace's buffalo_l, for non-commercial research only) into a folder "
+        "named by LIKENESS_MODELS, or pass a face encoder."
     )

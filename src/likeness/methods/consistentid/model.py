@@ -6,8 +6,8 @@ E identity width, K = 4 identity tokens. Names of parameters are those of the pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,15 @@ class PerceiverResampler(nn.Module):
     """
 
     def __init__(
-        self, *, dim: int, depth: int, heads: int, input_width: int, output_width: int, ff_mult: int, queries: int
+        self,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        input_width: int,
+        output_width: int,
+        ff_mult: int,
+        queries: int,
     ) -> None:
         super().__init__()
         if queries:
@@ -76,7 +84,7 @@ class PerceiverResampler(nn.Module):
         if latents is None:
             latents = self.latents.expand(states.shape[0], -1, -1)
         states = self.proj_in(states)
-        for attention, ff in self.layers:  # type: ignore[misc]
+        for attention, ff in cast("Iterable[tuple[nn.Module, nn.Module]]", self.layers):
             latents = attention(states, latents) + latents
             latents = ff(latents) + latents
         return self.norm_out(self.proj_out(latents))  # type: ignore[no-any-return]
@@ -155,7 +163,9 @@ class ProjPlusModel(nn.Module):
         self.shortcut = sizes.shortcut
         hidden = 2 * sizes.id_width
         self.proj = nn.Sequential(
-            nn.Linear(sizes.id_width, hidden), nn.GELU(), nn.Linear(hidden, sizes.id_tokens * sizes.text_width)
+            nn.Linear(sizes.id_width, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, sizes.id_tokens * sizes.text_width),
         )
         self.norm = nn.LayerNorm(sizes.text_width)
         self.perceiver_resampler = PerceiverResampler(

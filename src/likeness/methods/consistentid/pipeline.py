@@ -33,6 +33,8 @@ from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsR
 
 __all__ = ["ConsistentIDPipeline", "load"]
 
+Box = tuple[float, float, float, float]
+
 STEPS = 50
 GUIDANCE = 5.0
 """The paper's settings (section 4.1)."""
@@ -40,7 +42,9 @@ MINI_STEPS = 30
 MINI_GUIDANCE = 3.0
 
 
-def load(base: str | Path | Base = "mini", adapter: str | Path | None = None, **settings: Any) -> ConsistentIDPipeline:
+def load(
+    base: str | Path | Base = "mini", adapter: str | Path | None = None, **settings: Any
+) -> ConsistentIDPipeline:
     """Load a pipeline; see `likeness.methods.consistentid.loading.load_pipeline` for the settings."""
     from likeness.methods.consistentid.loading import load_pipeline
 
@@ -84,7 +88,7 @@ class ConsistentIDPipeline:
         self.face_encoder = face_encoder
         self.image_encoder = image_encoder
         self.weights = (*base.weights, *weights)
-        self._last: tuple[tuple[Image.Image, ...], Identity] | None = None
+        self._last: tuple[tuple[Any, ...], tuple[Image.Image, ...], Identity] | None = None
 
     def __call__(
         self,
@@ -113,18 +117,18 @@ class ConsistentIDPipeline:
         results = []
         for request, options in checked:
             started = time.perf_counter()
-            identity = self._identity_of(request.references)
+            identity = self._identity_of(request.references, options.face_box)
             results.append(self._paint(request, options, identity, tick, started))
         return results
 
-    def _identity_of(self, references: tuple[Image.Image, ...]) -> Identity:
+    def _identity_of(self, references: tuple[Image.Image, ...], box: Box | None) -> Identity:
         """Described once for as long as the same pictures are asked for."""
-        if self._last is None or len(self._last[0]) != len(references) or any(
-            known is not picture for known, picture in zip(self._last[0], references, strict=True)
-        ):
-            described = identity_of(references, self.detector, self.face_encoder, self.image_encoder)
-            self._last = (references, described)
-        return self._last[1]
+        key = (*(id(picture) for picture in references), box)
+        if self._last is None or self._last[0] != key:
+            described = identity_of(references, self.detector, self.face_encoder, self.image_encoder, box)
+            # The pictures are kept so that no other picture can come by their id.
+            self._last = (key, references, described)
+        return self._last[2]
 
     @torch.no_grad()
     def _paint(
@@ -204,28 +208,37 @@ class ConsistentIDPipeline:
                         torch.cat([unconditional, conditional]),
                         added_cond_kwargs=conditions.added,
                     ).sample
-                    prediction = guide(*prediction.chunk(2), scale=scale, rescale=rescale)
+                    without, with_all = prediction.chunk(2)
+                    prediction = guide(without, with_all, scale, rescale)
                 else:
                     added = conditions.added and {key: value[1:] for key, value in conditions.added.items()}
                     prediction = unet(latents, timestep, conditional, added_cond_kwargs=added).sample
                 latents = scheduler.step(prediction, timestep, latents).prev_sample
         return latents
 
-    def _conditions(self, request: PortraitRequest, options: ConsistentIDOptions, identity: Identity) -> Conditions:
+    def _conditions(
+        self, request: PortraitRequest, options: ConsistentIDOptions, identity: Identity
+    ) -> Conditions:
         """Sections 3.1: the marked prompt, the fused rows, the identity tokens; each with its null."""
         base, sizes = self.base, self.adapter.sizes
         marked = mark_prompt(base.tokenizers, request.prompt, options.caption, identity.parts)
         text = encode_ids(base, tuple(ids[None] for ids in marked.ids))
         crops, valid = order_crops(identity.crops, marked.parts, sizes.pairing)
-        place = {"device": base.device, "dtype": base.dtype}
+
+        def place(tensor: Tensor) -> Tensor:
+            return tensor[None].to(base.device, base.dtype)
+
         fused = self.adapter.FacialEncoder(
-            text.rows, crops[None].to(**place), marked.token_mask[None].to(base.device), valid[None].to(base.device)
+            text.rows,
+            place(crops),
+            marked.token_mask[None].to(base.device),
+            valid[None].to(base.device),
         )
         negative = encode_prompts(base, [request.negative_prompt])
-        states, embedding = identity.states[None].to(**place), identity.embedding[None].to(**place)
+        states, embedding = place(identity.states), place(identity.embedding)
         null_states = torch.zeros_like(states)
         if sizes.null_image == "zero_picture":
-            null_states = self.image_encoder.zero_picture().to(**place)
+            null_states = place(self.image_encoder.zero_picture()[0])
         shortcut = options.id_shortcut_scale
         missing = [part for part in PARTS if part not in identity.parts]
         warnings = [*prompt_warnings(base, request.prompt), *marked.warnings]
@@ -241,7 +254,9 @@ class ConsistentIDPipeline:
             warnings=tuple(dict.fromkeys(warnings)),
         )
 
-    def _added(self, negative: TextRows, text: TextRows, request: PortraitRequest) -> dict[str, Tensor] | None:
+    def _added(
+        self, negative: TextRows, text: TextRows, request: PortraitRequest
+    ) -> dict[str, Tensor] | None:
         """SDXL's pooled text and sizes (height, width, crop top and left, height, width)."""
         if text.pooled is None or negative.pooled is None:
             return None
@@ -275,7 +290,8 @@ class ConsistentIDPipeline:
         if len(request.references) not in CARD.references:
             low, high = CARD.references.start, CARD.references.stop - 1
             raise InputError(
-                f"ConsistentID takes {low} to {high} reference pictures of one person, got {len(request.references)}."
+                f"ConsistentID takes {low} to {high} reference pictures of one person, "
+                f"got {len(request.references)}."
             )
         try:
             options = ConsistentIDOptions(**request.options)
@@ -286,12 +302,16 @@ class ConsistentIDPipeline:
         base, mini = self.base, self.base.family == "mini"
         steps = (MINI_STEPS if mini else STEPS) if request.steps is None else request.steps
         if not 1 <= steps <= base.scheduler.config.num_train_timesteps:
-            raise InputError(f"steps must be between 1 and {base.scheduler.config.num_train_timesteps}, got {steps}.")
+            raise InputError(
+                f"steps must be between 1 and {base.scheduler.config.num_train_timesteps}, got {steps}."
+            )
         guidance = (MINI_GUIDANCE if mini else GUIDANCE) if request.guidance is None else request.guidance
         if not 1 <= guidance <= 100:
             raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
         unit = base.downscale * 2 ** (len(base.unet.config.block_out_channels) - 1)
         size = request.size_px or (base.size_px, base.size_px)
         if any(side < unit or side % unit for side in size):
-            raise InputError(f"size_px must be multiples of {unit} for {base.name}, got {size[0]} x {size[1]}.")
+            raise InputError(
+                f"size_px must be multiples of {unit} for {base.name}, got {size[0]} x {size[1]}."
+            )
         return replace(request, steps=steps, guidance=guidance, size_px=size), options

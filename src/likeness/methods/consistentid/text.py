@@ -63,14 +63,18 @@ def mark_caption(caption: str, parts: Collection[str]) -> str:
     return "".join(f"{marked[i]}, " for i in order).rstrip(" ")
 
 
-def mark_prompt(tokenizers: tuple[Any, ...], prompt: str, caption: str, parts: Collection[str]) -> MarkedPrompt:
+def mark_prompt(
+    tokenizers: tuple[Any, ...], prompt: str, caption: str, parts: Collection[str]
+) -> MarkedPrompt:
     """The prompt followed by the marked caption; where that exceeds 77 tokens, the caption first.
 
     A caption that is itself too long for the text encoder is left out, and then no part is marked.
     """
     limit = tokenizers[0].model_max_length
     if _length(tokenizers[0], caption) > limit:
-        warning = (f"The caption is longer than {limit} tokens and was left out: the face parts are not used.",)
+        warning = (
+            f"The caption is longer than {limit} tokens and was left out: the face parts are not used.",
+        )
         return _encode(tokenizers, prompt, warning)
     detail = mark_caption(caption, parts)
     text = f"{prompt}Detail:{detail}"

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from likeness.diffusion.attention import attached
 from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
-from likeness.diffusion.schedule import add_noise, prediction_target, random_timesteps
+from likeness.diffusion.schedule import add_noise, ddim, prediction_target, random_timesteps
 from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ class ConsistentIDPhase:
     every: int = 1
     _empty: TextRows | None = None
 
+    def __post_init__(self) -> None:
+        # The base's noise schedule under DDPM's convention; some samplers scale their noise otherwise.
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+
     @property
     def trainable(self) -> ConsistentIDAdapter:
         """Everything of ours; the base stays frozen."""
@@ -83,26 +87,28 @@ class ConsistentIDPhase:
         latents = batch["latents"].to(self.base.device)
         count = latents.shape[0]
         noise = draw(latents.shape, generator, device=latents.device, dtype=latents.dtype)
-        timesteps = random_timesteps(self.base.scheduler, count, generator).to(latents.device)
+        timesteps = random_timesteps(self._scheduler, count, generator).to(latents.device)
         dropped = (torch.rand(count, generator=generator) < self.drop).to(latents.device)
 
         text = self._text(batch, dropped)
         used = batch["valid"] & (batch["part_tokens"] > 0) & ~dropped[:, None]
         rows = self._fused(text.rows, batch, used)
         keep = (~dropped)[:, None]
-        id_tokens = self.adapter.image_proj(batch["id_embedding"] * keep, batch["image_states"] * keep[..., None])
+        id_tokens = self.adapter.image_proj(
+            batch["id_embedding"] * keep, batch["image_states"] * keep[..., None]
+        )
 
         maps = self._record("part_masks" in batch and self.facial_weight > 0)
         with attached(self.base.unet, self.adapter.processors):
             prediction = self.base.unet(
-                add_noise(self.base.scheduler, latents, noise, timesteps),
+                add_noise(self._scheduler, latents, noise, timesteps),
                 timesteps,
                 torch.cat([rows, id_tokens.to(rows.dtype)], dim=1),
                 added_cond_kwargs=self._added(batch, text),
             ).sample
         self._record(False)
 
-        target = prediction_target(self.base.scheduler, latents, noise, timesteps)
+        target = prediction_target(self._scheduler, latents, noise, timesteps)
         terms = {"noise": noise_loss(prediction, target)}
         if maps is not None:
             facial = facial_localisation_loss(
@@ -150,4 +156,7 @@ class ConsistentIDPhase:
             return None
         height, width = (side * self.base.downscale for side in batch["latents"].shape[-2:])
         sizes = torch.tensor([height, width, 0, 0, height, width], device=text.pooled.device)
-        return {"text_embeds": text.pooled, "time_ids": sizes.expand(len(text.pooled), -1).to(text.pooled.dtype)}
+        return {
+            "text_embeds": text.pooled,
+            "time_ids": sizes.expand(len(text.pooled), -1).to(text.pooled.dtype),
+        }

@@ -49,7 +49,9 @@ def new_adapter(base: Base, sizes: ConsistentIDSizes | None = None) -> Consisten
     return ConsistentIDAdapter(sizes, attention_processors(base.unet, sizes))
 
 
-def save_adapter(adapter: ConsistentIDAdapter, folder: Path | str, *, dtype: torch.dtype = torch.float16) -> None:
+def save_adapter(
+    adapter: ConsistentIDAdapter, folder: Path | str, *, dtype: torch.dtype = torch.float16
+) -> None:
     """Write `config.json` and `model.safetensors` into `folder`, the config last."""
     folder = Path(folder)
     tensors = {key: tensor.to(dtype) for key, tensor in adapter.state_dict().items()}
@@ -68,9 +70,9 @@ def load_adapter(path: Path | str, base: Base) -> tuple[ConsistentIDAdapter, Wei
     if sizes.family != base.family or sizes.text_width != base.text_width:
         wanted = HUB_NAMES.get(sizes.family, f"a base of the {sizes.family} family")
         raise IncompatibleWeightsError(
-            f"The adapter {path} is for {sizes.family} (text width {sizes.text_width}) but the base {base.name} is "
-            f"{base.family} (text width {base.text_width}): use it with {wanted}, or give this base "
-            f"{partner(base.text_width)}."
+            f"The adapter {path} is for {sizes.family} (text width {sizes.text_width}) but the base "
+            f"{base.name} is {base.family} (text width {base.text_width}): use it with {wanted}, "
+            f"or give this base {partner(base.text_width)}."
         )
     adapter = ConsistentIDAdapter(sizes, attention_processors(base.unet, sizes))
     try:
@@ -80,7 +82,11 @@ def load_adapter(path: Path | str, base: Base) -> tuple[ConsistentIDAdapter, Wei
         raise IncompatibleWeightsError(
             f"The adapter {path} does not fit the base {base.name}: {reason[:200]}"
         ) from error
-    licence = "Apache-2.0" if sizes.pairing == "names" else "MIT, conditioned on InsightFace embeddings (research only)"
+    licence = (
+        "Apache-2.0"
+        if sizes.pairing == "names"
+        else "MIT, conditioned on InsightFace embeddings (research only)"
+    )
     record = WeightsRecord(path.name, "adapter", licence, sha256_of(file), str(path))
     return adapter.to(base.device, base.dtype).eval().requires_grad_(False), record
 
@@ -98,28 +104,34 @@ def published_adapter(family: str) -> Path:
         return Path(hf_hub_download(PUBLISHED_REPO, name, local_files_only=is_offline()))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MissingWeightsError(
-            f"The ConsistentID weights {name} are not in the hub cache and cannot be fetched: download them from "
-            f"https://huggingface.co/{PUBLISHED_REPO} and pass the file as the adapter."
+            f"The ConsistentID weights {name} are not in the hub cache and cannot be fetched: "
+            f"download them from https://huggingface.co/{PUBLISHED_REPO} and pass the file as the adapter."
         ) from error
 
 
 def _read_folder(folder: Path) -> tuple[ConsistentIDSizes, dict[str, Tensor], Path]:
     config, file = folder / "config.json", folder / "model.safetensors"
     if not config.is_file() or not file.is_file():
-        raise MissingWeightsError(f"{folder} is not an adapter folder: it needs config.json and model.safetensors.")
+        raise MissingWeightsError(
+            f"{folder} is not an adapter folder: it needs config.json and model.safetensors."
+        )
     try:
         values: dict[str, Any] = json.loads(config.read_text("utf-8"))
     except ValueError as error:
         raise IncompatibleWeightsError(f"{config} is not JSON ({error}).") from error
     kind = values.get("_class_name")
     if kind != "ConsistentIDAdapter":
-        raise IncompatibleWeightsError(f"{folder} holds a {kind or 'model of unknown kind'}, not a ConsistentID adapter.")
+        raise IncompatibleWeightsError(
+            f"{folder} holds a {kind or 'model of unknown kind'}, not a ConsistentID adapter."
+        )
     return ConsistentIDSizes.from_dict(values), read_safetensors(file), file
 
 
 def _read_file(path: Path, base: Base) -> tuple[ConsistentIDSizes, dict[str, Tensor], Path]:
     if not path.is_file():
-        raise MissingWeightsError(f"There is no adapter {path}: give a folder, a .safetensors or a .bin file.")
+        raise MissingWeightsError(
+            f"There is no adapter {path}: give a folder, a .safetensors or a .bin file."
+        )
     if path.suffix not in (".safetensors", ".bin", ".pt", ".pth", ".ckpt"):
         raise InputError(f"{path} is not a weights file: give a folder, a .safetensors or a .bin file.")
     file = convert_pickle_once(path)
@@ -138,7 +150,9 @@ def _read_file(path: Path, base: Base) -> tuple[ConsistentIDSizes, dict[str, Ten
     try:
         sizes = _sizes_of(tensors, base.family, read_metadata(file))
     except KeyError as error:
-        raise IncompatibleWeightsError(f"{path} is no whole ConsistentID checkpoint: it lacks {error}.") from error
+        raise IncompatibleWeightsError(
+            f"{path} is no whole ConsistentID checkpoint: it lacks {error}."
+        ) from error
     return sizes, tensors, path
 
 

@@ -1,0 +1,135 @@
+"""`likeness generate`: portraits of the person on one photo or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likeness.cli.output import AsJson, progress, show
+from likeness.errors import InputError
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(
+    reference: Annotated[
+        list[Path],
+        typer.Option(
+            "--reference", "-r", help="A photo of the person; repeat for several of the same person."
+        ),
+    ],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="What the portrait shows; repeat for several.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures, made when missing.")],
+    negative_prompt: Annotated[str, typer.Option(help="What to keep out.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The first picture's seed; the same seed gives the same pixels.")
+    ] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps; by default the method's.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=1, help="How closely to follow the prompt; 1 is off.")
+    ] = None,
+    base: Annotated[
+        str,
+        typer.Option(help="mini, sd15, sdxl, a diffusers folder, a .safetensors file or a name on the hub."),
+    ] = "mini",
+    adapter: Annotated[
+        Path | None, typer.Option(help="The method's weights, when not those of the base.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The portrait method.")] = "consistentid",
+    identity_scale: Annotated[
+        float | None, typer.Option(min=0, max=2, help="Strength of the person; by default 1.")
+    ] = None,
+    merge_step: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the steps painted from text alone: later keeps the prompt, earlier the face.",
+        ),
+    ] = None,
+    face_box: Annotated[
+        str | None,
+        typer.Option(
+            help="x0,y0,x1,y1 in pixels: the face on the first reference, when it is not found or not alone."
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="A face recogniser (folder or .onnx) to score likeness with; packs bring one."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the best there is.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Paint portraits of the person on one photo or several."""
+    from likeness.catalog import load_pipeline
+    from likeness.files.images import read_image
+    from likeness.portraits import is_sitter, make_portraits, open_judge, reference_warnings
+
+    pictures = [read_image(path) for path in reference]
+    box = _box(face_box)
+    warnings = reference_warnings(pictures, base, box)
+    options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device)
+    scorer = open_judge(base, judge)
+    with ExitStack() as stack:
+        advance: Callable[[int], None] | None = None
+
+        def on_progress(step: int, steps: int) -> None:
+            nonlocal advance
+            advance = advance or stack.enter_context(progress("painting", steps, as_json))
+            advance(1)
+
+        document = make_portraits(
+            pipeline,
+            pictures,
+            prompt,
+            count,
+            seed,
+            out,
+            judge=scorer,
+            negative_prompt=negative_prompt,
+            steps=steps,
+            guidance=guidance,
+            options={key: value for key, value in options.items() if value is not None},
+            warnings=warnings,
+            references_are_sitters=all(is_sitter(path) for path in reference),
+            on_progress=on_progress,
+        )
+    show({**document, "out": str(out)}, as_json, *_text(document, out))
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"--face-box takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
+    return x0, y0, x1, y1
+
+
+def _text(document: dict[str, Any], out: Path) -> list[str]:
+    lines = [f"{out / picture['file']}{_score(picture)}" for picture in document["pictures"]]
+    lines.append(str(out / document["contact_sheet"]))
+    likeness = document["likeness"]
+    if likeness["mean"] is not None:
+        lines.append(f"likeness {likeness['mean']:.2f} on average, by {likeness['encoder']}")
+    if likeness["reason"]:
+        lines.append(f"no likeness score: {likeness['reason']}")
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]
+
+
+def _score(picture: dict[str, Any]) -> str:
+    return "" if picture["likeness"] is None else f"  likeness {picture['likeness']:.2f}"

@@ -1,0 +1,290 @@
+"""A set of portraits of one person: painted, judged, saved with all that is needed to repeat them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import ImageOps
+
+from likeness.errors import Cancelled, ImageError, InputError
+from likeness.faces.align import align_arcface
+from likeness.faces.detect import find_detector
+from likeness.faces.doctor import inspect
+from likeness.faces.embed import load_encoder
+from likeness.files.images import contact_sheet, read_recipe, write_json, write_png
+from likeness.files.provenance import pixels_sha256, recipe_of
+from likeness.packs.mini import mini_path
+from likeness.types import PortraitRequest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from likeness.faces.detect import FaceDetector
+    from likeness.faces.embed import FaceEncoder
+    from likeness.types import PortraitPipeline, PortraitResult
+
+__all__ = ["SITTERS_ONLY", "Judge", "is_sitter", "make_portraits", "open_judge", "reference_warnings", "slug"]
+
+SITTERS_ONLY = (
+    "The mini pack paints synthetic sitters only and has never seen a photograph: for photographs use "
+    "--base sd15 or --base sdxl."
+)
+
+CONTACT_SHEET = "contact-sheet.png"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """Scores likeness with an encoder that the method was not conditioned on.
+
+    A score is the cosine between the judge's embedding of the painted face and the mean of those
+    of the references, in [-1, 1]. Without an encoder every score is None and `reason` says why.
+    """
+
+    encoder: FaceEncoder | None
+    detector: FaceDetector | None
+    reason: str = ""
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def score(self, result: PortraitResult) -> tuple[float | None, str]:
+        """The likeness of one picture, or None and the reason."""
+        if self.encoder is None or self.detector is None:
+            return None, self.reason or "no judge was given"
+        if result.provenance.recipe.get("identity_encoder") == self.encoder.name:
+            return None, f"{self.encoder.name} gave the picture its identity and may not judge it"
+        painted = self._embedding(result.image)
+        if painted is None:
+            return None, "no face was found on the painted picture"
+        reference = self._reference(result.request.references)
+        if reference is None:
+            return None, "the judge found no face on the reference"
+        return round(float(painted @ reference), 4), ""
+
+    def _reference(self, pictures: tuple[Image.Image, ...]) -> NDArray[np.float32] | None:
+        key = " ".join(pixels_sha256(picture) for picture in pictures)
+        if key not in self._known:
+            found = [e for e in (self._embedding(picture) for picture in pictures) if e is not None]
+            mean = np.mean(found, axis=0) if found else None
+            self._known[key] = None if mean is None else mean / max(float(np.linalg.norm(mean)), 1e-8)
+        known: NDArray[np.float32] | None = self._known[key]
+        return known
+
+    def _embedding(self, picture: Image.Image) -> NDArray[np.float32] | None:
+        faces = self.detector(picture) if self.detector else []
+        if not faces or self.encoder is None:
+            return None
+        embedding: NDArray[np.float32] = self.encoder([align_arcface(picture, faces[0])])[0]
+        return embedding
+
+
+def open_judge(base: str | Path, encoder: Path | str | None = None) -> Judge:
+    """The judge for pictures painted on `base`.
+
+    encoder: a folder of one of our recognisers, or an .onnx file. Without it a pack's own
+    `judge_recogniser` is taken; other bases have none, and the scores say so.
+    Raises: MissingWeightsError or IncompatibleWeightsError for an `encoder` that is none.
+    """
+    folder = mini_path() if str(base) == "mini" else Path(base)
+    own, landmarks = folder / "judge_recogniser", folder / "landmarks"
+    if encoder is None and not own.is_dir():
+        return Judge(
+            None, None, "no judge: give --judge a face recogniser that the method is not conditioned on"
+        )
+    detector = find_detector(sitters_path=landmarks if landmarks.is_dir() else None)
+    return Judge(load_encoder(Path(encoder) if encoder else own), detector)
+
+
+def is_sitter(path: Path | str) -> bool:
+    """Whether a file is a picture of a synthetic sitter: its PNG recipe says so."""
+    try:
+        return "sitter" in read_recipe(path)
+    except ImageError:
+        return False
+
+
+def reference_warnings(
+    references: Sequence[Image.Image],
+    base: str | Path,
+    face_box: tuple[float, float, float, float] | None = None,
+) -> list[str]:
+    """What the reference doctor finds wrong with each picture, numbered when there are several.
+
+    face_box: (x0, y0, x1, y1) px of the face on the first picture, when it was given by hand.
+    """
+    landmarks = (mini_path() if str(base) == "mini" else Path(base)) / "landmarks"
+    needs_px = 48 if landmarks.is_dir() else 96  # a pack paints 128 px, the others 512 and more
+    detector = find_detector(sitters_path=landmarks if landmarks.is_dir() else None)
+    found = []
+    for number, picture in enumerate(references, start=1):
+        box = face_box if number == 1 else None
+        where = f"Reference {number}" if len(references) > 1 else "Reference"
+        found += [
+            f"{where}: {reason.sentence}" for reason in inspect(picture, detector, box, needs_px).reasons
+        ]
+    return found
+
+
+def make_portraits(
+    pipeline: PortraitPipeline,
+    references: Sequence[Image.Image],
+    prompts: Sequence[str],
+    count: int,
+    seed: int,
+    out_dir: Path | str,
+    *,
+    judge: Judge | None = None,
+    negative_prompt: str = "",
+    steps: int | None = None,
+    guidance: float | None = None,
+    size_px: tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+    references_are_sitters: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Paint `count` pictures of every prompt and save them in `out_dir`.
+
+    Picture k of a prompt has seed `seed + k`. Each PNG holds its full recipe; beside them lie a
+    contact sheet and `result.json`, whose content is returned. `warnings` are those about the
+    references, known beforehand; unless `references_are_sitters`, a pack of sitters adds its own.
+    `on_progress(step, steps)` counts denoising steps of all pictures.
+    Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what was finished is
+    saved with contact sheet and `result.json` like a whole run.
+    """
+    if not prompts:
+        raise InputError(
+            "At least one prompt is needed: say what the portrait shows, such as 'wearing a red hat'."
+        )
+    if count < 1:
+        raise InputError(f"count must be at least 1, got {count}.")
+    out_dir = Path(out_dir)
+    if out_dir.exists() and not out_dir.is_dir():
+        raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
+    judge = judge or Judge(None, None)
+    requests = [
+        PortraitRequest(
+            prompt=prompt,
+            references=tuple(references),
+            negative_prompt=negative_prompt,
+            size_px=size_px,
+            steps=steps,
+            guidance=guidance,
+            seed=seed + index,
+            options=dict(options or {}),
+        )
+        for prompt in prompts
+        for index in range(count)
+    ]
+    started = time.perf_counter()
+    done: list[tuple[str, PortraitResult, str]] = []
+    stopped = False
+    for number, request in enumerate(requests):
+        try:
+            result = _paint(pipeline, request, number, len(requests), on_progress)
+            likeness, reason = judge.score(result)
+        except (KeyboardInterrupt, Cancelled):
+            stopped = True
+            break
+        result = replace(result, scores={**result.scores, "likeness": likeness})
+        name = f"{number + 1:03d}-{slug(request.prompt)}-{request.seed}.png"
+        write_png(result.image, out_dir / name, recipe_of(result))
+        done.append((name, result, reason))
+    if done and done[0][1].provenance.recipe.get("family") == "mini" and not references_are_sitters:
+        warnings = [SITTERS_ONLY, *warnings]
+    document = _document(done, judge, warnings, stopped, time.perf_counter() - started)
+    if done:
+        write_png(_sheet(references[0], done, count), out_dir / CONTACT_SHEET)
+        write_json(out_dir / RESULT, document)
+    if stopped:
+        kept = (
+            f"{len(done)} of {len(requests)} pictures are in {out_dir}" if done else "no picture was finished"
+        )
+        raise Cancelled(f"Stopped; {kept}.")
+    return document
+
+
+def slug(text: str) -> str:
+    """A short file name's worth of `text`: lower-case letters, digits and hyphens."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:40].strip("-") or "portrait"
+
+
+def _paint(
+    pipeline: PortraitPipeline,
+    request: PortraitRequest,
+    number: int,
+    total: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> PortraitResult:
+    def on_step(step: int, steps: int) -> None:
+        if on_progress is not None:
+            on_progress(number * steps + step, total * steps)
+
+    return pipeline([request], on_step=on_step)[0]
+
+
+def _document(
+    done: Sequence[tuple[str, PortraitResult, str]],
+    judge: Judge,
+    warnings: Sequence[str],
+    stopped: bool,
+    seconds: float,
+) -> dict[str, Any]:
+    scores = [value for _, result, _ in done if (value := result.scores["likeness"]) is not None]
+    reasons = sorted({reason for _, _, reason in done if reason})
+    return {
+        "format": 1,
+        "method": done[0][1].provenance.method if done else None,
+        "settings": dict(done[0][1].provenance.recipe) if done else {},
+        "stopped": stopped,
+        "likeness": {
+            "encoder": judge.encoder.name if judge.encoder else None,
+            "licence": judge.encoder.licence if judge.encoder else None,
+            "mean": round(sum(scores) / len(scores), 4) if scores else None,
+            "lowest": min(scores, default=None),
+            "reason": "; ".join(reasons) or None,
+        },
+        "pictures": [
+            {
+                "file": name,
+                "prompt": result.request.prompt,
+                "seed": result.request.seed,
+                "likeness": result.scores["likeness"],
+                "reason": reason or None,
+                "warnings": list(result.warnings),
+                "timings_s": {key: round(value, 3) for key, value in result.timings_s.items()},
+                "pixels_sha256": pixels_sha256(result.image),
+            }
+            for name, result, reason in done
+        ],
+        "contact_sheet": CONTACT_SHEET if done else None,
+        "warnings": list(dict.fromkeys([*warnings, *(w for _, result, _ in done for w in result.warnings)])),
+        "timings_s": {"total": round(seconds, 3)},
+    }
+
+
+def _sheet(
+    reference: Image.Image, done: Sequence[tuple[str, PortraitResult, str]], count: int
+) -> Image.Image:
+    """The reference, then the pictures; with several of each prompt, a row a prompt."""
+    size = done[0][1].image.size
+    small = ImageOps.contain(reference.convert("RGB"), size)
+    images, labels = [], []
+    for index, (_, result, _) in enumerate(done):
+        if index == 0 or (count > 1 and index % count == 0):
+            images.append(small)
+            labels.append("reference")
+        likeness = result.scores["likeness"]
+        images.append(result.image)
+        labels.append(
+            result.request.prompt if likeness is None else f"{result.request.prompt} ({likeness:.2f})"
+        )
+    return contact_sheet(images, count + 1 if count > 1 else min(len(images), 4), labels)
