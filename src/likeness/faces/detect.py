@@ -97,7 +97,8 @@ def find_detector(prefer: DetectorName | None = None, sitters_path: Path | None 
         try:
             return YuNet.from_cache()
         except MissingWeightsError:
-            if prefer == "yunet" or sitters_path is None:
+            fallback = sitters_path is not None and (sitters_path / "config.json").is_file()
+            if prefer == "yunet" or not fallback:
                 raise
     if sitters_path is None:
         raise InputError(

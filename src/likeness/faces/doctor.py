@@ -244,7 +244,8 @@ def _angle(m: FaceMeasures) -> Reason | None:
     if turned <= 1:
         return None
     status: Status = "unusable" if abs(m.angle.yaw) > 60 else "usable with care"
-    sentence = f"The head is turned (yaw {m.angle.yaw:.0f}, pitch {m.angle.pitch:.0f}, roll {m.angle.roll:.0f} degrees)."
+    a = m.angle
+    sentence = f"The head is turned (yaw {a.yaw:.0f}, pitch {a.pitch:.0f}, roll {a.roll:.0f} degrees)."
     return Reason("angle", status, sentence, round(m.angle.yaw, 1))
 
 

@@ -154,8 +154,9 @@ def landmark_loss(found: LandmarksFound, target: LandmarkTarget) -> dict[str, Te
     """Terms to add up, each a scalar: "landmarks", "maps", "box", "visible", "face".
 
     Distances are divided by the face's size, so all faces weigh the same, and go through a
-    smooth absolute value; "maps" is the cross entropy of the heatmaps with a Gaussian of one
-    cell, which finds the right neighbourhood long before the mean place does; hidden landmarks count a quarter, for the truth there is a guess.
+    smooth absolute value. "maps" is the cross entropy of the heatmaps with a Gaussian of one
+    cell, which finds the right neighbourhood long before the mean place does. Hidden landmarks
+    count a quarter, for the truth there is a guess.
     """
     has = target.face
     count = has.sum().clamp_min(1)
