@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BACKDROP", "CLOTH", "EYES", "FRAMES", "HAIR", "LIPSTICK", "METAL", "SKIN", "linear"]
+__all__ = ["BACKDROP", "CLOTH", "DYES", "EYES", "EYESHADOW", "FRAMES", "HAIR", "LIPSTICK", "METAL", "SKIN", "linear"]
 
 # Skin from lightest to darkest: (rosy, olive) ends of the undertone at each tone.
 SKIN = (
-    ((250, 214, 200), (244, 216, 188)),
-    ((244, 200, 180), (234, 200, 166)),
-    ((232, 180, 154), (220, 178, 138)),
-    ((208, 152, 124), (196, 150, 110)),
-    ((176, 120, 92), (166, 118, 82)),
-    ((140, 90, 66), (132, 88, 58)),
-    ((104, 64, 48), (98, 63, 44)),
-    ((74, 45, 36), (70, 45, 34)),
+    ((250, 200, 180), (244, 204, 172)),
+    ((243, 186, 160), (234, 188, 146)),
+    ((230, 166, 134), (218, 164, 118)),
+    ((206, 138, 104), (194, 138, 92)),
+    ((172, 108, 78), (162, 106, 68)),
+    ((136, 80, 56), (128, 79, 49)),
+    ((102, 58, 42), (96, 58, 38)),
+    ((74, 43, 34), (70, 43, 31)),
 )
 HAIR = {
     "black": (34, 30, 32),
@@ -34,6 +34,7 @@ HAIR = {
     "green": (70, 150, 92),
     "purple": (128, 74, 168),
 }
+DYES = ("blue", "pink", "green", "purple")
 EYES = {
     "dark brown": (58, 36, 24),
     "brown": (96, 60, 32),

@@ -130,10 +130,10 @@ class Identity(_Checked):
     brow_tilt: float = ranged(-0.07, 0.03)
     # nose
     nose_length: float = ranged(0.24, 0.44)
-    nose_depth: float = ranged(0.84, 1.16)
+    nose_depth: float = ranged(0.82, 1.04)
     nose_bridge: float = ranged(0.62, 0.80)
     bridge_width: float = ranged(0.04, 0.09)
-    nose_tip: float = ranged(0.055, 0.135)
+    nose_tip: float = ranged(0.055, 0.120)
     nose_bump: float = ranged(-0.07, 0.08)
     nose_width: float = ranged(0.05, 0.17)
     nostril_size: float = ranged(0.045, 0.09)

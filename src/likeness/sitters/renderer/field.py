@@ -279,8 +279,8 @@ def neck_field(bx, by, bz, g):
     """Neck between head and chest, with its two tendons and the hollow between them."""
     ax = abs(bx - g.neck_x * ramp(-1.7, -0.9, by))
     d = capsule(bx, by, bz, g.neck_x, g.neck_y, g.neck_z, 0.0, -1.75, -0.34, g.neck_r * 0.96, g.neck_r * 1.06)
-    tendon = capsule(ax, by, bz, g.neck_r * 0.88, -0.75, -0.16, 0.07, -1.66, 0.02, 0.055, 0.045)
-    return soft_min(d, tendon, 0.10)
+    tendon = capsule(ax, by, bz, g.neck_r * 0.88, -0.75, -0.16, 0.10, -1.62, -0.04, 0.05, 0.04)
+    return soft_min(d, tendon, 0.22)
 
 
 @inline_kernel
@@ -329,18 +329,17 @@ def curls(x, y, z, f):
 
 @inline_kernel
 def hair_border(x, y, z, g):
-    """Height over the hairline all around the head, and the width over which hair thins out there."""
+    """How far inside the hairy part of the scalp a point lies: forehead, temple, sideburn, ear, nape."""
     ax = abs(x)
-    peak = g.recede * ramp(0.10, 0.34, ax)
-    front = g.hairline_y - g.hairline_curve * x * x + peak + 0.02 * swing(x * 6.1 + 0.3)
+    peak = g.recede * ramp(0.05, 0.40, ax)
+    front = g.hairline_y - g.hairline_curve * x * x + peak + 0.015 * swing(x * 4.1 + 0.3)
     locks = 0.6 * swing(x * 2.3 + 0.2) + 0.4 * swing(x * 5.3 + 0.35 * y)
     fringe = g.fringe_y + g.fringe_slope * x + 0.35 * x * x + locks * g.fringe_lock
     front = mix(front, min(front, fringe), g.fringe_on)
-    # forehead, temple and sideburn, over the ear, nape
-    limit = mix(front, g.sideburn_y, ramp(0.62, 0.40, z))
-    limit = mix(limit, max(0.12, g.sideburn_y), ramp(0.16, 0.04, z))
-    limit = mix(limit, g.nape_y, ramp(-0.16, -0.40, z))
-    return y - limit, mix(g.edge, 0.07, g.fringe_on * ramp(0.45, 0.62, z))
+    above = -soft_min(front - y, z - g.temple_z - 0.25 * (y - 0.2), 0.14)
+    lower = y - mix(g.nape_y, g.sideburn_y, ramp(-0.45, 0.25, z))
+    ear = norm3((y + 0.03) * 0.85, z + 0.07, 0.0 * x) - 0.20 * g.ear_size
+    return soft_min(soft_min(above, lower, 0.10), ear + 9.0 * g.curtain_on, 0.08)
 
 
 @inline_kernel
@@ -353,11 +352,12 @@ def hair_field(x, y, z, bx, by, bz, g):
     z = mix(z, bz, t)
     ax = abs(x)
     scalp = scalp_field(x, y, z, g)
-    inside, edge = hair_border(x, y, z, g)
+    inside = hair_border(x, y, z, g)
     thick = mix(g.hair_t, g.crown_t, ramp(0.2, 0.9, y))
-    layer = scalp + 0.03 - (thick + 0.03) * ramp(-0.02, edge, inside)
+    edge = mix(g.edge, 0.10, g.fringe_on * ramp(0.45, 0.62, z))
+    layer = soft_max(scalp - thick, -inside * 0.9, edge)
     top = ellipsoid(x - g.top_x, y - g.top_y, z - g.top_z, g.top_rx, g.top_ry, g.top_rz)
-    d = soft_min(layer, max(top, 0.04 - inside), 0.16)
+    d = soft_min(layer, soft_max(top, -inside * 0.9, 0.12), 0.16)
     # falling hair around the back and the sides
     wav = swing(y * g.wave_f + 0.35 * x + 0.2 * swing(z * 1.1)) * g.wave
     k = 1.0 + g.curtain_flare * max(-y, 0.0)
@@ -389,8 +389,9 @@ def hair_field(x, y, z, bx, by, bz, g):
     spread = min(max(2.2 - y * 1.2, 0.35), 1.0)
     lock = swing(around * g.lock_f + 0.30 * swing(y * 0.55 + 0.3) + 0.2 * x) * 0.55
     lock += swing(around * g.lock_f * 2.63 + 0.35 * swing(y * 0.8) + 0.1 * x) * 0.45
-    d -= g.lock * lock * spread
-    d -= g.curl * curls(x, y, z, g.curl_f)
+    free = max(ramp(0.0, 0.12, inside), ramp(0.0, 0.12, layer - min(fall, tail)))  # no relief where hair thins out
+    d -= g.lock * lock * spread * free
+    d -= g.curl * curls(x, y, z, g.curl_f) * free
     d += max(1.0 - abs(x - g.part_x) * 16.0, 0.0) * g.part_depth * ramp(0.6, 0.8, y)
     d = max(d, y - (g.hat_cut + g.hat_tilt * z))
     return d * g.hair_step
@@ -411,12 +412,12 @@ def beard_field(x, y, z, before, upper, lower, g):
     """Beard on chin and cheeks, and moustache; it thins out at its upper border."""
     ax = abs(x)
     border = beard_border(x, y, z, upper, lower, g)
-    texture = 0.008 * swing(x * 7.0 + 0.3 * swing(y * 5.0)) + 0.006 * swing(x * 13.0 - y * 4.0)
+    texture = 0.012 * curls(x, y, z, 4.3)
     full = g.beard_t * (0.35 + 0.65 * ramp(-0.3, -0.85, y))
-    d = before + 0.02 - (full + 0.02 + texture) * ramp(-0.01, 0.14, border)
+    d = soft_max(before - full - texture * ramp(0.0, 0.1, border), -border * 0.9, 0.11)
     v, w = mouth_frame(x, y, z, g)
-    tuft = ellipsoid(ax - 0.105, v - g.lip_u * 1.5 - 0.05 + 0.32 * ax, w + 0.015, 0.165, 0.042, 0.055)
-    tuft += 0.006 * swing(x * 13.0 + 2.0 * y)
+    tuft = ellipsoid(ax - 0.10, v - g.lip_u * 1.6 - 0.055 + 0.35 * ax, w - 0.03, 0.20, 0.058, 0.075)
+    tuft -= 0.008 * curls(x, y, z, 5.0)
     return min(d * 0.8 + 9.0 * (1.0 - g.beard_on), tuft + 9.0 * (1.0 - g.moustache_on))
 
 

@@ -114,6 +114,7 @@ class Geometry(NamedTuple):
     hairline_y: float = 0.72
     hairline_curve: float = 0.3
     recede: float = 0.0
+    temple_z: float = 0.44
     sideburn_y: float = -0.10
     nape_y: float = -0.40
     edge: float = 0.16

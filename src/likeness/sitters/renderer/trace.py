@@ -89,7 +89,7 @@ def march(ox, oy, oz, DX, DY, DZ, T, far, HIT, n, g):
         if m == 0:
             break
     for j in range(m):  # grazing rays that never came quite close enough
-        if D[j] < NEAR * 6.0:
+        if D[j] < NEAR * 3.0:
             HIT[idx[j]] = 1
 
 
