@@ -281,9 +281,12 @@ class ConsistentIDPipeline:
         return Image.fromarray(array.astype(np.uint8))
 
     def _merge_step(self, request: PortraitRequest, options: ConsistentIDOptions) -> int:
-        """Last step painted from text alone, -1 for none."""
+        """Last step painted from text alone, -1 for none; a share below 1 leaves the parts the last step."""
         share = self.adapter.sizes.merge_step if options.merge_step is None else options.merge_step
-        return round(share * (request.steps or STEPS)) if share > 0 else -1
+        steps = request.steps or STEPS
+        if share in (0, 1):
+            return -1 if share == 0 else steps
+        return min(round(share * steps), steps - 2)
 
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, ConsistentIDOptions]:
         """Fill in defaults; refuse what cannot be painted."""

@@ -1,0 +1,92 @@
+"""Noise, guidance, schedules and attention processors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+
+from likeness.diffusion.attention import attached
+from likeness.diffusion.guidance import guide
+from likeness.diffusion.noise import draw, generator, initial_latents
+from likeness.diffusion.schedule import add_noise, ddim, guidance_rescale, prediction_target
+from likeness.errors import InputError
+from tests import tiny
+
+
+def test_noise_depends_on_the_seed_alone() -> None:
+    place = {"channels": 4, "height": 8, "width": 6, "sigma": 1.0, "device": "cpu"}
+    one = initial_latents(generator(5), dtype=torch.float32, **place)
+    half = initial_latents(generator(5), dtype=torch.bfloat16, **place)
+    assert one.shape == (1, 4, 8, 6)
+    assert torch.equal(one.bfloat16(), half), "the draw itself must not depend on the precision"
+    assert not torch.equal(one, initial_latents(generator(6), dtype=torch.float32, **place))
+    source = generator(5)
+    first, second = draw((3,), source), draw((3,), source)
+    assert not torch.equal(first, second)
+
+
+def test_guidance() -> None:
+    u, c = torch.randn(2, 2, 4, 8, 8, generator=generator(0))
+    assert torch.allclose(guide(u, c, 1.0), c, atol=1e-6)
+    assert torch.allclose(guide(u, c, 3.0), u + 3 * (c - u))
+    full = guide(u, c, 7.0, rescale=1.0)
+    assert torch.allclose(full.std((1, 2, 3)), c.std((1, 2, 3)), atol=1e-5)
+    part = guide(u, c, 7.0, rescale=0.7)
+    assert torch.allclose(part, 0.7 * full + 0.3 * guide(u, c, 7.0), atol=1e-5)
+
+
+def test_ddim_keeps_the_bases_schedule() -> None:
+    euler = EulerDiscreteScheduler(**tiny.SCHEDULE, steps_offset=1, prediction_type="v_prediction")
+    fresh = ddim(euler, 10)
+    assert torch.allclose(fresh.alphas_cumprod, euler.alphas_cumprod)
+    assert fresh.config.prediction_type == "v_prediction"
+    assert len(fresh.timesteps) == 10
+    assert fresh is not ddim(euler, 10)
+    with pytest.raises(InputError, match="between 1 and 1000, got 0"):
+        ddim(euler, 0)
+    assert guidance_rescale(euler) == 0
+
+
+def test_targets_lead_back_to_the_latents() -> None:
+    """Denoising with the true prediction gives the latents, for noise and for velocity."""
+    latents, noise = torch.randn(2, 3, 4, 8, 8, generator=generator(1))
+    steps = torch.tensor([1, 400, 999])
+    for kind in ("epsilon", "v_prediction"):
+        scheduler = DDIMScheduler(**tiny.SCHEDULE, prediction_type=kind)
+        alpha = scheduler.alphas_cumprod[steps].view(-1, 1, 1, 1)
+        noisy = add_noise(scheduler, latents, noise, steps)
+        target = prediction_target(scheduler, latents, noise, steps)
+        if kind == "epsilon":
+            back = (noisy - (1 - alpha).sqrt() * target) / alpha.sqrt()
+        else:
+            back = alpha.sqrt() * noisy - (1 - alpha).sqrt() * target
+        assert torch.allclose(back, latents, atol=1e-4)
+    with pytest.raises(InputError, match="'sample'"):
+        prediction_target(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
+
+
+@pytest.fixture
+def unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return tiny.unet((32, 64), 16, 4)
+
+
+def test_attached_processors_leave_no_trace(unet: UNet2DConditionModel) -> None:
+    before, weights = dict(unet.attn_processors), set(unet.state_dict())
+    name = next(iter(before))
+    with pytest.raises(RuntimeError, match="on purpose"), attached(unet, {name: AttnProcessor()}):
+        assert type(unet.attn_processors[name]) is AttnProcessor
+        assert len(unet.attn_processors) == len(before)
+        raise RuntimeError("on purpose")
+    assert all(unet.attn_processors[key] is processor for key, processor in before.items())
+    assert set(unet.state_dict()) == weights
+
+
+def test_a_processor_for_no_layer_is_named(unet: UNet2DConditionModel) -> None:
+    with (
+        pytest.raises(ValueError, match=r"'nowhere\.processor'"),
+        attached(unet, {"nowhere.processor": AttnProcessor()}),
+    ):
+        pass

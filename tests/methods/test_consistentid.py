@@ -1,0 +1,325 @@
+"""ConsistentID beyond the contract: its files, its pairing of crops and words, its conditions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from likeness.errors import IncompatibleWeightsError, InputError, LikenessError, MissingWeightsError
+from likeness.methods.consistentid.conditioning import ImageEncoder, identity_of, order_crops
+from likeness.methods.consistentid.config import PARTS, SIZES, ConsistentIDSizes
+from likeness.methods.consistentid.loading import load_pipeline
+from likeness.methods.consistentid.model import FacialEncoder
+from likeness.methods.consistentid.text import mark_prompt
+from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
+from likeness.methods.consistentid.weights import load_adapter, save_adapter
+from likeness.packs import mini as mini_sizes
+from tests import tiny
+from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyConsistentID:
+    return ToyConsistentID(tiny.write_sd15(tmp_path_factory.mktemp("toy") / "sd15"))
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> ToyConsistentID:
+    return ToyConsistentID(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+@pytest.fixture
+def published(toy: ToyConsistentID, tmp_path: Path) -> dict[str, Path]:
+    """The toy adapter in each layout that is read. Heads of 64 channels cannot be made toy-sized,
+    so the weights are compared and not the pictures."""
+    groups: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in toy.adapter.state_dict().items():
+        group, _, rest = key.partition(".")
+        groups.setdefault(group, {})[rest] = tensor.clone()
+    paths = {name: tmp_path / name for name in ("v1.bin", "trained.bin", "flat.safetensors", "folder")}
+    torch.save(groups, paths["v1.bin"])
+    torch.save(
+        {"image_proj_model" if k == "image_proj" else k: v for k, v in groups.items()}, paths["trained.bin"]
+    )
+    save_file(
+        {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()},
+        paths["flat.safetensors"],
+    )
+    save_adapter(toy.adapter, paths["folder"], dtype=torch.float32)
+    return paths
+
+
+@pytest.mark.parametrize("name", ["v1.bin", "trained.bin", "flat.safetensors", "folder"])
+def test_every_layout_is_read(
+    toy: ToyConsistentID,
+    published: dict[str, Path],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    adapter, record = load_adapter(published[name], toy.base)
+    ours, theirs = adapter.state_dict(), toy.adapter.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert len(record.sha256) == 64
+    assert adapter.sizes.pairing == ("names" if name == "folder" else "published")
+    assert adapter.sizes.null_image == ("zeros" if name == "folder" else "zero_picture")
+    assert not any(p.requires_grad for p in adapter.parameters())
+
+
+def test_half_precision_is_kept_on_disk(toy: ToyConsistentID, tmp_path: Path) -> None:
+    save_adapter(toy.adapter, tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert json.loads((tmp_path / "config.json").read_text())["family"] == "sd15"
+
+
+def test_a_wrong_mix_names_the_partner(toy: ToyConsistentID, mini: ToyConsistentID, tmp_path: Path) -> None:
+    save_adapter(toy.adapter, tmp_path)
+    with pytest.raises(IncompatibleWeightsError, match="stable-diffusion-v1-5") as caught:
+        load_adapter(tmp_path, mini.base)
+    assert "\n" not in str(caught.value)
+
+
+DEAD_ENDS = {
+    "nothing": (MissingWeightsError, "no adapter"),
+    "empty folder": (MissingWeightsError, r"needs config\.json"),
+    "another model": (IncompatibleWeightsError, "UNet2DConditionModel"),
+    "another method": (IncompatibleWeightsError, "lacks FacialEncoder"),
+    "half a file": (IncompatibleWeightsError, "lacks"),
+    "unknown size": (IncompatibleWeightsError, "colour"),
+    "picture": (InputError, "not a weights file"),
+    "code in a pickle": (IncompatibleWeightsError, "not a plain file of tensors"),
+    "other shape": (IncompatibleWeightsError, "does not fit the base"),
+}
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must never run",)
+
+
+@pytest.mark.parametrize("case", DEAD_ENDS)
+def test_dead_ends_are_one_sentence(
+    toy: ToyConsistentID, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "adapter"
+    match case:
+        case "empty folder":
+            path.mkdir()
+        case "another model" | "unknown size" | "other shape":
+            save_adapter(toy.adapter, path)
+            values = json.loads((path / "config.json").read_text())
+            changed = {
+                "another model": {"_class_name": "UNet2DConditionModel"},
+                "unknown size": {"colour": 3},
+                "other shape": {"lora_rank": 3},
+            }
+            (path / "config.json").write_text(json.dumps(values | changed[case]))
+        case "another method":
+            path = tmp_path / "ip.safetensors"
+            save_file(
+                {"image_proj.norm.weight": torch.zeros(4), "ip_adapter.1.to_k_ip.weight": torch.zeros(4)},
+                path,
+            )
+        case "half a file":
+            path = tmp_path / "half.safetensors"
+            names = ("image_proj.norm.weight", "FacialEncoder.x", "adapter_modules.0.x")
+            save_file({name: torch.zeros(4) for name in names}, path)
+        case "picture":
+            path = tmp_path / "me.png"
+            path.write_bytes(b"png")
+        case "code in a pickle":
+            path = tmp_path / "evil.bin"
+            torch.save({"image_proj": Payload()}, path)
+    kind, words = DEAD_ENDS[case]
+    with pytest.raises(kind, match=words) as caught:
+        load_adapter(path, toy.base)
+    assert isinstance(caught.value, LikenessError)
+    assert "\n" not in str(caught.value)
+
+
+def test_encoders_of_other_widths_are_refused(toy: ToyConsistentID, tmp_path: Path) -> None:
+    save_adapter(toy.adapter, tmp_path)
+    wide = PixelEncoder()
+    wide.dim = 512  # type: ignore[misc]
+    common = {"detector": MiddleDetector(), "image_encoder": toy.image_encoder}
+    with pytest.raises(IncompatibleWeightsError, match="gives 512 numbers"):
+        load_pipeline(toy.base, tmp_path, face_encoder=wide, **common)
+
+
+def test_crops_meet_the_words_that_name_them() -> None:
+    crops = (
+        torch.arange(1, 6).float().view(5, 1, 1).expand(5, 2, 3)
+    )  # face 1, eyes 2, ears 3, nose 4, mouth 5
+    words = ("face", "ears", "eyes", "nose", "mouth")  # the order of the caption's clauses
+    ours, valid = order_crops(crops, words, "names")
+    assert ours[:, 0, 0].tolist() == [1, 3, 2, 4, 5]
+    assert valid.all()
+    theirs, _ = order_crops(crops, words, "published")
+    assert theirs[:, 0, 0].tolist() == [1, 2, 3, 4, 5], "the published weights take eyes where ears are named"
+    some, valid = order_crops(crops, ("ears", "mouth"), "names")
+    assert some[:, 0, 0].tolist() == [3, 5, 0, 0, 0]
+    assert valid.tolist() == [True, True, False, False, False]
+
+
+def test_training_pairs_as_painting_does(mini: ToyConsistentID) -> None:
+    """The phase puts parts into token order by itself; both ways must give the same fused rows."""
+    identity = identity_of([picture(1)], MiddleDetector(), PixelEncoder(), mini.image_encoder)
+    caption = "A mouth, two eyes, and a face"
+    marked = mark_prompt(mini.base.tokenizers, "a man", caption, identity.parts)
+    assert marked.parts == ("face", "eyes", "mouth")
+    rows = torch.randn(1, 77, mini.base.text_width, generator=torch.Generator().manual_seed(0))
+    crops, valid = order_crops(identity.crops, marked.parts, "names")
+    painted = mini.adapter.FacialEncoder(rows, crops[None], marked.token_mask[None], valid[None])
+    row = {key: tensor[None] for key, tensor in training_row(identity, marked).items()}
+    phase = ConsistentIDPhase(mini.adapter, mini.base)
+    trained = phase._fused(rows, row, row["valid"] & (row["part_tokens"] > 0))
+    assert torch.allclose(trained, painted, atol=1e-6)
+    assert not torch.allclose(trained, rows)
+
+
+def test_dropping_everything_drops_the_identity(mini: ToyConsistentID) -> None:
+    batch = mini.batch(0)
+    other = {**batch, "id_embedding": -batch["id_embedding"], "crop_states": -batch["crop_states"]}
+
+    def noise(batch: dict[str, torch.Tensor], drop: float) -> float:
+        phase = ConsistentIDPhase(mini.adapter, mini.base, drop=drop)
+        return phase.loss(batch, torch.Generator().manual_seed(0))["noise"].item()
+
+    assert noise(batch, 1.0) == noise(other, 1.0)
+    assert noise(batch, 0.0) != noise(other, 0.0)
+
+
+def test_the_empty_prompt_replaces_dropped_text(mini: ToyConsistentID) -> None:
+    batch = mini.batch(0)
+    blank = mini.base.tokenizers[0]([""], padding="max_length", max_length=77, return_tensors="pt").input_ids
+    empty = {**batch, "text_ids": blank.expand(4, -1)}
+    losses = []
+    for rows, kind in ((batch, "empty"), (empty, "empty"), (batch, "zeros")):
+        phase = ConsistentIDPhase(mini.adapter, mini.base, drop=1.0, dropped_text=kind)
+        losses.append(phase.loss(rows, torch.Generator().manual_seed(0))["noise"].item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_localisation_pulls_attention_into_the_parts(mini: ToyConsistentID) -> None:
+    """A few steps on eq. 1 alone lower it."""
+    state = {key: tensor.clone() for key, tensor in mini.adapter.state_dict().items()}
+    phase = ConsistentIDPhase(mini.adapter, mini.base, drop=0.0, facial_weight=1.0)
+    batch = mini.batch(0)
+    batch["part_masks"] = torch.zeros(4, 5, 8, 8)
+    for part in range(5):
+        batch["part_masks"][:, part, part : part + 2] = 1
+    optimizer = torch.optim.Adam(mini.adapter.parameters(), lr=3e-3)
+    values = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        facial = phase.loss(batch, torch.Generator().manual_seed(0))["facial"]
+        facial.backward()
+        optimizer.step()
+        values.append(facial.item())
+    mini.adapter.load_state_dict(state)
+    assert values[-1] < values[0] - 1e-4
+
+
+def test_options_change_the_picture(mini: ToyConsistentID) -> None:
+    pipeline = mini.pipeline()
+
+    def paint(**options: object) -> np.ndarray:
+        return np.asarray(pipeline([mini.request(1, options=options)])[0].image)
+
+    plain = paint()
+    for options in (
+        {"identity_scale": 0.0},
+        {"lora_scale": 0.0},
+        {"merge_step": 1.0},
+        {"caption": "one nose"},
+    ):
+        assert not np.array_equal(paint(**options), plain), options
+
+
+def test_face_parts_join_after_the_merge_step(mini: ToyConsistentID) -> None:
+    pipeline = mini.pipeline()
+
+    def paint(merge_step: float, steps: int = 5) -> np.ndarray:
+        request = mini.request(1, steps=steps, options={"merge_step": merge_step})
+        return np.asarray(pipeline([request])[0].image)
+
+    shares = (0.0, 0.3, 0.6, 1.0)
+    before = [paint(share) for share in shares]
+    with torch.no_grad():
+        for parameter in pipeline.adapter.FacialEncoder.parameters():  # type: ignore[attr-defined]
+            parameter.mul_(0.5)
+    after = [paint(share) for share in shares]
+    changes = [float(np.abs(a.astype(float) - b).mean()) for a, b in zip(after, before, strict=True)]
+    assert changes[0] > changes[1] > changes[2] > changes[3] == 0
+
+
+def test_without_guidance_and_with_several_references(mini: ToyConsistentID) -> None:
+    pipeline = mini.pipeline()
+    result = pipeline([mini.request(1, guidance=1.0, references=(picture(1), picture(2)))])[0]
+    assert result.image.size == (64, 64)
+    assert result.provenance.recipe["merge_step"] == 1
+    assert {record.role for record in result.provenance.weights} >= {"unet", "adapter", "identity encoder"}
+
+
+def test_missing_parts_are_said_and_zero(mini: ToyConsistentID) -> None:
+    cut = picture(1).crop((0, 0, 96, 62))  # the mouth lies outside
+
+    class High(MiddleDetector):
+        def __call__(self, image):  # type: ignore[no-untyped-def]
+            [face] = super().__call__(picture(1))
+            return [face]
+
+    pipeline = mini.pipeline()
+    pipeline.detector = High()  # type: ignore[attr-defined]
+    box = (24.0, 19.0, 72.0, 62.0)
+    result = pipeline([mini.request(1, references=(cut,), options={"face_box": box})])[0]
+    assert any("mouth" in warning for warning in result.warnings)
+
+
+def test_image_encoder_reads_the_layer_before_the_last(toy: ToyConsistentID) -> None:
+    encoder: ImageEncoder = toy.image_encoder
+    states = encoder([picture(1), picture(2).resize((120, 96))])
+    assert states.shape == (2, 17, 32)
+    pixels = torch.from_numpy(np.asarray(picture(1).resize((32, 32), 3), np.float32)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        out = encoder.model(pixels / 127.5 - 1, output_hidden_states=True)
+    assert torch.allclose(states[:1], out.hidden_states[-2], atol=1e-5)
+
+
+def test_the_mini_adapter_is_small() -> None:
+    from likeness.methods.consistentid.attention import attention_processors
+    from likeness.methods.consistentid.model import ConsistentIDAdapter
+
+    sizes = SIZES["mini"]
+    with torch.device("meta"):
+        unet = mini_sizes.unet()
+        adapter = ConsistentIDAdapter(sizes, attention_processors(unet, sizes))
+    assert sum(p.numel() for p in adapter.parameters()) < 3_000_000
+    assert sizes.text_width == mini_sizes.WIDTH
+
+
+def test_sizes_survive_json() -> None:
+    for sizes in SIZES.values():
+        assert ConsistentIDSizes.from_dict(json.loads(json.dumps(sizes.to_dict()))) == sizes
+    assert PARTS == ("face", "eyes", "ears", "nose", "mouth")
+    assert FacialEncoder(SIZES["mini"]).visual_projection.latents.shape == (1, 1, 192)
+
+
+def test_text_too_long_for_the_caption(mini: ToyConsistentID) -> None:
+    marked = mark_prompt(mini.base.tokenizers, "a man " * 60, "one face, two eyes", ("face", "eyes"))
+    assert marked.text.startswith("Detail:one face")
+    assert marked.parts == ("face", "eyes")
+    lost = mark_prompt(
+        mini.base.tokenizers, "a man", "one face, " + "hair " * 72 + "two eyes", ("face", "eyes")
+    )
+    assert lost.parts in (("face",), ())
+    assert lost.warnings
