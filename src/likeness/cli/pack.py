@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +14,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-Pack = Annotated[Optional[Path], typer.Option(help="Folder of the pack; by default the one in this package.")]  # noqa: UP045
+Pack = Annotated[Path | None, typer.Option(help="Folder of the pack; by default the one in this package.")]
 Work = Annotated[Path, typer.Option(help="Folder for pictures, runs and checkpoints; gigabytes.")]
 WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
 
@@ -21,13 +22,13 @@ WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
 @app.command()
 def build(
     name: Annotated[str, typer.Argument(help="Which pack: mini.")] = "mini",
-    part: Annotated[Optional[list[str]], typer.Option(help="Only this part; may be repeated.")] = None,  # noqa: UP045
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     pack: Pack = None,
     work: Work = WORK,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint of each part.")] = False,
-    minutes: Annotated[Optional[float], typer.Option(help="Training time of each part.")] = None,  # noqa: UP045
-    steps: Annotated[Optional[int], typer.Option(help="Count steps instead of minutes.")] = None,  # noqa: UP045
+    minutes: Annotated[float | None, typer.Option(help="Training time of each part.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Count steps instead of minutes.")] = None,
     people: Annotated[int, typer.Option(help="How many training people are drawn.")] = 5000,
     judge_people: Annotated[
         int, typer.Option(help="How many people the judge recogniser learns from.")
@@ -67,7 +68,7 @@ def build(
             people=people,
             judge_people=judge_people,
             views=views,
-            on_log=lambda row, one=one: None if as_json else typer.echo(f"{one}: {_line(row)}", err=True),
+            on_log=partial(_print_row, one) if not as_json else None,
         )
         result = RECIPES[one](shop)
         if result.stopped_by == "signal":
@@ -78,9 +79,7 @@ def build(
 
 @app.command()
 def draw(
-    split: Annotated[
-        Optional[list[str]], typer.Argument(help="train, judge, held_out; all by default.")
-    ] = None,  # noqa: UP045
+    split: Annotated[list[str] | None, typer.Argument(help="train, judge, held_out; all by default.")] = None,
     work: Work = WORK,
     people: Annotated[int, typer.Option(help="Training people.")] = 5000,
     judge_people: Annotated[int, typer.Option(help="People of the judge recogniser.")] = 2000,
@@ -100,9 +99,7 @@ def draw(
             first_seed=mini.first_seed(one),
             people=counts[one],
             views=views,
-            on_shard=lambda done, of, one=one: (
-                None if as_json else typer.echo(f"{one}: shard {done} of {of}", err=True)
-            ),
+            on_shard=partial(_print_shard, one) if not as_json else None,
         )
     show(
         {one: counts[one] * views for one in chosen},
@@ -120,13 +117,15 @@ def card(pack: Pack = None, as_json: AsJson = False) -> None:
 
     found = read_card(pack or mini_path())
     lines = [
-        f"{found.name}: {found.size_px} px, {found.bytes / 1e6:.1f} MB, {found.licence}, {found.hours:.2f} hours of training",
+        f"{found.name}: {found.size_px} px, {found.bytes / 1e6:.1f} MB, {found.licence}, "
+        f"{found.hours:.2f} hours of training",
         f"trained on {found.training_data}",
     ]
     for name, one in found.parts.items():
         lines.append(
             f"  {name}: {one.parameters / 1e6:.2f}M parameters, {one.bytes / 1e6:.1f} MB, {one.steps} steps, "
-            f"{one.hours:.2f} h, seed {one.seed}, {one.pictures} pictures of {one.people} people from seed {one.first_seed}"
+            f"{one.hours:.2f} h, seed {one.seed}, {one.pictures} pictures of {one.people} people "
+            f"from seed {one.first_seed}"
         )
         lines += [f"    {file} {digest}" for file, digest in one.sha256.items()]
     show(asdict(found), as_json, *lines)
@@ -135,8 +134,8 @@ def card(pack: Pack = None, as_json: AsJson = False) -> None:
 @app.command()
 def words(
     prompt: Annotated[
-        Optional[str], typer.Argument(help="Report the words of this prompt the pack does not know.")
-    ] = None,  # noqa: UP045
+        str | None, typer.Argument(help="Report the words of this prompt the pack does not know.")
+    ] = None,
     pack: Pack = None,
     as_json: AsJson = False,
 ) -> None:
@@ -157,7 +156,7 @@ def words(
 def check(
     pack: Pack = None,
     work: Work = WORK,
-    part: Annotated[Optional[list[str]], typer.Option(help="Only this part; may be repeated.")] = None,  # noqa: UP045
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     people: Annotated[int, typer.Option(help="How many held-out people.")] = 500,
     views: Annotated[int, typer.Option(help="Pictures of each.")] = 4,
     as_json: AsJson = False,
@@ -176,5 +175,10 @@ def check(
     show(table, as_json, *lines)
 
 
-def _line(row: dict[str, Any]) -> str:
-    return ", ".join(f"{key.split('/')[-1]} {value:.4g}" for key, value in row.items())
+def _print_row(part: str, row: dict[str, Any]) -> None:
+    values = ", ".join(f"{key.split('/')[-1]} {value:.4g}" for key, value in row.items())
+    typer.echo(f"{part}: {values}", err=True)
+
+
+def _print_shard(split: str, done: int, of: int) -> None:
+    typer.echo(f"{split}: shard {done} of {of}", err=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from likeness.packs.data import Pictures
 
-__all__ = ["CHECKS", "check_pack", "mean_interval", "retrieval", "reconstruction", "verification_scores"]
+__all__ = ["CHECKS", "check_pack", "mean_interval", "reconstruction", "retrieval", "verification_scores"]
 
 Check: TypeAlias = "Callable[[Path, Pictures], dict[str, float]]"
 

@@ -140,7 +140,7 @@ def image_processor() -> Any:
 
 
 def landmark_net(landmarks: int, **sizes: Any) -> LandmarkNet:
-    """128 px -> face or not, box, landmarks and which are visible. `landmarks`: how many, the sitters' or 5."""
+    """128 px -> face or not, box, landmarks and which are visible. `landmarks`: how many."""
     from likeness.faces.landmarks import LandmarkNet
     from likeness.sitters import LANDMARKS
 
@@ -178,7 +178,8 @@ def load_recogniser(path: Path) -> RecogniserNet | JudgeRecogniserNet:
     encoder = load_encoder(path)
     if not isinstance(encoder, TorchEncoder):
         raise InputError(f"{path} is no recogniser of a pack; give a folder with config.json.")
-    return encoder.net
+    net: RecogniserNet | JudgeRecogniserNet = encoder.net
+    return net
 
 
 def unet(**sizes: Any) -> Any:

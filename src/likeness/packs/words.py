@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["known_words", "make_tokenizer", "unknown_words", "words_of", "write_words"]
 
 WORD = re.compile(r"[^\W\d_]+")
-# Function words and ConsistentID's part list: harmless in any prompt, whether or not a caption had them.
-HARMLESS = frozenset(
-    "a an and the of in on at with by is are be to from for who has have has her his their its it this that "
-    "photo picture portrait image person someone wearing looking very some one two face ears eyes nose mouth detail "
-    "caption".split()
-)
 
 
 def words_of(text: str) -> list[str]:
     """Lower-case words of a text, in order."""
     return [word.lower() for word in WORD.findall(text)]
+
+
+# Function words and ConsistentID's part list: harmless in any prompt, whether or not a caption had them.
+HARMLESS = frozenset(
+    words_of(
+        "a an and the of in on at with by is are be to from for who has have her his their its it this that "
+        "photo picture portrait image person someone wearing looking very some one two face ears eyes nose "
+        "mouth detail caption"
+    )
+)
 
 
 def write_words(folder: Path, captions: Iterable[str], *, least: int = 5) -> list[str]:

@@ -126,7 +126,7 @@ class Workshop:
         path = self.pack / folder
         if not (path / "config.json").is_file():
             raise MissingWeightsError(
-                f"The pack in {self.pack} has no {folder} yet; build it first with `likeness pack build mini`."
+                f"The pack in {self.pack} has no {folder} yet; first build it: `likeness pack build mini`."
             )
         return path
 

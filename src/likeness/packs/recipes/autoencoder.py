@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
@@ -12,7 +12,7 @@ from likeness.packs import mini
 from likeness.training import cosine
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
     from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
     from likeness.packs.workshop import Workshop
@@ -42,15 +42,16 @@ class AutoencoderPhase:
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """batch: pixels (B, 3, H, W) uint8."""
         pixels = mini.to_unit(batch["pixels"])
-        posterior = self.trainable.encode(pixels).latent_dist
+        model: Any = self.trainable
+        posterior = model.encode(pixels).latent_dist
         mean = posterior.mean
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         latents = mean + posterior.std * noise
-        out = self.trainable.decode(latents).sample
+        out = model.decode(latents).sample
         terms = picture_terms(out, pixels)
         if self.equivariance:
             few = slice(0, max(1, len(pixels) // 2))
-            small = self.trainable.decode(F.avg_pool2d(latents[few], 2)).sample
+            small = model.decode(F.avg_pool2d(latents[few], 2)).sample
             wanted = F.avg_pool2d(pixels[few], 2)
             terms["equivariance"] = self.equivariance * sum(
                 picture_terms(small, wanted).values(), torch.zeros(())
@@ -88,9 +89,8 @@ def train_autoencoder(shop: Workshop) -> TrainResult:
 
     result = shop.train([AutoencoderPhase(model)], batches, "autoencoder", ema_decay=0.998)
     if result.finished:
-        averaged: nn.Module = result.emas["autoencoder"].module.to(
-            "cpu", memory_format=torch.contiguous_format
-        )
-        averaged.fold_statistics(sample)  # type: ignore[operator]
+        averaged: Any = result.emas["autoencoder"].module.to("cpu")
+        averaged = averaged.to(memory_format=torch.contiguous_format)
+        averaged.fold_statistics(sample)
         shop.export("autoencoder", "vae", averaged)
     return result

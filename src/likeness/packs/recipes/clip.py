@@ -99,7 +99,7 @@ def train_clip(shop: Workshop) -> TrainResult:
 
     result = shop.train([ClipPhase(towers)], batches, "clip", weight_decay=0.05)
     if result.finished:
-        averaged = result.emas["clip"].module
+        averaged: Any = result.emas["clip"].module
         tokenizer.save_pretrained(shop.pack / "tokenizer")
         write_words(shop.pack / "tokenizer", captions)
         shop.export("clip", "text_encoder", averaged.text)

@@ -47,7 +47,7 @@ class LandmarksPhase:
 
 
 def face_boxes(landmarks: Tensor) -> Tensor:
-    """(N, K, 2) all landmarks of sitters -> (N, 4) boxes from brow, with some forehead, to chin and ear to ear."""
+    """(N, K, 2) all landmarks of sitters -> (N, 4) boxes: forehead to chin, ear to ear."""
     low, high = landmarks.amin(1), landmarks.amax(1)
     forehead = 0.25 * (high - low)[:, 1:]
     return torch.cat([low[:, :1], low[:, 1:] - forehead, high], dim=1)
@@ -78,7 +78,7 @@ def train_landmarks(shop: Workshop) -> TrainResult:
 
 @torch.no_grad()
 def landmark_errors(model: Any, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """Errors of the five landmarks where visible, in face sizes, one number a landmark; and (N,) face found."""
+    """Errors of the five landmarks where visible, in face sizes; and (N,) face found."""
     boxes = face_boxes(pictures.landmarks)
     size = ((boxes[:, 2] - boxes[:, 0]) + (boxes[:, 3] - boxes[:, 1])) / 2
     errors, found = [], []

@@ -67,7 +67,7 @@ class RecogniserPhase:
 
 
 def augment(faces: Tensor, generator: Generator) -> Tensor:
-    """Brightness, contrast, colour, blur, noise and a hidden block, drawn for each face. [-1, 1] both ways."""
+    """Brightness, contrast, colour, blur, noise and a hidden block, drawn for each face in [-1, 1]."""
     count, _, height, width = faces.shape
 
     def draw(*shape: int) -> Tensor:
@@ -127,7 +127,8 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
     views = int((pictures.person == 0).sum())
     people = len(pictures) // views
     torch.manual_seed(seed)
-    model = Recogniser(net, 256, people).to(shop.device, memory_format=torch.channels_last)
+    model = Recogniser(net, 256, people).to(shop.device)
+    model = model.to(memory_format=torch.channels_last)
 
     def batches(moment: Moment) -> Batch:
         from likeness.training.loop import seeded
@@ -142,6 +143,7 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
     phase = RecogniserPhase(model, name=part)
     result = shop.train([phase], batches, part, weight_decay=0.05, ema_decay=0.998)
     if result.finished:
-        averaged = result.emas[part].module.net.to(memory_format=torch.contiguous_format)
+        averaged: Any = result.emas[part].module
+        averaged = averaged.net.to(memory_format=torch.contiguous_format)
         shop.export(part, part, averaged, split)
     return result

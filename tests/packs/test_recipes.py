@@ -1,0 +1,145 @@
+"""Every recipe trains real classes at toy width on a handful of pictures, stops, resumes and exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from likeness.errors import InputError, MissingWeightsError
+from likeness.packs import known_words, mini, read_card, unknown_words
+from likeness.packs.check import check_pack, verification_scores
+from likeness.packs.data import Drawing, Pictures, load_pictures, shard_folder, write_shard
+from likeness.packs.recipes import RECIPES, autoencoder, clip, landmarks, recogniser, unet
+from likeness.packs.workshop import Workshop
+
+PEOPLE, VIEWS = 6, 2
+
+
+def drawing(person: int, view: int) -> Drawing:
+    rng = np.random.default_rng([person, view])
+    pixels = np.full((128, 128, 3), 40 * person, np.uint8) + rng.integers(0, 30, (128, 128, 3), np.uint8)
+    points = np.float32([[50, 50], [78, 50], [64, 66], [54, 80], [74, 80]]) + rng.normal(size=(5, 2)).astype(
+        np.float32
+    )
+    colour = ["red", "blue", "green", "grey", "teal", "pink"][person]
+    captions = [
+        f"a person in a {colour} hat, view {view}",
+        f"{colour} hat",
+        "a hat",
+        f"one {colour} picture",
+        "hat",
+    ]
+    row = {"seed": person, "view": view, "captions": captions, "record": {}}
+    return Drawing(pixels, pixels[..., 0] // 16, points, np.ones(5, bool), row)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    for split in ("train", "judge", "held_out"):
+        rows = [drawing(p, v) for p in range(PEOPLE) for v in range(VIEWS)]
+        write_shard(shard_folder(tmp_path / "data" / split, 0, VIEWS), rows)
+    for module, name in (
+        (autoencoder, "BATCH"),
+        (clip, "BATCH"),
+        (landmarks, "BATCH"),
+        (unet, "BATCH"),
+        (unet, "LOW_BATCH"),
+    ):
+        monkeypatch.setattr(module, name, 4)
+    monkeypatch.setattr(recogniser, "PEOPLE_A_BATCH", 3)
+    narrow(monkeypatch)
+    torch.manual_seed(0)
+    return Workshop(
+        work=tmp_path, pack=tmp_path / "pack", steps=3, people=PEOPLE, judge_people=PEOPLE,
+        held_out_people=PEOPLE, views=VIEWS,
+    )  # fmt: skip
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The presets, at toy width."""
+    full: dict[str, Any] = {name: getattr(mini, name) for name in dir(mini) if callable(getattr(mini, name))}
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "projection_dim": 32,
+    }
+    monkeypatch.setattr(mini, "autoencoder", lambda: full["autoencoder"](widths=(8, 8), blocks=(1, 1)))
+    monkeypatch.setattr(mini, "text_encoder", lambda words: full["text_encoder"](words, **small))
+    monkeypatch.setattr(mini, "image_encoder", lambda: full["image_encoder"](**small))
+    monkeypatch.setattr(mini, "landmark_net", lambda count: full["landmark_net"](count, width=8, blocks=1))
+    monkeypatch.setattr(mini, "recogniser", lambda: full["recogniser"](width=4, depth=(1, 1)))
+    monkeypatch.setattr(mini, "judge_recogniser", lambda: full["judge_recogniser"](width=4, depth=(1, 1)))
+    monkeypatch.setattr(
+        mini,
+        "unet",
+        lambda: full["unet"](block_out_channels=(8, 8, 8), norm_num_groups=4, cross_attention_dim=32),
+    )
+
+
+def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) -> None:
+    for part, recipe in RECIPES.items():
+        assert recipe(shop).finished, part
+    card = read_card(shop.pack)
+    folders = {"vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "unet"}
+    assert set(card.parts) == folders
+    assert card.bytes == sum(f.stat().st_size for f in shop.pack.rglob("*.safetensors"))
+    assert card.parts["judge_recogniser"].first_seed != card.parts["recogniser"].first_seed
+    from safetensors.torch import load_file
+
+    for folder in folders:
+        config = json.loads((shop.pack / folder / "config.json").read_text())
+        assert "_name_or_path" not in config
+        weights = next((shop.pack / folder).glob("*.safetensors"))
+        kinds = {t.dtype for t in load_file(weights).values() if t.is_floating_point()}
+        assert kinds == {torch.float16}
+    assert (shop.pack / "scheduler" / "scheduler_config.json").is_file()
+    assert "hat" in known_words(shop.pack)
+    assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
+    table = check_pack(shop.pack, shop.pictures("held_out"))
+    assert set(table) == {"autoencoder", "clip", "landmarks", "recogniser", "judge_recogniser"}
+    assert 5 < table["autoencoder"]["psnr_db"] < 60
+
+
+def test_a_part_resumes_and_one_that_stands_on_others_says_so(shop: Workshop) -> None:
+    with pytest.raises(MissingWeightsError, match="no vae yet"):
+        RECIPES["unet"](shop)
+    shop.minutes, shop.steps = 1e-9, 5
+    assert RECIPES["autoencoder"](shop).stopped_by == "minutes"
+    assert not (shop.pack / "vae").exists()
+    shop.minutes, shop.resume = None, True
+    result = RECIPES["autoencoder"](shop)
+    assert result.finished and result.step == 5
+    assert (shop.pack / "vae" / "config.json").is_file()
+
+
+def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:
+    pictures: Pictures = shop.pictures("train")
+    seen = torch.cat([pictures.indices(step, 4, seed=3) for step in range(3)])
+    assert sorted(seen.tolist()) == list(range(12))
+    assert torch.equal(
+        pictures.indices(7, 4, 3), load_pictures(shop.work / "data/train", people=6, views=2).indices(7, 4, 3)
+    )
+
+
+def test_verification_scores_of_a_perfect_and_of_a_blind_recogniser() -> None:
+    person = torch.arange(100).repeat_interleave(4)
+    perfect = torch.eye(100)[person]
+    blind = torch.nn.functional.normalize(
+        torch.randn(400, 64, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    assert verification_scores(perfect, person)["accuracy"] == 1.0
+    assert verification_scores(perfect, person)["tar_at_far_1e-3"] == 1.0
+    assert verification_scores(blind, person)["accuracy"] < 0.56
+    assert verification_scores(blind, person)["tar_at_far_1e-3"] < 0.02
+
+
+def test_a_folder_that_is_no_pack(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a model pack"):
+        read_card(tmp_path)
