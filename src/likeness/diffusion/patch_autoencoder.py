@@ -105,7 +105,7 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     _supports_gradient_checkpointing = False
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 3,
@@ -152,7 +152,8 @@ class PatchAutoencoderKL(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(self, sample: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """Encode (the mean) and decode: (B, 3, H, W) -> (B, 3, H, W)."""
-        return self.decode(self.encode(sample).latent_dist.mode(), return_dict=return_dict)
+        (posterior,) = self.encode(sample, return_dict=False)
+        return self.decode(posterior.mode(), return_dict=return_dict)
 
     @staticmethod
     def _column(values: Tensor, like: Tensor) -> Tensor:

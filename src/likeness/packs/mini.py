@@ -83,7 +83,10 @@ def autoencoder(**sizes: Any) -> PatchAutoencoderKL:
     """f8, 16 latent channels: 128 px -> 16 x 16 x 16."""
     from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
 
-    return PatchAutoencoderKL(**{"latent_channels": LATENT_CHANNELS, "sample_size": SIZE_PX, **sizes})
+    net: PatchAutoencoderKL = PatchAutoencoderKL(
+        **{"latent_channels": LATENT_CHANNELS, "sample_size": SIZE_PX, **sizes}
+    )
+    return net
 
 
 def text_encoder(vocabulary: int = VOCABULARY, **sizes: Any) -> Any:
@@ -147,7 +150,8 @@ def landmark_net(landmarks: int, **sizes: Any) -> LandmarkNet:
     swap = {"left": "right", "right": "left"}
     names = list(LANDMARKS)[:landmarks]
     mirror = tuple(names.index(" ".join(swap.get(word, word) for word in name.split())) for name in names)
-    return LandmarkNet(**{"landmarks": landmarks, "mirror": mirror, **sizes})
+    net: LandmarkNet = LandmarkNet(**{"landmarks": landmarks, "mirror": mirror, **sizes})
+    return net
 
 
 def load_landmarks(path: Path) -> LandmarkNet:
@@ -161,14 +165,16 @@ def recogniser(**sizes: Any) -> RecogniserNet:
     """Recogniser A: 112 px aligned -> 256 numbers of unit length. Methods are conditioned on it."""
     from likeness.faces.embed import RecogniserNet
 
-    return RecogniserNet(**sizes)
+    net: RecogniserNet = RecogniserNet(**sizes)
+    return net
 
 
 def judge_recogniser(**sizes: Any) -> JudgeRecogniserNet:
     """Recogniser B: the same job by another architecture, for judging only."""
     from likeness.faces.embed import JudgeRecogniserNet
 
-    return JudgeRecogniserNet(**sizes)
+    net: JudgeRecogniserNet = JudgeRecogniserNet(**sizes)
+    return net
 
 
 def load_recogniser(path: Path) -> RecogniserNet | JudgeRecogniserNet:

@@ -220,7 +220,7 @@ def _phase_step(
     with autocast(device, enabled=bf16):
         terms = phase.loss(batch, generator)
     total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     norm = torch.nn.utils.clip_grad_norm_(
         [p for p in phase.trainable.parameters() if p.grad is not None], max_grad_norm
     )
