@@ -79,9 +79,9 @@ def generate(
 
     pictures = [read_image(path) for path in reference]
     box = _box(face_box)
-    warnings = reference_warnings(pictures, base, box)
     options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
     pipeline = load_pipeline(method, base, adapter=adapter, device=device)
+    warnings = reference_warnings(pictures, base, box)
     scorer = open_judge(base, judge)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None

@@ -1,0 +1,112 @@
+"""`likeness generate` from the command line to the saved files, on a toy pack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness.cli.main import main
+from likeness.diffusion.load import load_base
+from likeness.faces.embed import JudgeRecogniserNet, RecogniserNet
+from likeness.faces.landmarks import LandmarkNet
+from likeness.files.images import read_recipe, write_png
+from likeness.methods.consistentid.config import ConsistentIDSizes
+from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from tests import tiny
+from tests.methods.toys import picture
+
+BOX = "24,19,72,77"
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole pack of untrained parts."""
+    folder = tiny.write_mini(tmp_path_factory.mktemp("pack") / "toy-pack")
+    torch.manual_seed(4)
+    RecogniserNet(width=4, depth=(1, 1), dim=48).save_pretrained(folder / "recogniser")
+    JudgeRecogniserNet(width=4, depth=(1, 1), dim=32).save_pretrained(folder / "judge_recogniser")
+    LandmarkNet().save_pretrained(folder / "landmarks")
+    base = load_base(folder)
+    sizes = ConsistentIDSizes(
+        "mini",
+        text_width=base.text_width,
+        image_width=32,
+        id_width=48,
+        part_width=32,
+        part_depth=1,
+        part_heads=2,
+        id_depth=1,
+        id_heads=2,
+        lora_rank=2,
+    )
+    save_adapter(new_adapter(base, sizes), folder / "adapters" / "consistentid")
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    file = tmp_path / "photo.png"
+    write_png(picture(0), file)
+    return file
+
+
+def run(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["generate", *(str(word) for word in words)])
+    return int(left.value.code or 0)
+
+
+def test_from_photo_to_files(
+    pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--reference", photo, "--prompt", "a man wearing a red hat", "--base", pack, "--out", out]
+    words += ["--steps", 2, "--seed", 5, "--count", 2, "--face-box", BOX, "--device", "cpu", "--json"]
+    assert run(*map(str, words)) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["out"] == str(out)
+    assert [p["seed"] for p in document["pictures"]] == [5, 6]
+    recipe = read_recipe(out / document["pictures"][0]["file"])
+    assert recipe["request"]["steps"] == 2
+    assert recipe["method"] == "consistentid"
+    assert (out / "result.json").is_file()
+    assert (out / "contact-sheet.png").is_file()
+    assert any("sitters only" in warning for warning in document["warnings"])
+
+    again = tmp_path / "again"
+    assert run(*map(str, [*words[:7], again, *words[8:]])) == 0
+    for entry in document["pictures"]:
+        one, other = read_recipe(out / entry["file"]), read_recipe(again / entry["file"])
+        assert one["pixels_sha256"] == other["pixels_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--face-box", "1,2,3"], 2, "four numbers"),
+        (["--method", "consistentld"], 2, "consistentid"),
+        (["--base", "no/such/base"], 2, "no base"),
+        (["--reference", "nowhere.jpg"], 3, "does not exist"),
+        (["--merge-step", "3"], 2, "merge-step"),
+        (["--adapter", "nowhere"], 6, "no adapter"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    pack: Path,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    said: str,
+) -> None:
+    given = ["-r", photo, "-p", "a man", "--out", tmp_path / "out", "--steps", "1", "--face-box", BOX]
+    base = [] if "--base" in words else ["--base", str(pack)]
+    assert run(*given, *base, *words) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

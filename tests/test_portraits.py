@@ -1,0 +1,173 @@
+"""A set of portraits on disk: files, scores, warnings, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from likeness.errors import Cancelled, InputError
+from likeness.files.images import read_image, read_recipe
+from likeness.files.provenance import pixels_sha256
+from likeness.portraits import SITTERS_ONLY, Judge, make_portraits, slug
+from likeness.types import PortraitPipeline
+from tests import tiny
+from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
+
+PROMPTS = ["a man wearing a red hat", "a woman smiling"]
+SETTINGS = {"steps": 2, "size_px": (64, 64)}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> PortraitPipeline:
+    return ToyConsistentID(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini")).pipeline()
+
+
+def judge(name: str = "another encoder") -> Judge:
+    return Judge(PixelEncoder(name), MiddleDetector())
+
+
+def test_everything_is_saved(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    document = make_portraits(
+        pipeline,
+        [picture(0)],
+        PROMPTS,
+        2,
+        10,
+        tmp_path,
+        judge=judge(),
+        on_progress=lambda step, steps: seen.append((step, steps)),
+        **SETTINGS,
+    )
+    assert document == json.loads((tmp_path / "result.json").read_text())
+    assert [p["seed"] for p in document["pictures"]] == [10, 11, 10, 11]
+    assert seen == [(step, 8) for step in range(1, 9)]
+    for entry in document["pictures"]:
+        file = tmp_path / entry["file"]
+        image, recipe = read_image(file), read_recipe(file)
+        assert image.size == (64, 64)
+        assert pixels_sha256(image) == entry["pixels_sha256"] == recipe["pixels_sha256"]
+        assert recipe["request"]["prompt"] == entry["prompt"]
+        assert recipe["scores"]["likeness"] == entry["likeness"]
+        assert -1 <= entry["likeness"] <= 1
+        assert {weights["role"] for weights in recipe["weights"]} >= {"unet", "adapter", "identity encoder"}
+    assert document["likeness"]["encoder"] == "another encoder"
+    scores = [entry["likeness"] for entry in document["pictures"]]
+    assert document["likeness"]["mean"] == pytest.approx(np.mean(scores), abs=1e-4)
+    sheet = Image.open(tmp_path / document["contact_sheet"])
+    assert sheet.width > sheet.height, "two rows of the reference and two pictures"
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "result.json",
+        "contact-sheet.png",
+        *(entry["file"] for entry in document["pictures"]),
+    }
+
+
+def test_the_score_is_the_judges_cosine(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    document = make_portraits(pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path, judge=judge(), **SETTINGS)
+    from likeness.faces.align import align_arcface
+
+    detector, encoder = MiddleDetector(), PixelEncoder()
+    painted = read_image(tmp_path / document["pictures"][0]["file"])
+    rows = encoder([align_arcface(image, detector(image)[0]) for image in (picture(0), painted)])
+    assert document["pictures"][0]["likeness"] == pytest.approx(float(rows[0] @ rows[1]), abs=1e-4)
+
+
+def test_nobody_judges_his_own_teaching(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    document = make_portraits(
+        pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path, judge=judge("pixels"), **SETTINGS
+    )
+    assert document["likeness"]["mean"] is None
+    assert "may not judge" in document["likeness"]["reason"]
+
+
+def test_no_judge_and_no_face_are_reasons(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    class Blind(MiddleDetector):
+        def __call__(self, image):  # type: ignore[no-untyped-def]
+            return [] if image.size == (64, 64) else super().__call__(image)
+
+    none = make_portraits(pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path / "a", **SETTINGS)
+    assert none["likeness"] == {
+        "encoder": None,
+        "licence": None,
+        "mean": None,
+        "lowest": None,
+        "reason": "no judge was given",
+    }
+    blind = Judge(PixelEncoder("x"), Blind())
+    faceless = make_portraits(
+        pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path / "b", judge=blind, **SETTINGS
+    )
+    assert faceless["pictures"][0]["reason"] == "no face was found on the painted picture"
+
+
+@pytest.mark.parametrize("sitters", [False, True])
+def test_the_pack_says_what_it_paints(pipeline: PortraitPipeline, tmp_path: Path, sitters: bool) -> None:
+    document = make_portraits(
+        pipeline,
+        [picture(0)],
+        ["a man by Banksy"],
+        1,
+        0,
+        tmp_path,
+        warnings=["Reference: it is small."],
+        references_are_sitters=sitters,
+        **SETTINGS,
+    )
+    assert (SITTERS_ONLY in document["warnings"]) is not sitters
+    assert "Reference: it is small." in document["warnings"]
+    assert any("Banksy" in warning for warning in document["warnings"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])
+def test_stopping_keeps_what_is_finished(
+    pipeline: PortraitPipeline, tmp_path: Path, error: type[BaseException]
+) -> None:
+    def stop_in_the_third(step: int, steps: int) -> None:
+        if step == 5:
+            raise error
+
+    arguments = (pipeline, [picture(0)], PROMPTS, 2, 0, tmp_path)
+    with pytest.raises(Cancelled, match="2 of 4 pictures"):
+        make_portraits(*arguments, on_progress=stop_in_the_third, **SETTINGS)
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert document["stopped"] is True
+    assert len(document["pictures"]) == 2
+    for file in tmp_path.glob("*.png"):
+        Image.open(file).load()
+    assert len(list(tmp_path.iterdir())) == 4, "two pictures, the sheet, the result and nothing half-written"
+
+
+def test_stopping_before_the_first_leaves_nothing(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    def stop(step: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Cancelled, match="no picture was finished"):
+        make_portraits(pipeline, [picture(0)], PROMPTS, 1, 0, tmp_path / "out", on_progress=stop, **SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_impossible_orders(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    def cases() -> Iterator[tuple[list[str], int, Path, str]]:
+        yield [], 1, tmp_path, "At least one prompt"
+        yield PROMPTS, 0, tmp_path, "count must be at least 1"
+        yield PROMPTS, 1, file, "is a file"
+
+    for prompts, count, out, words in cases():
+        with pytest.raises(InputError, match=words):
+            make_portraits(pipeline, [picture(0)], prompts, count, 0, out, **SETTINGS)
+
+
+def test_slugs_are_file_names() -> None:
+    assert slug("A man, wearing a RED hat!") == "a-man-wearing-a-red-hat"
+    assert slug("../../etc/passwd") == "etc-passwd"
+    assert slug("穿红色帽子") == "portrait"
+    assert len(slug("word " * 50)) <= 40
