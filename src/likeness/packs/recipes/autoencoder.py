@@ -34,10 +34,10 @@ class AutoencoderPhase:
     """
 
     trainable: PatchAutoencoderKL
-    learning_rate: float | Schedule = field(default_factory=lambda: cosine(8e-4, warmup_steps=100))
+    learning_rate: float | Schedule = field(default_factory=lambda: cosine(1e-3, warmup_steps=100))
     name: str = "autoencoder"
     every: int = 1
-    equivariance: float = 0.25
+    equivariance: float = 0.04
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """batch: pixels (B, 3, H, W) uint8."""
@@ -50,7 +50,7 @@ class AutoencoderPhase:
         out = model.decode(latents).sample
         terms = picture_terms(out, pixels)
         if self.equivariance:
-            few = slice(0, max(1, len(pixels) // 2))
+            few = slice(0, max(1, len(pixels) // 4))
             small = model.decode(F.avg_pool2d(latents[few], 2)).sample
             wanted = F.avg_pool2d(pixels[few], 2)
             terms["equivariance"] = self.equivariance * sum(
