@@ -46,7 +46,12 @@ def landmark_points(g: Geometry) -> tuple[NDArray[np.float64], NDArray[np.float6
         put(f"{name} upper lid", on_eye(0, p[f"upper_{name}"]), facing)
         put(f"{name} lower lid", on_eye(0, -p[f"lower_{name}"]), facing)
         for part, u in (("inner", -1.0), ("middle", 0.0), ("outer", 1.0)):
-            y = p["brow_y"] + p["brow_arch"] * (1 - (u - 0.25) ** 2) + p["brow_tilt"] * u + p["brow_offset"] * side
+            y = (
+                p["brow_y"]
+                + p["brow_arch"] * (1 - (u - 0.25) ** 2)
+                + p["brow_tilt"] * u
+                + p["brow_offset"] * side
+            )
             x = side * (p["eye_x"] + 0.01 + u * p["brow_w"])
             put(f"{name} brow {part}", (x, y, 0.82 - 0.12 * (u + 1)), (side * (0.3 + 0.3 * u), 0.2, 1))
         x = side * p["mouth_w"]
@@ -63,4 +68,6 @@ def landmark_points(g: Geometry) -> tuple[NDArray[np.float64], NDArray[np.float6
     chin = (p["jaw_shift"], p["chin_y"] - 0.08 - 0.9 * p["mouth_open"], p["chin_z"] + 0.05)
     put("chin", chin, (0, -0.3, 1))
     directions = np.array([out[name] for name in LANDMARKS])
-    return np.array([points[name] for name in LANDMARKS]), directions / np.linalg.norm(directions, axis=1)[:, None]
+    return np.array([points[name] for name in LANDMARKS]), directions / np.linalg.norm(directions, axis=1)[
+        :, None
+    ]

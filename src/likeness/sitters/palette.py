@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BACKDROP", "CLOTH", "DYES", "EYES", "EYESHADOW", "FRAMES", "HAIR", "LIPSTICK", "METAL", "SKIN", "linear"]
+__all__ = [
+    "BACKDROP",
+    "CLOTH",
+    "DYES",
+    "EYES",
+    "EYESHADOW",
+    "FRAMES",
+    "HAIR",
+    "LIPSTICK",
+    "METAL",
+    "SKIN",
+    "linear",
+]
 
 # Skin from lightest to darkest: (rosy, olive) ends of the undertone at each tone.
 SKIN = (

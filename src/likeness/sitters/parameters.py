@@ -30,12 +30,13 @@ __all__ = [
 ]
 
 HairKind = Literal[
-    "bald", "buzz cut", "short hair", "side part", "quiff", "bob", "long hair", "wavy hair", "bun", "ponytail",
-    "pigtails", "curls", "afro",
+    "bald", "buzz cut", "short hair", "side part", "quiff", "bob", "long hair", "wavy hair", "bun",
+    "ponytail", "pigtails", "curls", "afro",
 ]  # fmt: skip
 BeardKind = Literal["none", "stubble", "moustache", "goatee", "short beard", "full beard"]
 ExpressionKind = Literal[
-    "neutral", "smiling", "grinning", "laughing", "surprised", "frowning", "sad", "winking", "eyes closed", "smirking",
+    "neutral", "smiling", "grinning", "laughing", "surprised", "frowning", "sad", "winking", "eyes closed",
+    "smirking",
 ]  # fmt: skip
 LightKind = Literal["soft", "window", "sunset", "noon", "rim", "cool", "studio", "neon"]
 GarmentKind = Literal["t-shirt", "v-neck", "turtleneck", "hoodie", "shirt", "jacket", "scoop top"]
@@ -65,7 +66,10 @@ class _Checked:
     """Refuses values outside a field's range or choices, naming both."""
 
     def __post_init__(self) -> None:
-        kinds = {name: get_args(globals()[choice]) for name, choice in _CHOICES.get(type(self).__name__, {}).items()}
+        kinds = {
+            name: get_args(globals()[choice])
+            for name, choice in _CHOICES.get(type(self).__name__, {}).items()
+        }
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             where = f"{type(self).__name__}.{f.name}"
@@ -168,7 +172,9 @@ class Identity(_Checked):
     eye_colour: str = "brown"
     iris_size: float = ranged(0.46, 0.62)
     hair_colour: str = "brown"  # as it grows; a hairstyle may dye it
-    greying: float = ranged(0, 0.6, 0)  # share of grey strands as it grows; past that the colour is grey or white
+    greying: float = ranged(
+        0, 0.6, 0
+    )  # share of grey strands as it grows; past that the colour is grey or white
 
 
 @dataclass(frozen=True)
@@ -310,7 +316,7 @@ class Scene:
         """
         factors: dict[str, Any] = {}
         for name, value in record.items():
-            kinds = {f.name: type(f.default) for f in dataclasses.fields(cls)}
+            kinds: dict[str, Any] = {f.name: type(f.default) for f in dataclasses.fields(cls)}
             if name not in kinds:
                 raise InputError(f"A scene has no {name!r}; it has: {', '.join(kinds)}.")
             try:

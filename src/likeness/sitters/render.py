@@ -58,7 +58,9 @@ class _View:
     tangent: float
     distance: float
 
-    def directions(self, px: NDArray[np.float64], py: NDArray[np.float64], size_px: int) -> list[NDArray[np.float32]]:
+    def directions(
+        self, px: NDArray[np.float64], py: NDArray[np.float64], size_px: int
+    ) -> list[NDArray[np.float32]]:
         u = (px / size_px * 2 - 1) * self.tangent
         v = (1 - py / size_px * 2) * self.tangent
         d = u[:, None] * self.axes[0] + v[:, None] * self.axes[1] + self.axes[2]
@@ -79,7 +81,9 @@ def _view(scene: Scene) -> _View:
     elevation = math.radians(camera.elevation_deg)
     target = np.array([camera.shift_x, -0.24 + camera.shift_y, 0.0])
     forward = np.array([0.0, -math.sin(elevation), -math.cos(elevation)])
-    axes = np.stack([np.array([1.0, 0, 0]), np.array([0, math.cos(elevation), -math.sin(elevation)]), forward])
+    axes = np.stack(
+        [np.array([1.0, 0, 0]), np.array([0, math.cos(elevation), -math.sin(elevation)]), forward]
+    )
     return _View(target - forward * distance, axes, tangent, distance)
 
 
@@ -127,7 +131,9 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
     world = (points - pivot) @ rotation.T + pivot
     pixels = view.project(world, size_px)
     ray_depth = depth.reshape(size_px, size_px)
-    cosine = (np.stack(view.directions(xx.ravel() + 0.5, yy.ravel() + 0.5, size_px), 1) @ view.axes[2]).reshape(ray_depth.shape)
+    cosine = (
+        np.stack(view.directions(xx.ravel() + 0.5, yy.ravel() + 0.5, size_px), 1) @ view.axes[2]
+    ).reshape(ray_depth.shape)
     return Picture(
         rgb=(image * 255 + 0.5).astype(np.uint8),
         labels=labels,
@@ -181,7 +187,9 @@ def _edges(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.
     return edge
 
 
-def render_many(scenes: Iterable[Scene], size_px: int = 128, *, workers: int | None = None) -> Iterator[Picture]:
+def render_many(
+    scenes: Iterable[Scene], size_px: int = 128, *, workers: int | None = None
+) -> Iterator[Picture]:
     """Pictures in order, painted by a pool of threads (the kernels release the interpreter lock)."""
     count = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(count) as pool:

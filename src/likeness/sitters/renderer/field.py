@@ -169,7 +169,9 @@ def ear_field(x, y, z, g):
     ez = z + 0.05 - ey * 0.15
     a = ex + ez * g.ear_angle
     d = ellipsoid(a, ey, ez, 0.080, 0.25 * g.ear_size, 0.16 * g.ear_size)
-    d = soft_max(d, -ellipsoid(a - 0.07, ey - 0.04, ez - 0.015, 0.055, 0.165 * g.ear_size, 0.10 * g.ear_size), 0.03)
+    d = soft_max(
+        d, -ellipsoid(a - 0.07, ey - 0.04, ez - 0.015, 0.055, 0.165 * g.ear_size, 0.10 * g.ear_size), 0.03
+    )
     tragus = norm3(a - 0.02, ey + 0.02, ez - 0.09 * g.ear_size) - 0.045
     return soft_min(d, tragus, 0.04)
 
@@ -186,13 +188,15 @@ def head_field(x, y, z, g):
     d = soft_min(
         d,
         capsule(
-            ax, y, z, g.jaw_w, g.jaw_y - gape * 0.3, 0.04, g.chin_w, g.chin_y + 0.04 - gape, g.chin_z - 0.1, g.jaw_r,
-            g.jaw_r,
+            ax, y, z, g.jaw_w, g.jaw_y - gape * 0.3, 0.04, g.chin_w, g.chin_y + 0.04 - gape, g.chin_z - 0.1,
+            g.jaw_r, g.jaw_r,
         ),
         0.26,
     )  # fmt: skip
     d = soft_min(d, norm3(max(ax - g.chin_w, 0.0), y - g.chin_y - 0.05 + gape, z - g.chin_z) - g.chin_r, 0.16)
-    d = soft_min(d, norm3(ax - 0.40, y - g.cheek_y - g.smile * 0.07, z - 0.47) - g.cheek_r - g.smile * 0.02, 0.24)
+    d = soft_min(
+        d, norm3(ax - 0.40, y - g.cheek_y - g.smile * 0.07, z - 0.47) - g.cheek_r - g.smile * 0.02, 0.24
+    )
     d = soft_min(d, ellipsoid(ax - 0.33, y + 0.55, z - 0.32, 0.24, 0.30, 0.26) - g.flesh, 0.25)
     # muzzle under the nose, brow ridge, eye sockets, lids
     d = soft_min(
@@ -230,7 +234,12 @@ def head_field(x, y, z, g):
     bow = max(1.0 - ax * 12.0, 0.0)
     gap = g.mouth_open * 0.45 * s2
     upper = ellipsoid(
-        x, v - g.lip_u * 0.62 - gap + bow * bow * g.lip_u * 0.35, w + 0.02, g.mouth_w, g.lip_u, 0.07 + g.lip_u * 0.4
+        x,
+        v - g.lip_u * 0.62 - gap + bow * bow * g.lip_u * 0.35,
+        w + 0.02,
+        g.mouth_w,
+        g.lip_u,
+        0.07 + g.lip_u * 0.4,
     )
     lower = ellipsoid(
         x, v + g.lip_l * 0.62 + gap * 1.3, w + 0.03, g.mouth_w * 0.90, g.lip_l, 0.07 + g.lip_l * 0.4
@@ -257,7 +266,9 @@ def mouth_field(x, y, z, g):
     arch = ellipsoid(x, v - g.mouth_open * 0.26 - 0.018, w + 0.10, g.mouth_w * 0.90, 0.060, 0.055)
     lower_arch = ellipsoid(x, v + g.mouth_open * 0.62 + 0.055, w + 0.12, g.mouth_w * 0.70, 0.045, 0.05)
     teeth = min(arch, lower_arch)
-    tongue = ellipsoid(x, v + g.mouth_open * 0.42, w + 0.17, g.mouth_w * 0.55, 0.06, 0.13) + 9.0 * (1.0 - g.tongue_on)
+    tongue = ellipsoid(x, v + g.mouth_open * 0.42, w + 0.17, g.mouth_w * 0.55, 0.06, 0.13) + 9.0 * (
+        1.0 - g.tongue_on
+    )
     cavity = ellipsoid(x, v, w + 0.27, g.mouth_w, 0.10 + g.mouth_open * 0.7, 0.13)
     return min(min(teeth, tongue), cavity), teeth, tongue, cavity
 
@@ -295,7 +306,7 @@ def garment_field(bx, by, bz, torso, neck, g):
     d = max(d, by - g.cloth_top)
     r = np.sqrt(bx * bx + (bz + 0.30) * (bz + 0.30))
     t = by - g.roll_y + 0.22 * (bz + 0.3)
-    roll = np.sqrt((r - g.roll_R) * (r - g.roll_R) + t * t * 0.6) - g.roll_r + 9.0 * (1.0 - g.roll_on)
+    roll = np.sqrt((r - g.roll_ring) * (r - g.roll_ring) + t * t * 0.6) - g.roll_r + 9.0 * (1.0 - g.roll_on)
     d = soft_min(d, roll, 0.08)
     cr = g.neck_r + 0.10 + 0.45 * max(g.collar_y - by, 0.0)
     collar = abs(r - cr) - 0.028
@@ -322,7 +333,10 @@ def curls(x, y, z, f):
     u = x + 0.11 * swing(y * 1.7 + 0.3) + 0.07 * swing(z * 2.3)
     v = y + 0.11 * swing(z * 1.9 + 0.1) + 0.07 * swing(x * 2.1 + 0.4)
     w = z + 0.11 * swing(x * 1.5 + 0.7) + 0.07 * swing(y * 2.7)
-    a = swing((u + 0.6 * v) * f) * swing((w - 0.5 * u) * f + 0.2) + swing((v - 0.4 * w) * f * 0.93 + 0.4) * 0.7
+    a = (
+        swing((u + 0.6 * v) * f) * swing((w - 0.5 * u) * f + 0.2)
+        + swing((v - 0.4 * w) * f * 0.93 + 0.4) * 0.7
+    )
     b = swing((u + v + w) * f * 1.31 + 0.6) * 0.45
     return (a + b) * 0.6
 
@@ -376,8 +390,8 @@ def hair_field(x, y, z, bx, by, bz, g):
     tail = soft_min(
         tail,
         capsule(
-            ax, y, z, g.bun_x, g.bun_y, g.bun_z, g.bun_x + g.tail_x, g.bun_y - g.tail_len, g.bun_z - 0.12, g.tail_r,
-            g.tail_r * 0.45,
+            ax, y, z, g.bun_x, g.bun_y, g.bun_z, g.bun_x + g.tail_x, g.bun_y - g.tail_len, g.bun_z - 0.12,
+            g.tail_r, g.tail_r * 0.45,
         ),
         0.08,
     ) + 9.0 * (1.0 - g.tail_on)  # fmt: skip
@@ -389,7 +403,9 @@ def hair_field(x, y, z, bx, by, bz, g):
     spread = min(max(2.2 - y * 1.2, 0.35), 1.0)
     lock = swing(around * g.lock_f + 0.30 * swing(y * 0.55 + 0.3) + 0.2 * x) * 0.55
     lock += swing(around * g.lock_f * 2.63 + 0.35 * swing(y * 0.8) + 0.1 * x) * 0.45
-    free = max(ramp(0.0, 0.12, inside), ramp(0.0, 0.12, layer - min(fall, tail)))  # no relief where hair thins out
+    free = max(
+        ramp(0.0, 0.12, inside), ramp(0.0, 0.12, layer - min(fall, tail))
+    )  # no relief where hair thins out
     d -= g.lock * lock * spread * free
     d -= g.curl * curls(x, y, z, g.curl_f) * free
     d += max(1.0 - abs(x - g.part_x) * 16.0, 0.0) * g.part_depth * ramp(0.6, 0.8, y)
@@ -441,14 +457,34 @@ def frame_field(x, y, z, g):
     d = min(
         d,
         capsule(
-            ax, y, z, 0.0, 0.03, g.glass_z + 0.015, inner, 0.01, g.glass_z - 0.22 * inner * inner, g.glass_t, g.glass_t
+            ax,
+            y,
+            z,
+            0.0,
+            0.03,
+            g.glass_z + 0.015,
+            inner,
+            0.01,
+            g.glass_z - 0.22 * inner * inner,
+            g.glass_t,
+            g.glass_t,
         ),
     )
     outer = g.glass_x + g.glass_w
     return min(
         d,
         capsule(
-            ax, y, z, outer, 0.03, g.glass_z - 0.22 * outer * outer, g.ear_x - 0.01, 0.11, -0.03, g.glass_t, g.glass_t
+            ax,
+            y,
+            z,
+            outer,
+            0.03,
+            g.glass_z - 0.22 * outer * outer,
+            g.ear_x - 0.01,
+            0.11,
+            -0.03,
+            g.glass_t,
+            g.glass_t,
         ),
     )
 
@@ -460,10 +496,15 @@ def hat_field(x, y, z, g):
     rx = g.head_w + g.hat_t
     rz = g.head_d + g.hat_t
     ribs = swing(x * 7.0 - z * 5.0)
-    crown = soft_max(ellipsoid(x, y - 0.28, z + 0.08, rx, g.hat_h, rz), g.hat_y - yt, 0.05) - 0.008 * g.knit * ribs
+    crown = (
+        soft_max(ellipsoid(x, y - 0.28, z + 0.08, rx, g.hat_h, rz), g.hat_y - yt, 0.05)
+        - 0.008 * g.knit * ribs
+    )
     fold = ellipsoid(x, y - 0.28, z + 0.08, rx + 0.05, g.hat_h + 0.05, rz + 0.05)
     fold = soft_max(fold, abs(yt - g.hat_y - 0.1) - g.fold_h, 0.06) - 0.01 * swing(x * 6.0 - z * 6.0) * g.knit
-    q = np.sqrt((x / g.brim_rx) * (x / g.brim_rx) + ((z - g.brim_z) / g.brim_rz) * ((z - g.brim_z) / g.brim_rz))
+    q = np.sqrt(
+        (x / g.brim_rx) * (x / g.brim_rx) + ((z - g.brim_z) / g.brim_rz) * ((z - g.brim_z) / g.brim_rz)
+    )
     brim = (q + 1e-3 - 1.0) * min(g.brim_rx, g.brim_rz)
     brim = soft_max(brim, abs(yt - g.hat_y - 0.02 + g.brim_bend * x * x) - g.brim_t, 0.03) * 0.85
     bobble = norm3(x, y - g.hat_h - 0.34, z + 0.1) - g.bobble_r + 0.03 * curls(x, y, z, 5.0)

@@ -14,8 +14,8 @@ import numpy as np
 __all__ = ["MATERIALS", "Geometry", "geometry"]
 
 MATERIALS = (
-    "skin", "eye", "mouth", "garment", "hair", "beard", "jacket", "frame", "lens", "hat", "hat trim", "earring",
-    "necklace", "scarf",
+    "skin", "eye", "mouth", "garment", "hair", "beard", "jacket", "frame", "lens", "hat", "hat trim",
+    "earring", "necklace", "scarf",
 )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ class Geometry(NamedTuple):
     cloth_top: float = -1.25
     roll_on: float = 0.0
     roll_y: float = -1.6
-    roll_R: float = 0.5
+    roll_ring: float = 0.5
     roll_r: float = 0.17
     collar_on: float = 0.0
     collar_y: float = -1.28
@@ -206,4 +206,4 @@ class Geometry(NamedTuple):
 def geometry(**values: float) -> Geometry:
     """A Geometry of `np.float32`, which is the only type the kernels are compiled for."""
     whole = Geometry(**values)
-    return Geometry(*(np.float32(v) for v in whole))
+    return Geometry._make(np.float32(v) for v in whole)

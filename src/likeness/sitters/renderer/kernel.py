@@ -28,7 +28,7 @@ OPTIONS = {"fastmath": True, "error_model": "numpy", "cache": True, "nogil": Tru
 
 
 class _Float32Literals(ast.NodeTransformer):
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:  # noqa: N802 (name set by ast)
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if not isinstance(node.value, float):
             return node
         call = ast.Call(func=ast.Name("_float32", ast.Load()), args=[node], keywords=[])
@@ -48,7 +48,8 @@ def _compile(function: Callable[..., Any], forceinline: bool) -> Any:
     source = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(source)
     definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
+    if not isinstance(definition, ast.FunctionDef):
+        raise TypeError(f"{function.__qualname__} is not written as a plain function.")
     definition.decorator_list = []
     definition.returns = None
     for argument in definition.args.args:

@@ -21,7 +21,6 @@ from likeness.sitters.renderer.field import (
     head_field,
     mix,
     mouth_field,
-    mouth_frame,
     norm3,
     nostril_field,
     ramp,
@@ -30,16 +29,16 @@ from likeness.sitters.renderer.field import (
 from likeness.sitters.renderer.kernel import kernel
 
 LABELS = (
-    "background", "skin", "left brow", "right brow", "left eye", "right eye", "nose", "upper lip", "lower lip",
-    "mouth", "left ear", "right ear", "neck", "hair", "beard", "garment", "jacket", "glasses", "dark lenses", "hat",
-    "earring", "necklace", "scarf",
+    "background", "skin", "left brow", "right brow", "left eye", "right eye", "nose", "upper lip",
+    "lower lip", "mouth", "left ear", "right ear", "neck", "hair", "beard", "garment", "jacket", "glasses",
+    "dark lenses", "hat", "earring", "necklace", "scarf",
 )  # fmt: skip
 
 
 @kernel
 def skin(x, y, z, g, s):
     """Skin of the head with everything drawn on it: blush, lashes, brows, lips, lines, stubble."""
-    d, before, nose, upper, lower, ear, opening = head_field(x, y, z, g)
+    _, before, nose, upper, lower, ear, opening = head_field(x, y, z, g)
     ax = abs(x)
     right = x > 0.0
     side = np.float32(1.0 if right else -1.0)
@@ -103,15 +102,21 @@ def skin(x, y, z, g, s):
         lines = bump(ax - (0.17 + 0.55 * max(g.nose_y - y, 0.0)), 0.028)
         lines *= ramp(g.nose_y + 0.05, g.nose_y - 0.06, y) * ramp(g.mouth_y - 0.12, g.mouth_y + 0.06, y)
         lines *= 0.03 + 0.75 * s.age + 0.20 * max(g.smile, 0.0)
-        wavy = 0.5 + 0.5 * np.float32(math.sin(y * 58.0 + 2.5 * noise(x * 3.0, y * 2.0, 0.0 * x) + 3.0 * x * x))
+        wavy = 0.5 + 0.5 * np.float32(
+            math.sin(y * 58.0 + 2.5 * noise(x * 3.0, y * 2.0, 0.0 * x) + 3.0 * x * x)
+        )
         wavy = wavy * wavy * wavy
         lines += s.age * 0.62 * wavy * ramp(0.34, 0.44, y) * ramp(0.80, 0.62, y) * ramp(0.5, 0.28, ax)
         corner = bump(norm3(ax - g.eye_x - g.eye_w - 0.10, y, 0.0 * x), 0.09)
         fan = 0.5 + 0.5 * np.float32(math.sin((y + 0.35 * (ax - 0.5) * (1.0 if y > 0.0 else -1.0)) * 95.0))
         lines += (s.age * 0.80 + 0.12 * max(g.smile, 0.0)) * corner * fan
-        frown = bump(abs(ax - 0.045) + 0.3 * abs(y - 0.22), 0.018) * (0.25 * s.age + 3.0 * max(g.brow_tilt - 0.01, 0.0))
+        frown = bump(abs(ax - 0.045) + 0.3 * abs(y - 0.22), 0.018) * (
+            0.25 * s.age + 3.0 * max(g.brow_tilt - 0.01, 0.0)
+        )
         lines += frown * (1.0 if z > 0.5 else 0.0)
-        marionette = bump(ax - g.mouth_w - 0.05 - 0.15 * (g.mouth_y - y), 0.02) * ramp(0.02, -0.05, y - g.mouth_y)
+        marionette = bump(ax - g.mouth_w - 0.05 - 0.15 * (g.mouth_y - y), 0.02) * ramp(
+            0.02, -0.05, y - g.mouth_y
+        )
         lines += 0.6 * s.age * marionette * ramp(-0.30, -0.18, y - g.mouth_y)
         lines = min(lines, 0.65)
         r *= 1.0 - 0.45 * lines
@@ -153,7 +158,6 @@ def skin(x, y, z, g, s):
             spec *= 1.0 - m * 0.7
         lips = min(upper, lower)
         if lips < 0.05 and z > 0.4:
-            _, w = mouth_frame(x, y, z, g)
             crinkle = 0.93 + 0.14 * noise(x * 52.0, y * 6.0, 0.0 * x)
             m = ramp(0.014, -0.004, lips) * 0.85
             r = mix(r, s.lip_r * crinkle, m)
@@ -272,7 +276,9 @@ def pattern(bx, by, bz, s):
     elif kind == 2:
         q = ramp(0.60, 0.72, abs(swing(a * f * 1.5) * 0.5 + 0.5))
     elif kind == 3:
-        q = 0.5 * ramp(0.4, 0.6, swing(by * f * 0.8) * 0.5 + 0.5) + 0.5 * ramp(0.4, 0.6, swing(a * f * 0.8) * 0.5 + 0.5)
+        q = 0.5 * ramp(0.4, 0.6, swing(by * f * 0.8) * 0.5 + 0.5) + 0.5 * ramp(
+            0.4, 0.6, swing(a * f * 0.8) * 0.5 + 0.5
+        )
     elif kind == 4:
         uu = a * f * 1.5
         vv = by * f * 1.5

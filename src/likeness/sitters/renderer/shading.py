@@ -10,7 +10,7 @@ from likeness.sitters.renderer import materials
 from likeness.sitters.renderer.background import background, noise
 from likeness.sitters.renderer.field import distance, lens_shape, mix, norm3, ramp, swing, to_body, to_head
 from likeness.sitters.renderer.kernel import kernel
-from likeness.sitters.renderer.trace import march, march_cones, normals, openness, shadows
+from likeness.sitters.renderer.trace import march, normals, openness, shadows
 
 
 @kernel
@@ -206,7 +206,12 @@ def shade(X, Y, Z, DX, DY, DZ, NX, NY, NZ, M, OPEN, LIT, i, j, g, s):
         out_r += gleam * (k1 * (0.25 + r) + k2 * r * 2.0)
         out_g += gleam * (k1 * (0.25 + gr) + k2 * gr * 2.0)
         out_b += gleam * (k1 * (0.25 + b) + k2 * b * 2.0)
-    return out_r + shine * s.key_r / (power + 1e-3), out_g + shine * s.key_g / (power + 1e-3), out_b + shine * s.key_b / (power + 1e-3), label
+    return (
+        out_r + shine * s.key_r / (power + 1e-3),
+        out_g + shine * s.key_g / (power + 1e-3),
+        out_b + shine * s.key_b / (power + 1e-3),
+        label,
+    )
 
 
 @kernel

@@ -130,4 +130,4 @@ class Surface(NamedTuple):
 
 def surface(**values: float) -> Surface:
     """A Surface of `np.float32`, which is the only type the kernels are compiled for."""
-    return Surface(*(np.float32(v) for v in Surface(**values)))
+    return Surface._make(np.float32(v) for v in Surface(**values))
