@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from likeness.errors import Cancelled, InputError
 from likeness.files.images import read_image, read_recipe
@@ -59,7 +58,7 @@ def test_everything_is_saved(pipeline: PortraitPipeline, tmp_path: Path) -> None
     assert document["likeness"]["encoder"] == "another encoder"
     scores = [entry["likeness"] for entry in document["pictures"]]
     assert document["likeness"]["mean"] == pytest.approx(np.mean(scores), abs=1e-4)
-    sheet = Image.open(tmp_path / document["contact_sheet"])
+    sheet = read_image(tmp_path / document["contact_sheet"])
     assert sheet.width > sheet.height, "two rows of the reference and two pictures"
     assert {p.name for p in tmp_path.iterdir()} == {
         "result.json",
@@ -139,7 +138,7 @@ def test_stopping_keeps_what_is_finished(
     assert document["stopped"] is True
     assert len(document["pictures"]) == 2
     for file in tmp_path.glob("*.png"):
-        Image.open(file).load()
+        read_image(file)
     assert len(list(tmp_path.iterdir())) == 4, "two pictures, the sheet, the result and nothing half-written"
 
 
