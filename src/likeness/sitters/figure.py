@@ -290,8 +290,6 @@ def _accessories(scene: Scene, shape: Values) -> Values:
                 eye_front + 0.16,
                 shape["bridge_z"] + shape["nose_bump"] + 0.2,
             ),
-                0.92, shape["bridge_z"] + 0.24, eye_front + 0.16, shape["bridge_z"] + shape["nose_bump"] + 0.2
-            ),
             "glass_t": 0.020 if a.glasses == "round glasses" else 0.024,
         }
     hats: dict[str, Values] = {
@@ -304,7 +302,8 @@ def _accessories(scene: Scene, shape: Values) -> Values:
         "bobble hat": {"hat_y": 0.40, "hat_tilt": -0.18, "hat_t": 0.13, "hat_h": 1.10, "fold_h": 0.15,
                        "knit": 1, "hat_cut": 0.48, "bobble_r": 0.2},
         "sun hat": {"hat_y": 0.46, "hat_tilt": -0.15, "hat_t": 0.10, "hat_h": 1.05, "brim_z": -0.05,
-                    "brim_rx": 1.40, "brim_rz": 1.40, "brim_t": 0.035, "brim_bend": -0.05, "fold_h": 0.06, "hat_cut": 0.48},
+                    "brim_rx": 1.40, "brim_rz": 1.40, "brim_t": 0.035, "brim_bend": -0.05, "fold_h": 0.06,
+                    "hat_cut": 0.48},
     }  # fmt: skip
     if a.hat != "none":
         out.update(hats[a.hat], hat_on=1)
