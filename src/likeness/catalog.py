@@ -1,9 +1,10 @@
 """From a method's name to its card and its pipeline, each imported only when asked for.
 
-A method is a folder `likeness/methods/NAME/` with two modules this file knows:
+A method is a folder `likeness/methods/NAME/` with modules this file knows:
 
 - `card.py` with `CARD: MethodCard`, which imports no torch;
-- `pipeline.py` with `load(base, adapter=None, device=..., dtype=...) -> PortraitPipeline`.
+- `pipeline.py` with `load(base, adapter=None, device=..., dtype=...) -> PortraitPipeline`;
+- `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
 hyphens where folders have underscores.
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from likeness.types import MethodCard, PortraitPipeline
 
-__all__ = ["card", "load_pipeline", "method_names"]
+__all__ = ["adapter_recipe", "card", "load_pipeline", "method_names"]
 
 _METHODS = Path(__file__).parent / "methods"
 
@@ -62,6 +65,15 @@ def load_pipeline(
         base, **{key: value for key, value in given.items() if value is not None}
     )
     return pipeline
+
+
+def adapter_recipe(name: str) -> Callable[..., Any]:
+    """How method `name`'s adapter in the mini pack is trained: `train_adapter(workshop)`.
+
+    Raises: InputError for an unknown name.
+    """
+    recipe: Callable[..., Any] = import_module(f"likeness.methods.{_folder(name)}.recipe").train_adapter
+    return recipe
 
 
 def _folder(name: str) -> str:

@@ -40,10 +40,12 @@ def build(
 ) -> None:
     """Train the parts of the mini pack on freshly drawn sitters.
 
-    Without --part, everything in order. Ctrl-C writes a checkpoint; --resume goes on from it.
+    Without --part, everything in order: the base's parts, then each method's adapter. Ctrl-C
+    writes a checkpoint; --resume goes on from it.
     """
     import torch
 
+    from likeness.catalog import adapter_recipe, method_names
     from likeness.errors import Cancelled, InputError
     from likeness.packs import mini_path
     from likeness.packs.recipes import RECIPES
@@ -51,9 +53,10 @@ def build(
 
     if name != "mini":
         raise InputError(f"There is no recipe for a pack called '{name}'; the only one is 'mini'.")
-    parts = part or list(RECIPES)
-    for wrong in [p for p in parts if p not in RECIPES]:
-        raise InputError(f"The mini pack has no part '{wrong}'; its parts are {', '.join(RECIPES)}.")
+    known = [*RECIPES, *method_names()]
+    parts = part or known
+    for wrong in [p for p in parts if p not in known]:
+        raise InputError(f"The mini pack has no part '{wrong}'; its parts are {', '.join(known)}.")
     torch.set_num_threads(threads)
     done: dict[str, Any] = {}
     for one in parts:
@@ -70,7 +73,8 @@ def build(
             views=views,
             on_log=partial(_print_row, one) if not as_json else None,
         )
-        result = RECIPES[one](shop)
+        recipe = RECIPES[one] if one in RECIPES else adapter_recipe(one)
+        result = recipe(shop)
         if result.stopped_by == "signal":
             raise Cancelled(f"Stopped at step {result.step} of {one}; go on with --resume.")
         done[one] = {"steps": result.step, "seconds": round(result.seconds, 1), "finished": result.finished}

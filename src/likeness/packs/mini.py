@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MINUTES",
-    "PARTS",
     "SIZE_PX",
     "autoencoder",
     "first_seed",
@@ -44,7 +43,6 @@ WIDTH = 192
 """Of the text encoder, the image encoder and the UNet's cross-attention."""
 VOCABULARY = 2048
 
-PARTS = ("autoencoder", "clip", "landmarks", "recogniser", "judge_recogniser", "unet", "adapter")
 MINUTES = {
     "autoencoder": 12.0,
     "clip": 8.0,
@@ -52,7 +50,6 @@ MINUTES = {
     "recogniser": 9.0,
     "judge_recogniser": 7.0,
     "unet": 28.0,
-    "adapter": 8.0,
 }
 """How long each part trains unless told otherwise, on two cores with bf16."""
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["ClipPhase", "Towers", "caption_ids", "train_clip"]
+__all__ = ["ClipPhase", "Towers", "all_captions", "caption_ids", "train_clip"]
 
 BATCH = 192
+FACE_PARTS = "Detail:The person has one face, two ears, two eyes, one nose, and one mouth,"
 
 
 class Towers(nn.Module):
@@ -65,10 +66,23 @@ class ClipPhase:
         return {"contrast": loss, "_right": right}
 
 
+def all_captions(pictures: Pictures) -> list[list[str]]:
+    """Captions of each picture, and two of them once more beside a list of the face's parts.
+
+    Identity methods add such a list to a prompt (ConsistentID, section 3.1), so a base has to paint
+    the same picture with and without it.
+    """
+    return [
+        [*captions, f"{captions[-1]}{FACE_PARTS}", f"{FACE_PARTS} Caption:{captions[2]}"]
+        for captions in pictures.captions
+    ]
+
+
 def caption_ids(tokenizer: Any, pictures: Pictures) -> Tensor:
-    """Token ids of every caption: (N, captions a picture, 77) int32; captions past 77 tokens are cut."""
-    each = len(pictures.captions[0])
-    flat = [caption for captions in pictures.captions for caption in captions]
+    """Token ids of `all_captions`: (N, captions a picture, 77) int32; captions past 77 tokens are cut."""
+    captions = all_captions(pictures)
+    each = len(captions[0])
+    flat = [caption for group in captions for caption in group]
     out = tokenizer(flat, padding="max_length", truncation=True, max_length=mini.TOKENS)
     return torch.tensor(out["input_ids"], dtype=torch.int32).view(len(pictures), each, mini.TOKENS)
 
@@ -84,7 +98,7 @@ def train_clip(shop: Workshop) -> TrainResult:
     from likeness.training.loop import seeded
 
     pictures = shop.pictures("train")
-    captions = [caption for four in pictures.captions for caption in four]
+    captions = [caption for group in all_captions(pictures) for caption in group]
     tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
     ids = caption_ids(tokenizer, pictures)
     torch.manual_seed(shop.seed)

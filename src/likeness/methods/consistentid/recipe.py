@@ -1,0 +1,178 @@
+"""How the mini pack's adapter is trained: sitters as references, another picture of each as target.
+
+Everything the frozen parts say is computed once and kept: latents of targets, image states and
+identity embeddings of references, token ids. References are described by `identity_of_faces`, the
+same function that painting uses; their faces come from the sitters' true landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from likeness.diffusion.load import load_base
+from likeness.faces.embed import load_encoder
+from likeness.methods.consistentid.conditioning import identity_of_faces
+from likeness.methods.consistentid.config import CAPTION, PARTS
+from likeness.methods.consistentid.loading import load_image_encoder
+from likeness.methods.consistentid.text import mark_prompt
+from likeness.methods.consistentid.training import ConsistentIDPhase
+from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.packs.card import record_part
+from likeness.packs.recipes.landmarks import face_boxes
+from likeness.packs.recipes.unet import latents_of
+from likeness.sitters.render import LABELS
+from likeness.training import cosine
+from likeness.training.loop import seeded
+from likeness.types import Face
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["train_adapter"]
+
+BATCH = 24
+MINUTES = 12.0
+LEARNING_RATE = 1e-3  # the adapter is small and young; the paper's 1e-4 is for 200 times its weights
+REFERENCES = 2  # pictures of each person that serve as references; every picture is a target
+CAPTIONS = (3, 2, 1)  # of each picture: short, long, tags
+
+PART_LABELS: dict[str, tuple[str, ...]] = {
+    "face": (
+        "skin",
+        "left brow",
+        "right brow",
+        "left eye",
+        "right eye",
+        "nose",
+        "upper lip",
+        "lower lip",
+        "mouth",
+    ),
+    "eyes": ("left eye", "right eye", "left brow", "right brow"),
+    "ears": ("left ear", "right ear"),
+    "nose": ("nose",),
+    "mouth": ("upper lip", "lower lip", "mouth"),
+}
+
+
+@dataclass(frozen=True)
+class References:
+    """What is known of R reference pictures; row r is picture `rows[r]`."""
+
+    rows: Tensor
+    crops: Tensor
+    valid: Tensor
+    states: Tensor
+    embedding: Tensor
+
+
+def train_adapter(shop: Workshop) -> TrainResult:
+    """Train on the frozen mini base; needs every other part of the pack."""
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("train")
+    views = int((pictures.person == 0).sum())
+    references = describe(shop, pictures, views)
+    latents = latents_of(base.vae, pictures.pixels, shop.device)
+    ids, part_tokens = marked_ids(base.tokenizers, pictures)
+    masks = part_masks(pictures.labels, latents.shape[-1])
+    noise = float(base.vae.config.get("latent_noise", 0.0))
+    torch.manual_seed(shop.seed)
+    adapter = new_adapter(base).to(shop.device)
+
+    def batches(moment: Moment) -> Batch:
+        generator = seeded(shop.seed, moment.step, 63)
+        person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
+        view = torch.randint(REFERENCES, (BATCH,), generator=generator)
+        reference = person * REFERENCES + view
+        other = (view + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
+        target = person * views + other
+        caption = torch.randint(len(CAPTIONS), (BATCH,), generator=generator)
+        mean = latents[target].float()
+        return {
+            "latents": mean + noise * torch.randn(mean.shape, generator=generator),
+            "text_ids": ids[target, caption].long(),
+            "part_tokens": part_tokens[target, caption].long(),
+            "crop_states": references.crops[reference].float(),
+            "valid": references.valid[reference],
+            "image_states": references.states[reference].float(),
+            "id_embedding": references.embedding[reference],
+            "part_masks": masks[target].float() / 255,
+        }
+
+    if shop.minutes is None and shop.steps is None:
+        shop.minutes = MINUTES
+    phase = ConsistentIDPhase(adapter, base, cosine(LEARNING_RATE, warmup_steps=100))
+    result = shop.train([phase], batches, "consistentid", ema_decay=0.998)
+    if result.finished:
+        trained: Any = result.emas[phase.name].module
+        folder = shop.pack / "adapters" / "consistentid"
+        save_adapter(trained, folder)
+        record_part(
+            shop.pack,
+            "adapters/consistentid",
+            "adapters/consistentid",
+            parameters=sum(p.numel() for p in trained.parameters()),
+            seed=shop.seed,
+            steps=result.step,
+            hours=round(result.seconds / 3600, 4),
+            people=shop.people,
+            pictures=len(pictures),
+        )
+    return result
+
+
+@torch.no_grad()
+def describe(shop: Workshop, pictures: Pictures, views: int) -> References:
+    """Describe the first `REFERENCES` pictures of each person; image states are kept in bfloat16."""
+    face_encoder = load_encoder(shop.part("recogniser"))
+    image_encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
+    rows = torch.arange(len(pictures)).view(-1, views)[:, :REFERENCES].flatten()
+    boxes = face_boxes(pictures.landmarks).tolist()
+    parts: list[References] = []
+    for row in rows.tolist():
+        picture = Image.fromarray(np.ascontiguousarray(pictures.pixels[row].permute(1, 2, 0).numpy()))
+        face = Face(tuple(boxes[row]), pictures.landmarks[row, :5].numpy())
+        known = identity_of_faces([picture], [face], face_encoder, image_encoder)
+        parts.append(
+            References(
+                torch.tensor(row),
+                known.crops.to(torch.bfloat16),
+                known.valid,
+                known.states.to(torch.bfloat16),
+                known.embedding,
+            )
+        )
+    return References(
+        **{name: torch.stack([getattr(p, name) for p in parts]) for name in References.__dataclass_fields__}
+    )
+
+
+def marked_ids(tokenizers: tuple[Any, ...], pictures: Pictures) -> tuple[Tensor, Tensor]:
+    """Token ids (N, captions, 77) int32 and the parts' places (N, captions, 5) int32."""
+    ids, places = [], []
+    for captions in pictures.captions:
+        marked = [mark_prompt(tokenizers, captions[i], CAPTION, PARTS) for i in CAPTIONS]
+        ids.append(torch.stack([m.ids[0] for m in marked]).int())
+        places.append(torch.stack([m.part_tokens for m in marked]).int())
+    return torch.stack(ids), torch.stack(places)
+
+
+def part_masks(labels: Tensor, size: int) -> Tensor:
+    """(N, H, W) part labels -> (N, 5, size, size) uint8, 255 where a part fills the cell."""
+    out = torch.empty(len(labels), len(PARTS), size, size, dtype=torch.uint8)
+    wanted = [torch.tensor([LABELS.index(name) for name in PART_LABELS[part]]) for part in PARTS]
+    for rows in torch.arange(len(labels)).split(512):
+        whole = torch.stack([torch.isin(labels[rows], label) for label in wanted], dim=1).float()
+        out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)
+    return out
