@@ -1,0 +1,67 @@
+"""What every measurement is stored with: command, seed, commit, machine, date."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from likeness.files.images import write_json
+
+ROOT = Path(__file__).parent.parent
+
+
+def record(name: str, command: str, seed: int | None, values: dict[str, Any]) -> Path:
+    """Write `results/NAME.json` whole and return its path."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    document = {
+        "command": command,
+        "seed": seed,
+        "commit": _git("rev-parse", "HEAD") + ("-dirty" if _git("status", "--porcelain", "-uno") else ""),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
+        "values": values,
+    }
+    write_json(path, document)
+    return path
+
+
+def share(hits: int, of: int) -> dict[str, float]:
+    """A proportion with its 95 % interval (Wilson)."""
+    p, z = hits / of, 1.96
+    centre = (p + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return {"value": p, "low": centre - half, "high": centre + half, "n": of}
+
+
+def mean(values: Sequence[float]) -> dict[str, float]:
+    """A mean with its 95 % interval (normal approximation)."""
+    n = len(values)
+    middle = math.fsum(values) / n
+    spread = math.sqrt(math.fsum((v - middle) ** 2 for v in values) / max(n - 1, 1))
+    half = 1.96 * spread / math.sqrt(n)
+    return {"value": middle, "low": middle - half, "high": middle + half, "n": n}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
