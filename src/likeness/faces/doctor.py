@@ -212,12 +212,12 @@ def _size(m: FaceMeasures, needs_px: int) -> Reason | None:
 
 
 def _blur(m: FaceMeasures) -> Reason | None:
-    if m.sharpness >= 0.2:
+    if m.sharpness >= 0.09:
         return None
     sentence = (
-        f"The face is {'badly' if m.sharpness < 0.1 else 'slightly'} blurred (sharpness {m.sharpness:.2f})."
+        f"The face is {'badly' if m.sharpness < 0.045 else 'slightly'} blurred (sharpness {m.sharpness:.2f})."
     )
-    status: Status = "unusable" if m.sharpness < 0.1 else "usable with care"
+    status: Status = "unusable" if m.sharpness < 0.045 else "usable with care"
     return Reason("blur", status, sentence, round(m.sharpness, 3))
 
 
@@ -270,7 +270,7 @@ def _score(m: FaceMeasures, reasons: list[Reason], needs_px: int) -> float:
     if any(reason.status == "unusable" for reason in reasons):
         return 0.0
     size = min(1.0, m.size_px / (2 * needs_px))
-    sharp = min(1.0, m.sharpness / 0.3)
+    sharp = min(1.0, m.sharpness / 0.18)
     light = (
         min(1.0, m.light.bright / 0.5) * (1 - min(m.light.burnt, 0.5)) * (1 - 0.3 * min(m.light.one_sided, 1))
     )

@@ -1,8 +1,8 @@
 """A face detector for synthetic sitters, over our own `LandmarkNet`. Not for photographs.
 
 It was trained on rendered people alone, one to a picture. A photo it may take for a sitter or
-not; two checks keep it from inventing faces: its own score, and whether it says the same of
-the mirrored picture.
+not; three checks keep it from inventing faces: its own score, and whether it says the same of
+the mirrored picture and of a closer look.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class SitterDetector:
         )
         tile, _ = letterbox(warp(image, closer, (INPUT_PX, INPUT_PX)))
         again = self._look(tile, closer)
-        if again.score < self.threshold:
+        # a sitter is seen alike from near and far; what merely resembles one is not
+        differ = float(np.linalg.norm(again.landmarks_px - face.landmarks_px, axis=1).mean())
+        if again.score < self.threshold or differ > 0.12 * again.size_px:
             return Detection([], (*tried, f"{self.name} close up"))
         return Detection([again], (*tried, f"{self.name} close up"))
 
