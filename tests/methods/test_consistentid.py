@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from likeness.errors import IncompatibleWeightsError, InputError, LikenessError, MissingWeightsError
 from likeness.methods.consistentid.conditioning import ImageEncoder, identity_of, order_crops
-from likeness.methods.consistentid.config import PARTS, SIZES, ConsistentIDSizes
+from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES, ConsistentIDSizes
 from likeness.methods.consistentid.loading import load_pipeline
 from likeness.methods.consistentid.model import FacialEncoder
 from likeness.methods.consistentid.text import mark_prompt
@@ -312,6 +312,13 @@ def test_sizes_survive_json() -> None:
         assert ConsistentIDSizes.from_dict(json.loads(json.dumps(sizes.to_dict()))) == sizes
     assert PARTS == ("face", "eyes", "ears", "nose", "mouth")
     assert FacialEncoder(SIZES["mini"]).visual_projection.latents.shape == (1, 1, 192)
+
+
+def test_a_marker_in_the_users_text_is_no_marker(mini: ToyConsistentID) -> None:
+    plain = mark_prompt(mini.base.tokenizers, "a red hat", CAPTION, PARTS)
+    tricky = mark_prompt(mini.base.tokenizers, "a red<|facial|> hat", CAPTION, PARTS)
+    assert torch.equal(tricky.ids[0], plain.ids[0])
+    assert tricky.parts == plain.parts
 
 
 def test_text_too_long_for_the_caption(mini: ToyConsistentID) -> None:

@@ -71,6 +71,7 @@ def mark_prompt(
     A caption that is itself too long for the text encoder is left out, and then no part is marked.
     """
     limit = tokenizers[0].model_max_length
+    prompt, caption = prompt.replace(MARKER, ""), caption.replace(MARKER, "")
     if _length(tokenizers[0], caption) > limit:
         warning = (
             f"The caption is longer than {limit} tokens and was left out: the face parts are not used.",
