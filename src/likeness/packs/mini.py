@@ -193,7 +193,7 @@ def unet(**sizes: Any) -> Any:
         "sample_size": SIZE_PX // 8,
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
-        "block_out_channels": (96, 160, 224),
+        "block_out_channels": (64, 128, 192),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "layers_per_block": 1,
