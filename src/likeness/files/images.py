@@ -30,6 +30,7 @@ __all__ = [
     "RECIPE_KEY",
     "SIDE_MIN_PX",
     "contact_sheet",
+    "png_bytes",
     "read_image",
     "read_recipe",
     "to_json",
@@ -92,12 +93,17 @@ def write_png(image: Image.Image, path: Path | str, recipe: dict[str, Any] | Non
 
     Raises: InputError when the place cannot be written to.
     """
+    write_bytes(path, png_bytes(image, recipe))
+
+
+def png_bytes(image: Image.Image, recipe: dict[str, Any] | None = None) -> bytes:
+    """The PNG file that `write_png` writes: the same pixels and recipe, the same bytes."""
     chunks = PngImagePlugin.PngInfo()
     if recipe is not None:
         chunks.add_itxt(RECIPE_KEY, to_json(recipe, indent=None))
     buffer = BytesIO()
     image.save(buffer, format="PNG", pnginfo=chunks)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_recipe(path: Path | str) -> dict[str, Any]:

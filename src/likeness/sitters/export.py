@@ -28,12 +28,12 @@ from PIL import Image
 
 import likeness
 from likeness.errors import InputError
-from likeness.files.images import to_json, whole_file, write_bytes, write_json
+from likeness.files.images import png_bytes, to_json, whole_file, write_bytes, write_json
 from likeness.sitters.parameters import Scene
 from likeness.sitters.sample import PairKind, partner, sample_scene, split_of
 from likeness.sitters.words import captions, instructions
 
-__all__ = ["TRUTHS", "ExportFormat", "ExportSettings", "export", "npy_bytes", "png_bytes"]
+__all__ = ["TRUTHS", "ExportFormat", "ExportSettings", "export", "npy_bytes"]
 
 ExportFormat = Literal["folder", "shards"]
 Truth = Literal["labels", "depth", "normals", "landmarks"]
@@ -188,9 +188,10 @@ def _painted(
     scenes = [entry.scene for entry in entries]
     for entry, picture in zip(entries, render_many(scenes, settings.size_px, workers=workers), strict=True):
         row = dict(entry.columns)
-        files = {"png": png_bytes(picture.rgb)}
+        # the recipe tells whoever reads the file later that nobody real is on it
+        files = {"png": png_bytes(Image.fromarray(picture.rgb), {"sitter": entry.key})}
         if "labels" in settings.truths:
-            files["labels.png"] = png_bytes(picture.labels)
+            files["labels.png"] = png_bytes(Image.fromarray(picture.labels))
         if "depth" in settings.truths:
             files["depth.npy"] = npy_bytes(picture.depth)
         if "normals" in settings.truths:
@@ -205,13 +206,6 @@ def _painted(
         yield entry.key, row, files
         if on_pictures:
             on_pictures(1)
-
-
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (H, W, 3) or (H, W) uint8: the same pixels, the same bytes."""
-    with io.BytesIO() as buffer:
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
-        return buffer.getvalue()
 
 
 def npy_bytes(values: NDArray[Any]) -> bytes:
