@@ -17,7 +17,7 @@ from likeness.catalog import load_pipeline
 from likeness.errors import FaceError
 from likeness.faces.align import align_arcface
 from likeness.faces.detect import find_one_face
-from likeness.portraits import open_judge
+from likeness.portraits import open_detector, open_judge
 from likeness.sitters import sample_scene, with_same_person
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest
@@ -29,14 +29,15 @@ if __name__ == "__main__":
     arguments.add_argument("--people", type=int, default=25)
     arguments.add_argument("--seed", type=int, default=10_000_000)
     given = arguments.parse_args()
-    pipeline = load_pipeline("consistentid", "mini")
-    judge = open_judge("mini")
+    detector = open_detector("mini", references_are_sitters=True)
+    pipeline = load_pipeline("consistentid", "mini", detector=detector)
+    judge = open_judge("mini", detector=detector).encoder
     if judge is None:
         raise SystemExit("The mini pack has no judge recogniser.")
 
     def embed(image: Image.Image) -> np.ndarray | None:
         try:
-            face = find_one_face(image, pipeline.detector)
+            face = find_one_face(image, detector)
         except FaceError:
             return None
         return np.asarray(judge([align_arcface(image, face)])[0])

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.types import PortraitPipeline, PortraitResult
 
-__all__ = ["SITTERS_ONLY", "Judge", "is_sitter", "make_portraits", "open_judge", "reference_warnings", "slug"]
+__all__ = [
+    "SITTERS_ONLY",
+    "Judge",
+    "is_sitter",
+    "make_portraits",
+    "open_detector",
+    "open_judge",
+    "reference_warnings",
+    "slug",
+]
 
 SITTERS_ONLY = (
     "The mini pack paints synthetic sitters only and has never seen a photograph: for photographs use "
@@ -85,21 +94,35 @@ class Judge:
         return embedding
 
 
-def open_judge(base: str | Path, encoder: Path | str | None = None) -> Judge:
-    """The judge for pictures painted on `base`.
+def open_detector(base: str | Path, references_are_sitters: bool = False) -> FaceDetector:
+    """The face detector for references painted on `base`.
+
+    References that are sitters, on a pack that has a network for them, take that network: it
+    comes along, so everybody's pictures are the same. Photographs take YuNet, and the pack's
+    network where YuNet cannot be had.
+    Raises: MissingWeightsError when there is neither.
+    """
+    landmarks = (mini_path() if str(base) == "mini" else Path(base)) / "landmarks"
+    own = landmarks if landmarks.is_dir() else None
+    return find_detector("sitters" if own and references_are_sitters else None, own)
+
+
+def open_judge(
+    base: str | Path, encoder: Path | str | None = None, detector: FaceDetector | None = None
+) -> Judge:
+    """The judge for pictures painted on `base`; `detector` defaults to `open_detector(base)`.
 
     encoder: a folder of one of our recognisers, or an .onnx file. Without it a pack's own
     `judge_recogniser` is taken; other bases have none, and the scores say so.
     Raises: MissingWeightsError or IncompatibleWeightsError for an `encoder` that is none.
     """
     folder = mini_path() if str(base) == "mini" else Path(base)
-    own, landmarks = folder / "judge_recogniser", folder / "landmarks"
+    own = folder / "judge_recogniser"
     if encoder is None and not own.is_dir():
         return Judge(
             None, None, "no judge: give --judge a face recogniser that the method is not conditioned on"
         )
-    detector = find_detector(sitters_path=landmarks if landmarks.is_dir() else None)
-    return Judge(load_encoder(Path(encoder) if encoder else own), detector)
+    return Judge(load_encoder(Path(encoder) if encoder else own), detector or open_detector(base))
 
 
 def is_sitter(path: Path | str) -> bool:
@@ -114,6 +137,7 @@ def reference_warnings(
     references: Sequence[Image.Image],
     base: str | Path,
     face_box: tuple[float, float, float, float] | None = None,
+    detector: FaceDetector | None = None,
 ) -> list[str]:
     """What the reference doctor finds wrong with each picture, numbered when there are several.
 
@@ -121,7 +145,7 @@ def reference_warnings(
     """
     landmarks = (mini_path() if str(base) == "mini" else Path(base)) / "landmarks"
     needs_px = 48 if landmarks.is_dir() else 96  # a pack paints 128 px, the others 512 and more
-    detector = find_detector(sitters_path=landmarks if landmarks.is_dir() else None)
+    detector = detector or open_detector(base)
     found = []
     for number, picture in enumerate(references, start=1):
         box = face_box if number == 1 else None

@@ -35,10 +35,11 @@ def demo(
     from likeness.files.images import read_image, write_bytes
     from likeness.files.page import portraits_page
     from likeness.packs.mini import mini_path
-    from likeness.portraits import make_portraits, open_judge
+    from likeness.portraits import make_portraits, open_detector, open_judge
 
     reference = read_image(mini_path().parent / "demo" / "reference.png")
-    pipeline = load_pipeline("consistentid", "mini")
+    detector = open_detector("mini", references_are_sitters=True)
+    pipeline = load_pipeline("consistentid", "mini", detector=detector)
     with step_progress("painting", as_json) as on_progress:
         document = make_portraits(
             pipeline,
@@ -47,7 +48,7 @@ def demo(
             count=1,
             seed=seed,
             out_dir=out,
-            judge=open_judge("mini"),
+            judge=open_judge("mini", detector=detector),
             references_are_sitters=True,
             on_progress=on_progress,
         )

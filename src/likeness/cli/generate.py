@@ -75,14 +75,16 @@ def generate(
     """Paint portraits of the person on one photo or several."""
     from likeness.catalog import load_pipeline
     from likeness.files.images import read_image
-    from likeness.portraits import is_sitter, make_portraits, open_judge, reference_warnings
+    from likeness.portraits import is_sitter, make_portraits, open_detector, open_judge, reference_warnings
 
     pictures = [read_image(path) for path in reference]
     box = _box(face_box)
     options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device)
-    warnings = reference_warnings(pictures, base, box)
-    scorer = open_judge(base, judge)
+    sitters = all(is_sitter(path) for path in reference)
+    detector = open_detector(base, sitters)
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device, detector=detector)
+    warnings = reference_warnings(pictures, base, box, detector)
+    scorer = open_judge(base, judge, detector)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
 
@@ -104,7 +106,7 @@ def generate(
             guidance=guidance,
             options={key: value for key, value in options.items() if value is not None},
             warnings=warnings,
-            references_are_sitters=all(is_sitter(path) for path in reference),
+            references_are_sitters=sitters,
             on_progress=on_progress,
         )
     show({**document, "out": str(out)}, as_json, *_text(document, out))

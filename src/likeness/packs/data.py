@@ -18,11 +18,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from likeness.errors import InputError
 from likeness.packs.mini import SIZE_PX
 
 if TYPE_CHECKING:
@@ -137,6 +139,20 @@ def read_rows(shard: Path) -> Iterator[dict[str, Any]]:
     """Rows of a shard, in the order of its arrays."""
     with (shard / "rows.jsonl").open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
+
+
+def picture_rows(pictures: Pictures) -> Iterator[dict[str, Any]]:
+    """Rows of loaded pictures, in their order."""
+    if pictures.folder is None:
+        raise InputError(
+            "These pictures were not loaded from a folder, so nothing is written of their scenes."
+        )
+    views = int((pictures.person == 0).sum())
+    people = len(pictures) // views
+    for start in range(0, people, SHARD_PEOPLE):
+        yield from islice(
+            read_rows(shard_folder(pictures.folder, start, views)), min(SHARD_PEOPLE, people - start) * views
+        )
 
 
 def shard_folder(folder: Path, start: int, views: int) -> Path:

@@ -25,6 +25,8 @@ __all__ = ["LOW_SHARE", "UnetPhase", "latents_of", "train_unet"]
 LOW_SHARE = 0.35
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
 LOW_BATCH, BATCH = 96, 32
+EMA = 0.998
+"""About the last 500 steps: a longer memory would keep weights of the low resolution."""
 DROP = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
@@ -110,7 +112,7 @@ def train_unet(shop: Workshop) -> TrainResult:
         return {"latents": F.avg_pool2d(noisy, 2) if low else noisy, "ids": drawn}
 
     phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler())
-    result = shop.train([phase], batches, "unet", ema_decay=0.9995)
+    result = shop.train([phase], batches, "unet", ema_decay=EMA)
     if result.finished:
         mini.scheduler().save_pretrained(shop.pack / "scheduler")
         shop.export("unet", "unet", result.emas["unet"].module.to(memory_format=torch.contiguous_format))
