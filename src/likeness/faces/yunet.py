@@ -97,7 +97,7 @@ class YuNet:
         """Upright at several scales; when that is not sure of a face, quarter turns as well.
 
         The network finds many lying faces too, with landmarks in wrong places and less surely,
-        so a turn wins only where it makes the face clearly surer.
+        so a turn wins only where it makes the face sure, or shows one at all.
         """
         image = image.convert("RGB")
         tried: list[str] = []
@@ -106,7 +106,8 @@ class YuNet:
         if _sureness(faces) < SURE:
             for degrees in (90, 270, 180):
                 again = self._all_scales(image.rotate(degrees, expand=True), tried, degrees)
-                if again and _sureness(again) > _sureness(faces) + 0.02:
+                wins = _sureness(again) >= SURE and _sureness(again) > _sureness(faces) + 0.02
+                if again and (wins or not faces):
                     faces = [_turn_back(face, degrees, image.size) for face in again]
                     turned_degrees = degrees
         if _sureness(faces) >= 0.85:
