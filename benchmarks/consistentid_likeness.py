@@ -30,7 +30,7 @@ if __name__ == "__main__":
     arguments.add_argument("--seed", type=int, default=10_000_000)
     given = arguments.parse_args()
     detector = open_detector("mini", references_are_sitters=True)
-    pipeline = load_pipeline("consistentid", "mini", detector=detector)
+    pipeline = load_pipeline("consistentid", "mini", sitters=True)
     judge = open_judge("mini", detector=detector).encoder
     if judge is None:
         raise SystemExit("The mini pack has no judge recogniser.")

@@ -3,7 +3,7 @@
 A method is a folder `likeness/methods/NAME/` with modules this file knows:
 
 - `card.py` with `CARD: MethodCard`, which imports no torch;
-- `pipeline.py` with `load(base, adapter=None, device=..., dtype=...) -> PortraitPipeline`;
+- `pipeline.py` with `load(base, adapter=None, device=..., dtype=..., sitters=False) -> PortraitPipeline`;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
@@ -22,7 +22,6 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from likeness.faces.detect import FaceDetector
     from likeness.types import MethodCard, PortraitPipeline
 
 __all__ = ["adapter_recipe", "card", "load_pipeline", "method_names"]
@@ -51,19 +50,19 @@ def load_pipeline(
     adapter: str | Path | None = None,
     device: str | None = None,
     dtype: Any = None,
-    detector: FaceDetector | None = None,
+    sitters: bool = False,
 ) -> PortraitPipeline:
     """Load method `name` on a base model.
 
     base: the name of a pack ("mini"), a family ("sd15", "sdxl"), a diffusers folder, a hub name or
     a single .safetensors file. adapter: the method's own weights, by default those that belong to
-    the base. device and dtype: as torch names them; detector: of faces on the references; by default what the
-    method finds best.
+    the base. device and dtype: as torch names them; by default what the method finds best. sitters: the
+    references are synthetic sitters, whose faces a pack's own network finds.
     Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
     together, MissingWeightsError for weights that cannot be had.
     """
     module = import_module(f"likeness.methods.{_folder(name)}.pipeline")
-    given = {"adapter": adapter, "device": device, "dtype": dtype, "detector": detector}
+    given = {"adapter": adapter, "device": device, "dtype": dtype, "sitters": sitters or None}
     pipeline: PortraitPipeline = module.load(
         base, **{key: value for key, value in given.items() if value is not None}
     )

@@ -39,7 +39,7 @@ def demo(
 
     reference = read_image(mini_path().parent / "demo" / "reference.png")
     detector = open_detector("mini", references_are_sitters=True)
-    pipeline = load_pipeline("consistentid", "mini", detector=detector)
+    pipeline = load_pipeline("consistentid", "mini", sitters=True)
     with step_progress("painting", as_json) as on_progress:
         document = make_portraits(
             pipeline,

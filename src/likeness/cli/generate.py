@@ -81,8 +81,8 @@ def generate(
     box = _box(face_box)
     options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
     sitters = all(is_sitter(path) for path in reference)
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
     detector = open_detector(base, sitters)
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device, detector=detector)
     warnings = reference_warnings(pictures, base, box, detector)
     scorer = open_judge(base, judge, detector)
     with ExitStack() as stack:

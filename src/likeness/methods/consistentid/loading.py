@@ -45,6 +45,7 @@ def load_pipeline(
     detector: FaceDetector | None = None,
     face_encoder: FaceEncoder | Path | str | None = None,
     image_encoder: ImageEncoder | Path | str | None = None,
+    sitters: bool = False,
 ) -> ConsistentIDPipeline:
     """A pipeline ready to paint.
 
@@ -52,7 +53,8 @@ def load_pipeline(
     `Base`. adapter: our folder or a published file; by default the base's own
     (`adapters/consistentid` in its folder) or the authors' checkpoint for its family. device:
     cuda where there is one. dtype: fp16 on cuda, else fp32. The encoders default to those the
-    adapter was trained with, the detector to the best there is.
+    adapter was trained with, the detector to the best there is; for references that are `sitters`, to
+    the pack's own network, which everybody has.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -88,7 +90,8 @@ def load_pipeline(
     records.append(WeightsRecord(face_encoder.name, "identity encoder", face_encoder.licence))
     if detector is None:
         own = base.folder / "landmarks" if base.folder else None
-        detector = find_detector(sitters_path=own if own and own.is_dir() else None)
+        own = own if own and own.is_dir() else None
+        detector = find_detector("sitters" if own and sitters else None, own)
     records.append(WeightsRecord(detector.name, "face detector", detector.licence))
     return ConsistentIDPipeline(
         base,

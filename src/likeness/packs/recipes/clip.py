@@ -146,7 +146,8 @@ def train_clip(shop: Workshop) -> TrainResult:
     ids = caption_ids(tokenizer, pictures)
     torch.manual_seed(shop.seed)
     shown, kinds = attribute_targets(pictures)
-    towers = Towers(mini.text_encoder(len(tokenizer)), mini.image_encoder(), kinds, mini.WIDTH)
+    image = mini.image_encoder()
+    towers = Towers(mini.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
     towers = towers.to(shop.device)
     end = len(tokenizer) - 1
 
