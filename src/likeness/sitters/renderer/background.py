@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from likeness.sitters.renderer.field import mix, ramp
 from likeness.sitters.renderer.kernel import kernel
+from likeness.sitters.renderer.shapes import mix, ramp
 
 
 @kernel

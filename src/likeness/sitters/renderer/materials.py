@@ -11,22 +11,17 @@ import math
 import numpy as np
 
 from likeness.sitters.renderer.background import bump, noise
-from likeness.sitters.renderer.field import (
-    beard_border,
+from likeness.sitters.renderer.body import (
     brow_field,
-    curls,
     eye_frame,
     eye_slit,
-    hair_border,
     head_field,
-    mix,
     mouth_field,
-    norm3,
     nostril_field,
-    ramp,
-    swing,
 )
+from likeness.sitters.renderer.hair import beard_border, curls, hair_border
 from likeness.sitters.renderer.kernel import kernel
+from likeness.sitters.renderer.shapes import mix, norm3, ramp, swing
 
 LABELS = (
     "background", "skin", "left brow", "right brow", "left eye", "right eye", "nose", "upper lip",

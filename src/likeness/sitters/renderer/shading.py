@@ -8,9 +8,11 @@ import numpy as np
 
 from likeness.sitters.renderer import materials
 from likeness.sitters.renderer.background import background, noise
-from likeness.sitters.renderer.field import distance, lens_shape, mix, norm3, ramp, swing, to_body, to_head
+from likeness.sitters.renderer.field import distance
 from likeness.sitters.renderer.kernel import kernel
+from likeness.sitters.renderer.shapes import mix, norm3, ramp, swing, to_body, to_head
 from likeness.sitters.renderer.trace import march, normals, openness, shadows
+from likeness.sitters.renderer.worn import lens_shape
 
 
 @kernel
