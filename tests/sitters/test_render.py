@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +38,24 @@ def test_same_scene_same_bytes_whatever_the_threads() -> None:
         assert np.array_equal(a.rgb, b.rgb)
         assert np.array_equal(a.labels, b.labels)
         assert np.array_equal(a.depth, b.depth)
+
+
+def test_the_process_that_compiles_paints_what_later_ones_paint(tmp_path: Path) -> None:
+    code = (
+        "import hashlib\n"
+        "from likeness.sitters import sample_scene\n"
+        "from likeness.sitters.render import render\n"
+        "print(hashlib.sha256(render(sample_scene(5), 96).rgb.tobytes()).hexdigest())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert list(tmp_path.rglob("compiled-*"))
 
 
 def test_record_makes_the_scene_again() -> None:

@@ -17,6 +17,7 @@ from likeness.errors import InputError
 from likeness.sitters.figure import build, head_rotation
 from likeness.sitters.landmarks import LANDMARKS, landmark_points
 from likeness.sitters.parameters import Scene
+from likeness.sitters.renderer.compiled import ensure_compiled
 from likeness.sitters.renderer.materials import LABELS
 from likeness.sitters.renderer.shading import render_rays
 from likeness.sitters.renderer.trace import march_cones
@@ -91,6 +92,7 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
     """Paint one scene, square. Raises InputError for a size under 16 or over 4096 px."""
     if not 16 <= size_px <= 4096:
         raise InputError(f"A sitter cannot be rendered at {size_px} px; give a size from 16 to 4096.")
+    ensure_compiled()
     shape, look = build(scene)
     view = _view(scene)
     near, far = np.float32(max(view.distance - 2.4, 0.3)), np.float32(view.distance + 2.2)
