@@ -23,6 +23,7 @@ from likeness.methods.consistentid.loading import load_image_encoder
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.packs import mini
 from likeness.packs.card import record_part
 from likeness.packs.recipes.landmarks import face_boxes
 from likeness.packs.recipes.unet import latents_of
@@ -128,6 +129,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
             hours=round(result.seconds / 3600, 4),
             people=shop.people,
             pictures=len(pictures),
+            first_seed=mini.first_seed("train"),
         )
     return result
 

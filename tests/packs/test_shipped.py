@@ -1,0 +1,87 @@
+"""The mini pack that comes along: whole, unchanged, small, and good at what it is for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likeness.faces.align import align_arcface
+from likeness.faces.embed import load_encoder
+from likeness.faces.sitter_detector import SitterDetector
+from likeness.files.weights import sha256_of
+from likeness.packs import mini_path, read_card
+from likeness.packs.words import known_words
+from likeness.sitters import HELD_OUT_SEEDS, sample_scene, with_same_person
+from likeness.sitters.render import render
+
+PACK = mini_path()
+PARTS = (
+    "vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "unet",
+    "adapters/consistentid",
+)  # fmt: skip
+PEOPLE = 12
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[tuple[Image.Image, Image.Image]]:
+    """Two pictures each of people nothing was trained on."""
+    pairs = []
+    for seed in list(HELD_OUT_SEEDS)[500 : 500 + PEOPLE]:
+        scene = sample_scene(seed)
+        pairs.append(
+            (
+                Image.fromarray(render(scene, 128).rgb),
+                Image.fromarray(render(with_same_person(scene, 1), 128).rgb),
+            )
+        )
+    return pairs
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_files_are_those_of_the_card(part: str) -> None:
+    recorded = read_card(PACK).parts[part].sha256
+    assert recorded
+    for file, digest in recorded.items():
+        assert sha256_of(PACK / file) == digest, file
+
+
+def test_it_is_small_and_knows_words() -> None:
+    assert sum(f.stat().st_size for f in PACK.rglob("*") if f.is_file()) < 60e6
+    assert {"hat", "glasses", "smiling", "beach", "sunset"} <= set(known_words(PACK))
+
+
+def test_pictures_survive_the_autoencoder(pictures: list[tuple[Image.Image, Image.Image]]) -> None:
+    from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+
+    vae = PatchAutoencoderKL.from_pretrained(PACK / "vae", torch_dtype=torch.float32)
+    pixels = torch.stack([torch.from_numpy(np.array(a)).permute(2, 0, 1) for a, _ in pictures]).float()
+    pixels = pixels / 127.5 - 1
+    with torch.no_grad():
+        out = vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1)
+    psnr = -10 * ((out - pixels) / 2).square().mean(dim=(1, 2, 3)).log10()
+    assert psnr.mean() > 29
+
+
+def test_every_face_is_found(pictures: list[tuple[Image.Image, Image.Image]]) -> None:
+    detector = SitterDetector(PACK / "landmarks")
+    found = [len(detector(picture)) for pair in pictures for picture in pair]
+    assert sum(count == 1 for count in found) >= 0.9 * len(found)
+
+
+@pytest.mark.parametrize(("name", "share"), [("recogniser", 0.85), ("judge_recogniser", 0.70)])
+def test_a_person_is_known_again(
+    name: str, share: float, pictures: list[tuple[Image.Image, Image.Image]]
+) -> None:
+    """More alike to oneself in another picture than to most others, whatever is worn."""
+    detector, encoder = SitterDetector(PACK / "landmarks"), load_encoder(PACK / name)
+    sides = []
+    for side in (0, 1):
+        faces = [detector(pair[side]) for pair in pictures]
+        rows = [align_arcface(pair[side], face[0]) for pair, face in zip(pictures, faces, strict=True)]
+        sides.append(np.asarray(encoder(rows)))
+    cosine = sides[0] @ sides[1].T
+    own = np.diag(cosine)
+    others = cosine[~np.eye(PEOPLE, dtype=bool)]
+    assert (own[:, None] > others[None, :]).mean() > share
