@@ -26,7 +26,8 @@ __all__ = ["LABELS", "LANDMARKS", "Picture", "render", "render_many"]
 
 TILE_PX = 8
 EXPOSURE = 0.80
-EDGE_CONTRAST = 0.06  # neighbours that differ by more are sampled again
+EDGE_CONTRAST = 0.07  # neighbours that differ by more are sampled again
+NEIGHBOUR_DEPTH = 0.15  # head units that a surface may come nearer within one pixel
 SUBPIXELS = ((0.125, 0.375), (0.625, 0.125), (0.375, 0.875), (0.875, 0.625))
 
 
@@ -62,11 +63,12 @@ class _View:
     def directions(
         self, px: NDArray[np.float64], py: NDArray[np.float64], size_px: int
     ) -> list[NDArray[np.float32]]:
-        u = (px / size_px * 2 - 1) * self.tangent
-        v = (1 - py / size_px * 2) * self.tangent
-        d = u[:, None] * self.axes[0] + v[:, None] * self.axes[1] + self.axes[2]
-        d /= np.linalg.norm(d, axis=1, keepdims=True)
-        return [np.ascontiguousarray(d[:, i], np.float32) for i in range(3)]
+        """Unit vectors through picture points (px, py): three (N,) float32 arrays."""
+        u = np.asarray((px / size_px * 2 - 1) * self.tangent, np.float32)
+        v = np.asarray((1 - py / size_px * 2) * self.tangent, np.float32)
+        scale = 1 / np.sqrt(1 + u * u + v * v)
+        right, up, forward = self.axes.astype(np.float32)
+        return [(u * right[i] + v * up[i] + forward[i]) * scale for i in range(3)]
 
     def project(self, points: NDArray[np.float64], size_px: int) -> NDArray[np.float64]:
         """World points (K, 3) -> pixels (K, 2)."""
@@ -125,7 +127,8 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
         ey, ex = np.nonzero(_edges(image, labels))
         px = np.concatenate([ex + dx for dx, _ in SUBPIXELS])
         py = np.concatenate([ey + dy for _, dy in SUBPIXELS])
-        finer = trace(px, py, np.tile(start[ey, ex], len(SUBPIXELS)))[0]
+        nearer = _near_start(start, depth.reshape(size_px, size_px), labels)
+        finer = trace(px, py, np.tile(nearer[ey, ex], len(SUBPIXELS)))[0]
         image[ey, ex] = _tone(finer).reshape(len(SUBPIXELS), -1, 3).mean(0)
     points, outward = landmark_points(shape)
     rotation = head_rotation(scene)
@@ -133,9 +136,8 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
     world = (points - pivot) @ rotation.T + pivot
     pixels = view.project(world, size_px)
     ray_depth = depth.reshape(size_px, size_px)
-    cosine = (
-        np.stack(view.directions(xx.ravel() + 0.5, yy.ravel() + 0.5, size_px), 1) @ view.axes[2]
-    ).reshape(ray_depth.shape)
+    u, v = ((c + 0.5) / size_px * 2 - 1 for c in (xx, yy))
+    cosine = 1 / np.sqrt(1 + (u * u + v * v) * view.tangent**2)
     return Picture(
         rgb=(image * 255 + 0.5).astype(np.uint8),
         labels=labels,
@@ -173,6 +175,17 @@ def _tone(linear: NDArray[np.float32]) -> NDArray[np.float32]:
     x = np.maximum(linear, 0) * EXPOSURE
     y = (x * (2.51 * x + 0.03)) / (x * (2.43 * x + 0.59) + 0.14)
     return np.asarray(np.clip(y, 0, 1) ** (1 / 2.2), np.float32)
+
+
+def _near_start(
+    start: NDArray[np.float32], depth: NDArray[np.float32], labels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Where finer rays may begin: a little before the nearest hit among a pixel and its neighbours."""
+    hit = np.pad(np.where(labels > 0, depth, np.inf), 1, constant_values=np.inf)
+    size = len(start)
+    nearest = np.min([hit[y : y + size, x : x + size] for y in range(3) for x in range(3)], axis=0)
+    near = np.where(np.isfinite(nearest), np.maximum(nearest - NEIGHBOUR_DEPTH, start), start)
+    return np.asarray(near, np.float32)
 
 
 def _edges(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

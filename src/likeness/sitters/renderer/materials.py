@@ -97,14 +97,17 @@ def skin(x, y, z, g, s):
         lines = bump(ax - (0.17 + 0.55 * max(g.nose_y - y, 0.0)), 0.028)
         lines *= ramp(g.nose_y + 0.05, g.nose_y - 0.06, y) * ramp(g.mouth_y - 0.12, g.mouth_y + 0.06, y)
         lines *= 0.03 + 0.75 * s.age + 0.20 * max(g.smile, 0.0)
-        wavy = 0.5 + 0.5 * np.float32(
-            math.sin(y * 58.0 + 2.5 * noise(x * 3.0, y * 2.0, 0.0 * x) + 3.0 * x * x)
-        )
-        wavy = wavy * wavy * wavy
-        lines += s.age * 0.62 * wavy * ramp(0.34, 0.44, y) * ramp(0.80, 0.62, y) * ramp(0.5, 0.28, ax)
+        if y > 0.34:
+            wavy = 0.5 + 0.5 * np.float32(
+                math.sin(y * 58.0 + 2.5 * noise(x * 3.0, y * 2.0, 0.0 * x) + 3.0 * x * x)
+            )
+            wavy = wavy * wavy * wavy
+            lines += s.age * 0.62 * wavy * ramp(0.34, 0.44, y) * ramp(0.80, 0.62, y) * ramp(0.5, 0.28, ax)
         corner = bump(norm3(ax - g.eye_x - g.eye_w - 0.10, y, 0.0 * x), 0.09)
-        fan = 0.5 + 0.5 * np.float32(math.sin((y + 0.35 * (ax - 0.5) * (1.0 if y > 0.0 else -1.0)) * 95.0))
-        lines += (s.age * 0.80 + 0.12 * max(g.smile, 0.0)) * corner * fan
+        if corner > 0.01:
+            slope = y + 0.35 * (ax - 0.5) * (1.0 if y > 0.0 else -1.0)
+            fan = 0.5 + 0.5 * np.float32(math.sin(slope * 95.0))
+            lines += (s.age * 0.80 + 0.12 * max(g.smile, 0.0)) * corner * fan
         frown = bump(abs(ax - 0.045) + 0.3 * abs(y - 0.22), 0.018) * (
             0.25 * s.age + 3.0 * max(g.brow_tilt - 0.01, 0.0)
         )
@@ -123,10 +126,11 @@ def skin(x, y, z, g, s):
             r *= 1.0 - 0.30 * f
             g_ *= 1.0 - 0.48 * f
             b *= 1.0 - 0.58 * f
-        spots = s.age * s.age * ramp(0.70, 0.82, noise(x * 9.0 + 3.0, y * 9.0, z * 9.0)) * 0.25
-        r *= 1.0 - 0.35 * spots
-        g_ *= 1.0 - 0.5 * spots
-        b *= 1.0 - 0.5 * spots
+        if s.age > 0.05:
+            spots = s.age * s.age * ramp(0.70, 0.82, noise(x * 9.0 + 3.0, y * 9.0, z * 9.0)) * 0.25
+            r *= 1.0 - 0.35 * spots
+            g_ *= 1.0 - 0.5 * spots
+            b *= 1.0 - 0.5 * spots
         mole = ramp(s.mole_r + 0.007, s.mole_r - 0.007, norm3(x - s.mole_x, y - s.mole_y, 0.0 * x))
         mole = mole if s.mole_r > 0.001 else 0.0 * x
         mole2 = ramp(s.mole2_r + 0.007, s.mole2_r - 0.007, norm3(x - s.mole2_x, y - s.mole2_y, 0.0 * x))

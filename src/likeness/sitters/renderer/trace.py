@@ -13,7 +13,7 @@ from likeness.sitters.renderer.field import distance
 from likeness.sitters.renderer.kernel import kernel
 
 STEP = np.float32(0.85)  # share of the distance bound that is safe to walk
-NEAR = np.float32(0.004)  # head units: this close counts as a hit
+NEAR = np.float32(0.006)  # head units: this close counts as a hit
 
 
 @kernel
@@ -166,7 +166,7 @@ def shadows(X, Y, Z, NX, NY, NZ, n, lx, ly, lz, sharpness, g, LIT):
         if NX[j] * lx + NY[j] * ly + NZ[j] * lz > -0.25:
             idx[m] = j
             m += 1
-    for _ in range(14):
+    for _ in range(12):
         for q in range(m):
             j = idx[q]
             t = T[j]
