@@ -85,3 +85,12 @@ def test_a_person_is_known_again(
     own = np.diag(cosine)
     others = cosine[~np.eye(PEOPLE, dtype=bool)]
     assert (own[:, None] > others[None, :]).mean() > share
+
+
+def test_every_link_of_the_licence_chain_is_ours() -> None:
+    from likeness.methods.consistentid.loading import load_pipeline
+
+    pipeline = load_pipeline("mini", device="cpu", sitters=True)
+    assert len(pipeline.weights) >= 7
+    assert {link.licence for link in pipeline.weights} == {"Apache-2.0"}
+    assert not [link.source for link in pipeline.weights if "/" in link.source]

@@ -90,7 +90,7 @@ def load_base(
     if path.is_file():
         return _from_file(path, device, dtype)
     if path.is_dir():
-        return _from_folder(path, path.name, "see the folder's own licence", device, dtype)
+        return _from_folder(path, path.name, _folder_licence(path), device, dtype)
     hub_name = HUB_NAMES.get(name, name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_name) or name.startswith((".", "/", "~")):
         raise InputError(
@@ -123,6 +123,14 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     except (ValueError, RuntimeError) as error:
         raise IncompatibleWeightsError(f"{folder} does not load: {str(error).splitlines()[0]}") from error
     return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
+
+
+def _folder_licence(folder: Path) -> str:
+    """What a pack's `pack.json` declares; other folders declare nothing that a program can read."""
+    card = folder / "pack.json"
+    if card.is_file():
+        return str(json.loads(card.read_text(encoding="utf-8")).get("licence", "not declared"))
+    return "see the folder's own licence"
 
 
 def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dtype: torch.dtype) -> Base:

@@ -87,7 +87,8 @@ def load_adapter(path: Path | str, base: Base) -> tuple[ConsistentIDAdapter, Wei
         if sizes.pairing == "names"
         else "MIT, conditioned on InsightFace embeddings (research only)"
     )
-    record = WeightsRecord(path.name, "adapter", licence, sha256_of(file), str(path))
+    # the folder it lay in is nobody else's business: recipes travel with the pictures
+    record = WeightsRecord(path.name, "adapter", licence, sha256_of(file), file.name)
     return adapter.to(base.device, base.dtype).eval().requires_grad_(False), record
 
 
