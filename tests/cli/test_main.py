@@ -235,6 +235,7 @@ def test_progress_is_silent_without_a_terminal(capfd: pytest.CaptureFixture[str]
 
 def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is not drawn on
     with progress("rendering", 3) as advance:
         advance(1)
         advance(1)
