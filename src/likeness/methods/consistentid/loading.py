@@ -58,8 +58,7 @@ def load_pipeline(
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    number = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    number = number or (torch.float16 if device.type == "cuda" else torch.float32)
+    number = _dtype(dtype, device)
     if not isinstance(base, Base):
         base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
     beside = base.folder / "adapters" / "consistentid" if base.folder else None
