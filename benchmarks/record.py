@@ -44,9 +44,11 @@ def share(hits: int, of: int) -> dict[str, float]:
     return {"value": p, "low": centre - half, "high": centre + half, "n": of}
 
 
-def mean(values: Sequence[float]) -> dict[str, float]:
-    """A mean with its 95 % interval (normal approximation)."""
+def mean(values: Sequence[float]) -> dict[str, float | None]:
+    """A mean with its 95 % interval (normal approximation); None where nothing was measured."""
     n = len(values)
+    if n == 0:
+        return {"value": None, "low": None, "high": None, "n": 0}
     middle = math.fsum(values) / n
     spread = math.sqrt(math.fsum((v - middle) ** 2 for v in values) / max(n - 1, 1))
     half = 1.96 * spread / math.sqrt(n)

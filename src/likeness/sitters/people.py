@@ -13,9 +13,7 @@ import numpy as np
 
 from likeness.sitters.parameters import Identity, field_range
 
-__all__ = ["DYES", "sample_person"]
-
-DYES = ("blue", "pink", "green", "purple")
+__all__ = ["sample_person"]
 
 # Share by which masculinity decides a field, the rest is free; negative: less with masculinity.
 _LEAN_MASCULINE = {

@@ -19,7 +19,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from likeness.errors import InputError
-from likeness.sitters.palette import BACKDROP, CLOTH, EYESHADOW, FRAMES, LIPSTICK
+from likeness.sitters.palette import BACKDROP, CLOTH, DYES, EYESHADOW, FRAMES, LIPSTICK
 from likeness.sitters.parameters import (
     Accessories,
     Background,
@@ -43,10 +43,9 @@ from likeness.sitters.parameters import (
     Pose,
     Scene,
 )
-from likeness.sitters.people import DYES, sample_person
+from likeness.sitters.people import sample_person
 
 __all__ = [
-    "DYES",
     "FACTORS",
     "HELD_OUT_SEEDS",
     "JUDGE_SEEDS",
