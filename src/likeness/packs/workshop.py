@@ -15,7 +15,7 @@ from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.card import record_part
 from likeness.packs.data import Pictures, build_pictures, load_pictures
-from likeness.training import Budget, TrainResult, train
+from likeness.training import Budget, TrainResult, World, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +36,7 @@ class Workshop:
     minutes: of training for the part in hand; None: the preset's. steps: counted instead, when given;
              then `minutes` limits this call and the part can be resumed.
     people, views: how many training people, and pictures of each.
+    compiled: whether the UNet runs through torch.compile while it trains.
     """
 
     work: Path
@@ -50,6 +51,7 @@ class Workshop:
     held_out_people: int = 500
     views: int = 4
     workers: int | None = None
+    compiled: bool = False
     on_log: Callable[[dict[str, Any]], None] | None = None
     trained: dict[str, Any] = field(default_factory=dict)
 
@@ -68,8 +70,10 @@ class Workshop:
             minutes = mini.MINUTES[part]
         torch.set_float32_matmul_precision("high")
         run = self.work / "runs" / part
-        if not self.resume:
+        world = World.here()
+        if not self.resume and world.writes:
             shutil.rmtree(run, ignore_errors=True)
+        world.wait()
         result = train(
             phases,
             batches,
@@ -135,7 +139,10 @@ class Workshop:
 def _pictures(data: Path, split: str, people: int, views: int, workers: int | None) -> Pictures:
     first = mini.first_seed(split)
     folder = data / split
-    build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
+    world = World.here()
+    if world.writes:
+        build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
+    world.wait()
     return load_pictures(folder, people=people, views=views)
 
 

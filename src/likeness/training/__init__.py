@@ -7,5 +7,18 @@ is needed to go on is kept in a run folder outside the package.
 from likeness.training.ema import Ema
 from likeness.training.loop import Budget, Moment, TrainResult, train
 from likeness.training.phase import Phase, Schedule, constant, cosine
+from likeness.training.world import World, join_world
 
-__all__ = ["Budget", "Ema", "Moment", "Phase", "Schedule", "TrainResult", "constant", "cosine", "train"]
+__all__ = [
+    "Budget",
+    "Ema",
+    "Moment",
+    "Phase",
+    "Schedule",
+    "TrainResult",
+    "World",
+    "constant",
+    "cosine",
+    "join_world",
+    "train",
+]

@@ -24,6 +24,7 @@ from likeness.training.ema import Ema
 from likeness.training.optim import make_optimizer
 from likeness.training.precision import autocast
 from likeness.training.tracking import JsonlLog
+from likeness.training.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +40,15 @@ __all__ = ["Batches", "Budget", "Moment", "TrainResult", "seeded", "train"]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a run stands: steps taken, and how far through its budget it is (0 to 1)."""
+    """Where a run stands: steps taken, and how far through its budget it is (0 to 1).
+
+    draw: number of this process's batch; the step, unless several processes train together, each
+          of which has other draws.
+    """
 
     step: int
     progress: float
+    draw: int
 
 
 Batches: TypeAlias = "Callable[[Moment], Batch]"
@@ -75,7 +81,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a call of `train` ended: "finished", "minutes" (limit reached) or "signal"."""
+    """How a call of `train` ended: "finished", "minutes" (limit reached) or "signal".
+
+    "elsewhere": finished, and another process of the world has the result to export.
+    """
 
     step: int
     seconds: float
@@ -84,7 +93,7 @@ class TrainResult:
 
     @property
     def finished(self) -> bool:
-        """Whether the whole budget is used, so that the weights may be exported."""
+        """Whether the whole budget is used and the weights are to be exported here."""
         return self.stopped_by == "finished"
 
 
@@ -118,7 +127,9 @@ def train(
     SIGINT and SIGTERM end the step in hand, write a checkpoint and return "signal". With `resume`
     the newest checkpoint of the run folder is continued; without, a folder that has one is refused.
     checkpoint_at: steps after which a checkpoint is written in addition to the timed ones.
+    In a `World` of several processes each draws its own batch and the first one writes.
     """
+    world = World.here()
     modules = {p.name: p.trainable for p in phases}
     if len(modules) != len(phases):
         raise InputError("Two phases of one run have the same name; give each its own.")
@@ -130,17 +141,19 @@ def train(
     sums = _Sums()
 
     def save() -> None:
+        if not world.writes:
+            return
         seconds = before + time.monotonic() - started
         save_checkpoint(run, step=step, seconds=seconds, modules=modules, optimizers=optimizers, emas=emas)
 
     with _stop_on_signal() as stop:
         while True:
-            now = time.monotonic()
-            progress = budget.progress(step, before + now - started)
-            reason = _reason(budget, progress, now - started, stop)
+            spent, stopped = world.as_first([time.monotonic() - started, stop.is_set()])
+            progress = budget.progress(step, before + spent)
+            reason = _reason(budget, progress, spent, bool(stopped))
             if reason:
                 break
-            moment = Moment(step, progress)
+            moment = Moment(step, progress, step * world.size + world.rank)
             batch = {k: v.to(device, non_blocking=True) for k, v in batches(moment).items()}
             for index, phase in enumerate(phases):
                 if step % phase.every:
@@ -150,17 +163,18 @@ def train(
                     optimizers[phase.name],
                     batch,
                     moment,
-                    seeded(seed, step, index),
+                    seeded(seed, moment.draw, index),
                     device,
                     bf16,
                     max_grad_norm,
+                    world,
                 )
                 sums.add(phase.name, terms)
                 if phase.name in emas:
                     emas[phase.name].update(phase.trainable)
             step += 1
-            sums.pictures += len(next(iter(batch.values())))
-            if step % log_every == 0:
+            sums.pictures += world.size * len(next(iter(batch.values())))
+            if step % log_every == 0 and world.writes:
                 row = {"step": step, "progress": round(progress, 4), **sums.take()}
                 log.write(row)
                 if on_log is not None:
@@ -169,6 +183,9 @@ def train(
                 save()
                 saved_at = time.monotonic()
     save()
+    world.wait()
+    if reason == "finished" and not world.writes:
+        reason = "elsewhere"
     return TrainResult(step, before + time.monotonic() - started, reason, emas)
 
 
@@ -190,11 +207,11 @@ def _begin(
     return int(state["step"]), float(state["seconds"])
 
 
-def _reason(budget: Budget, progress: float, seconds_now: float, stop: threading.Event) -> str:
+def _reason(budget: Budget, progress: float, seconds_now: float, stopped: bool) -> str:
     """Why to end before the next step, or nothing."""
     if progress >= 1.0:
         return "finished"
-    if stop.is_set():
+    if stopped:
         return "signal"
     if budget.steps is not None and budget.minutes is not None and seconds_now > 60 * budget.minutes:
         return "minutes"
@@ -210,6 +227,7 @@ def _phase_step(
     device: torch.device | str,
     bf16: bool | None,
     max_grad_norm: float,
+    world: World,
 ) -> dict[str, torch.Tensor]:
     """One optimizer step of one phase; returns its detached terms."""
     rate = phase.learning_rate
@@ -221,9 +239,9 @@ def _phase_step(
         terms = phase.loss(batch, generator)
     total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
     total.backward()
-    norm = torch.nn.utils.clip_grad_norm_(
-        [p for p in phase.trainable.parameters() if p.grad is not None], max_grad_norm
-    )
+    moved = [p for p in phase.trainable.parameters() if p.grad is not None]
+    world.average_gradients(moved)
+    norm = torch.nn.utils.clip_grad_norm_(moved, max_grad_norm)
     if torch.isfinite(norm):  # a step with a broken gradient is left out rather than poisoning the weights
         optimizer.step()
     detached = {k: v.detach() for k, v in terms.items()}

@@ -26,7 +26,7 @@ from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.card import record_part
 from likeness.packs.recipes.landmarks import face_boxes
-from likeness.packs.recipes.unet import latents_of
+from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.sitters.render import LABELS
 from likeness.training import cosine
 from likeness.training.loop import seeded
@@ -87,12 +87,12 @@ def train_adapter(shop: Workshop) -> TrainResult:
     latents = latents_of(base.vae, pictures.pixels, shop.device)
     ids, part_tokens = marked_ids(base.tokenizers, pictures)
     masks = part_masks(pictures.labels, latents.shape[-1])
-    noise = float(base.vae.config.get("latent_noise", 0.0))
+    spread = latent_spread(base.vae)
     torch.manual_seed(shop.seed)
     adapter = new_adapter(base).to(shop.device)
 
     def batches(moment: Moment) -> Batch:
-        generator = seeded(shop.seed, moment.step, 63)
+        generator = seeded(shop.seed, moment.draw, 63)
         person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
         view = torch.randint(REFERENCES, (BATCH,), generator=generator)
         reference = person * REFERENCES + view
@@ -101,7 +101,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
         caption = torch.randint(len(CAPTIONS), (BATCH,), generator=generator)
         mean = latents[target].float()
         return {
-            "latents": mean + noise * torch.randn(mean.shape, generator=generator),
+            "latents": mean + spread * torch.randn(mean.shape, generator=generator),
             "text_ids": ids[target, caption].long(),
             "part_tokens": part_tokens[target, caption].long(),
             "crop_states": references.crops[reference].float(),

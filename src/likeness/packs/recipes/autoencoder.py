@@ -85,7 +85,7 @@ def train_autoencoder(shop: Workshop) -> TrainResult:
     model = model.to(shop.device, memory_format=torch.channels_last)
 
     def batches(moment: Moment) -> Batch:
-        return {"pixels": pictures.pixels[pictures.indices(moment.step, BATCH, shop.seed)]}
+        return {"pixels": pictures.pixels[pictures.indices(moment.draw, BATCH, shop.seed)]}
 
     result = shop.train([AutoencoderPhase(model)], batches, "autoencoder", ema_decay=0.998)
     if result.finished:

@@ -152,8 +152,8 @@ def train_clip(shop: Workshop) -> TrainResult:
     end = len(tokenizer) - 1
 
     def batches(moment: Moment) -> Batch:
-        rows = pictures.indices(moment.step, BATCH, shop.seed)
-        drawn = draw_captions(ids, rows, seeded(shop.seed, moment.step, 63))
+        rows = pictures.indices(moment.draw, BATCH, shop.seed)
+        drawn = draw_captions(ids, rows, seeded(shop.seed, moment.draw, 63))
         longest = int((drawn != end).sum(1).max()) + 1  # past the longest caption there is only padding
         return {"pixels": pictures.pixels[rows], "ids": drawn[:, :longest], "shown": shown[rows]}
 

@@ -61,7 +61,7 @@ def train_landmarks(shop: Workshop) -> TrainResult:
     boxes = face_boxes(pictures.landmarks)
 
     def batches(moment: Moment) -> Batch:
-        rows = pictures.indices(moment.step, BATCH, shop.seed)
+        rows = pictures.indices(moment.draw, BATCH, shop.seed)
         return {
             "pixels": pictures.pixels[rows],
             "box": boxes[rows],

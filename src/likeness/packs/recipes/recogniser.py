@@ -133,7 +133,7 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
     def batches(moment: Moment) -> Batch:
         from likeness.training.loop import seeded
 
-        generator = seeded(seed, moment.step, 63)
+        generator = seeded(seed, moment.draw, 63)
         person = torch.randperm(people, generator=generator)[:PEOPLE_A_BATCH]
         one = torch.randint(views, person.shape, generator=generator)
         other = (one + 1 + torch.randint(views - 1, person.shape, generator=generator)) % views

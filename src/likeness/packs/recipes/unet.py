@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["LOW_SHARE", "UnetPhase", "latents_of", "train_unet"]
+__all__ = ["LOW_SHARE", "UnetPhase", "latent_spread", "latents_of", "train_unet"]
 
 LOW_SHARE = 0.35
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
@@ -46,6 +46,11 @@ class UnetPhase:
     name: str = "unet"
     every: int = 1
     gamma: float = 5.0
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        # One compilation a resolution; `trainable` itself stays plain, for checkpoints and averages.
+        self.forward: Any = torch.compile(self.trainable, dynamic=False) if self.compiled else self.trainable
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """batch: latents (B, C, h, w), ids (B, 77)."""
@@ -57,7 +62,7 @@ class UnetPhase:
         target = self.scheduler.get_velocity(latents, noise, steps)
         with torch.no_grad():
             states = self.text_encoder(input_ids=batch["ids"]).last_hidden_state
-        out = self.trainable(noisy.to(memory_format=torch.channels_last), steps, states).sample
+        out = self.forward(noisy.to(memory_format=torch.channels_last), steps, states).sample
         error = (out.float() - target).square().mean(dim=(1, 2, 3))
         alpha2 = self.scheduler.alphas_cumprod.to(latents.device)[steps]
         snr = alpha2 / (1 - alpha2)
@@ -82,6 +87,13 @@ def latents_of(vae: Any, pixels: Tensor, device: str = "cpu", chunk: int = 64) -
     return torch.cat(parts)
 
 
+def latent_spread(vae: Any) -> Tensor:
+    """What the autoencoder was trained to bear: standard deviation a channel of scaled latents, (C, 1, 1)."""
+    pixels = torch.zeros(1, 3, 64, 64, device=vae.device)
+    spread: Tensor = vae.encode(pixels).latent_dist.std[0, :, :1, :1]
+    return (spread * vae.config.scaling_factor).detach().float().cpu()
+
+
 def train_unet(shop: Workshop) -> TrainResult:
     """Train on 8x8 averages of the latents first, then on the latents; needs vae, tokenizer, text_encoder."""
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -94,6 +106,7 @@ def train_unet(shop: Workshop) -> TrainResult:
     tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
     pictures = shop.pictures("train")
     latents = latents_of(vae, pictures.pixels, shop.device)
+    spread = latent_spread(vae)
     ids = caption_ids(tokenizer, pictures)
     empty = torch.tensor(tokenizer("", padding="max_length", max_length=mini.TOKENS)["input_ids"])
     torch.manual_seed(shop.seed)
@@ -102,16 +115,16 @@ def train_unet(shop: Workshop) -> TrainResult:
     def batches(moment: Moment) -> Batch:
         low = moment.progress < LOW_SHARE
         size = LOW_BATCH if low else BATCH
-        generator = seeded(shop.seed, moment.step, 63)
+        generator = seeded(shop.seed, moment.draw, 63)
         # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
         rows = torch.randint(len(pictures), (size,), generator=generator)
         mean = latents[rows].float()
-        noisy = mean + vae.config.latent_noise * torch.randn(mean.shape, generator=generator)
+        noisy = mean + spread * torch.randn(mean.shape, generator=generator)
         drawn = draw_captions(ids, rows, generator)
         drawn[torch.rand(size, generator=generator) < DROP] = empty
         return {"latents": F.avg_pool2d(noisy, 2) if low else noisy, "ids": drawn}
 
-    phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler())
+    phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler(), compiled=shop.compiled)
     result = shop.train([phase], batches, "unet", ema_decay=EMA)
     if result.finished:
         mini.scheduler().save_pretrained(shop.pack / "scheduler")
