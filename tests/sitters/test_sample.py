@@ -50,13 +50,13 @@ def test_scenes_survive_their_record() -> None:
 
 def test_changing_how_one_factor_is_drawn_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [sample_scene(seed) for seed in range(30)]
-    drawn = sample._pose
+    drawn = sample.draw_pose
 
     def another(rng: np.random.Generator) -> object:
         rng.random(7)
         return drawn(rng)
 
-    monkeypatch.setattr(sample, "_pose", another)
+    monkeypatch.setattr(sample, "draw_pose", another)
     for old, seed in zip(before, range(30), strict=True):
         assert changed(old, sample_scene(seed)) == {"pose"}
 

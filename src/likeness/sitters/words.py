@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from likeness.errors import InputError
 from likeness.sitters import phrases as say
 from likeness.sitters.describe import Length, describe
+from likeness.sitters.factors import COVERS_EARS
 from likeness.sitters.instruct import instruct
 from likeness.sitters.palette import BACKDROP, CLOTH, EYES, EYESHADOW, FRAMES, HAIR, LIPSTICK, METAL
 from likeness.sitters.parameters import Scene
-from likeness.sitters.sample import COVERS_EARS
 
 __all__ = ["attributes", "captions", "instructions", "vocabulary"]
 

@@ -90,8 +90,8 @@ def latents_of(vae: Any, pixels: Tensor, device: str = "cpu", chunk: int = 64) -
 def latent_spread(vae: Any) -> Tensor:
     """What the autoencoder was trained to bear: standard deviation a channel of scaled latents, (C, 1, 1)."""
     pixels = torch.zeros(1, 3, 64, 64, device=vae.device)
-    spread: Tensor = vae.encode(pixels).latent_dist.std[0, :, :1, :1]
-    return (spread * vae.config.scaling_factor).detach().float().cpu()
+    spread: Tensor = vae.encode(pixels).latent_dist.std[0, :, :1, :1] * vae.config.scaling_factor
+    return spread.detach().float().cpu()
 
 
 def train_unet(shop: Workshop) -> TrainResult:
