@@ -13,6 +13,7 @@ import pytest
 
 from likeness.errors import InputError
 from likeness.sitters import sample
+from likeness.sitters.factors import LIGHTS_OF
 from likeness.sitters.parameters import Identity, Scene, field_range
 from likeness.sitters.sample import (
     FACTORS,
@@ -96,7 +97,7 @@ def test_pairs_differ_in_what_they_say() -> None:
         other = with_other_light(scene, 1)
         assert changed(scene, other) == {"light"}
         assert other.light.kind != scene.light.kind
-        assert other.light.kind in sample.LIGHTS_OF[scene.background.kind]
+        assert other.light.kind in LIGHTS_OF[scene.background.kind]
         assert partner(scene, 1, "everything") == with_same_person(scene, 1)
     with pytest.raises(InputError, match="not by 'hat'"):
         partner(SCENES[0], 1, "hat")  # type: ignore[arg-type]
@@ -134,7 +135,7 @@ def test_people_are_put_together_sensibly() -> None:
         assert p.jaw_width < p.face_width < p.head_width
         assert p.chin_height < -(p.nose_length + p.mouth_drop) - 0.2
         assert p.eye_spacing - p.eye_radius > 0.07
-        assert scene.light.kind in sample.LIGHTS_OF[scene.background.kind]
+        assert scene.light.kind in LIGHTS_OF[scene.background.kind]
         assert not (worn.scarf and scene.clothes.garment in ("turtleneck", "hoodie"))
         if worn.necklace != "none":
             assert scene.clothes.garment in ("t-shirt", "v-neck", "scoop top")

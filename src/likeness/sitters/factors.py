@@ -34,6 +34,7 @@ from likeness.sitters.parameters import (
 
 __all__ = [
     "COVERS_EARS",
+    "LIGHTS_OF",
     "draw_accessories",
     "draw_background",
     "draw_camera",
