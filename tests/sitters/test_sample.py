@@ -14,6 +14,7 @@ import pytest
 from likeness.errors import InputError
 from likeness.sitters import sample
 from likeness.sitters.factors import LIGHTS_OF
+from likeness.sitters.palette import DYES
 from likeness.sitters.parameters import Identity, Scene, field_range
 from likeness.sitters.sample import (
     FACTORS,
@@ -171,7 +172,7 @@ def test_shares_are_as_documented() -> None:
         "hat": lambda s: s.accessories.hat != "none",
         "glasses": lambda s: s.accessories.glasses in ("glasses", "round glasses"),
         "sunglasses": lambda s: s.accessories.glasses == "sunglasses",
-        "dyed": lambda s: s.hair.colour in sample.DYES,
+        "dyed": lambda s: s.hair.colour in DYES,
         "gaze away": lambda s: (s.expression.gaze_right, s.expression.gaze_up) != (0, 0),
         "wide yaw": lambda s: abs(s.pose.yaw_deg) > 35,
     }.items()}  # fmt: skip
