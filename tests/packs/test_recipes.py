@@ -14,8 +14,19 @@ from likeness.errors import InputError, MissingWeightsError
 from likeness.packs import known_words, mini, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Drawing, Pictures, load_pictures, shard_folder, write_shard
-from likeness.packs.recipes import RECIPES, autoencoder, clip, landmarks, recogniser, unet
+from likeness.packs.recipes import (
+    RECIPES,
+    attributes,
+    autoencoder,
+    clip,
+    decoder,
+    landmarks,
+    parser,
+    recogniser,
+    unet,
+)
 from likeness.packs.workshop import Workshop
+from likeness.sitters import sample_scene
 
 PEOPLE, VIEWS = 6, 2
 
@@ -34,7 +45,8 @@ def drawing(person: int, view: int) -> Drawing:
         f"one {colour} picture",
         "hat",
     ]
-    row = {"seed": person, "view": view, "captions": captions, "record": {}}
+    record = sample_scene(VIEWS * person + view).record()
+    row = {"seed": person, "view": view, "captions": captions, "record": record}
     return Drawing(pixels, pixels[..., 0] // 16, points, np.ones(5, bool), row)
 
 
@@ -45,7 +57,10 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         write_shard(shard_folder(tmp_path / "data" / split, 0, VIEWS), rows)
     for module, name in (
         (autoencoder, "BATCH"),
+        (attributes, "BATCH"),
         (clip, "BATCH"),
+        (decoder, "BATCH"),
+        (parser, "BATCH"),
         (landmarks, "BATCH"),
         (unet, "BATCH"),
         (unet, "LOW_BATCH"),
@@ -74,6 +89,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mini, "text_encoder", lambda words: full["text_encoder"](words, **small))
     monkeypatch.setattr(mini, "image_encoder", lambda: full["image_encoder"](**small))
     monkeypatch.setattr(mini, "landmark_net", lambda count: full["landmark_net"](count, width=8, blocks=1))
+    monkeypatch.setattr(mini, "parser", lambda: full["parser"](width=12))
+    monkeypatch.setattr(mini, "attribute_net", lambda kinds: full["attribute_net"](kinds, width=16, blocks=1))
     monkeypatch.setattr(mini, "recogniser", lambda: full["recogniser"](width=4, depth=(1, 1)))
     monkeypatch.setattr(mini, "judge_recogniser", lambda: full["judge_recogniser"](width=4, depth=(1, 1)))
     monkeypatch.setattr(
@@ -87,7 +104,10 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     for part, recipe in RECIPES.items():
         assert recipe(shop).finished, part
     card = read_card(shop.pack)
-    folders = {"vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "unet"}
+    folders = {
+        "vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "parser",
+        "attributes", "unet",
+    }  # fmt: skip
     assert set(card.parts) == folders
     assert card.bytes == sum(f.stat().st_size for f in shop.pack.rglob("*.safetensors"))
     assert card.parts["judge_recogniser"].first_seed != card.parts["recogniser"].first_seed
@@ -103,7 +123,9 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert "hat" in known_words(shop.pack)
     assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
-    assert set(table) == {"autoencoder", "clip", "landmarks", "recogniser", "judge_recogniser"}
+    assert set(table) == {*RECIPES} - {"decoder", "unet"}
+    assert 0 <= table["parser"]["mean_iou"] <= 1
+    assert 0 < table["attributes"]["light_error_deg"] < 180
     assert 5 < table["autoencoder"]["psnr_db"] < 60
 
 

@@ -124,26 +124,28 @@ class _ResidualBlock(nn.Module):
 class JudgeRecogniserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A convolutional network in the manner of ConvNeXt (arXiv 2201.03545), for judging.
 
-    (B, 3, 112, 112) in [-1, 1] -> (B, dim) of unit length. Layer norms instead of batch norms,
-    large depthwise kernels, averaged at the end: as unlike `RecogniserNet` as its size allows.
+    (B, 3, 112, 112) in [-1, 1] -> (B, dim) of unit length. Layer norms instead of batch norms and
+    large depthwise kernels: as unlike `RecogniserNet` as its size allows. The last 7 x 7 map is
+    thinned and flattened, for averaging it would forget where on the face a feature was seen.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, width: int = 48, depth: tuple[int, ...] = (1, 2, 2), dim: int = 256) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 4), _ChannelNorm(width)]
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 7, 4, 2), _ChannelNorm(width)]
         for stage, blocks in enumerate(depth):
             channels = width * 2**stage
             if stage > 0:
                 layers += [_ChannelNorm(channels // 2), nn.Conv2d(channels // 2, channels, 2, 2)]
             layers += [_ConvNextBlock(channels) for _ in range(blocks)]
         self.body = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(width * 2 ** (len(depth) - 1))
-        self.out = nn.Linear(width * 2 ** (len(depth) - 1), dim)
+        last, side = width * 2 ** (len(depth) - 1), ALIGNED_PX // (4 * 2 ** (len(depth) - 1))
+        self.thin = nn.Sequential(_ChannelNorm(last), nn.Conv2d(last, width, 1))
+        self.out = nn.Linear(width * side * side, dim)
 
     def forward(self, aligned: Tensor) -> Tensor:
         """aligned: (B, 3, 112, 112) in [-1, 1]."""
-        return F.normalize(self.out(self.norm(self.body(aligned).mean((2, 3)))), dim=1)
+        return F.normalize(self.out(self.thin(self.body(aligned)).flatten(1)), dim=1)
 
 
 class _ChannelNorm(nn.LayerNorm):

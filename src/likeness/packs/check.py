@@ -146,12 +146,82 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     }
 
 
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "pose": ("turn", "nod", "tilt", "framing"),
+    "light": ("light", "light_side"),
+    "expression": ("expression", "winking_eye", "gaze"),
+    "person": ("person", "age", "skin", "freckles", "eyes"),
+    "hair": ("hair", "hair_colour", "greying", "fringe", "beard"),
+    "clothes": ("garment", "garment_colour", "pattern", "pattern_colour", "inner_colour", "logo", "scarf"),
+    "accessories": (
+        "glasses", "glasses_colour", "hat", "hat_colour", "hat_trim_colour", "earrings", "earrings_metal",
+        "necklace", "necklace_metal", "lipstick", "eyeshadow",
+    ),
+    "background": ("background", "background_colour"),
+}  # fmt: skip
+"""Which kinds of attribute (`sitters.attributes`) make up each category."""
+
+
+@torch.no_grad()
+def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """Parser: intersection over union of each class over all pixels, and their mean over the classes."""
+    from likeness.faces.parsing import CLASSES, load_parser
+    from likeness.packs.recipes.parser import parsing_of
+
+    net = load_parser(pack / "parser")
+    count = len(CLASSES)
+    table = torch.zeros(count * count, dtype=torch.int64)
+    for rows in torch.arange(len(pictures)).split(64):
+        found = net.parse(mini.to_unit(pictures.pixels[rows])).long()
+        table += torch.bincount(
+            (parsing_of(pictures.labels[rows]) * count + found).flatten(), minlength=count * count
+        )
+    table = table.view(count, count)
+    both = table.diagonal().double()
+    overlap = both / (table.sum(0) + table.sum(1) - table.diagonal()).clamp_min(1)
+    return {"mean_iou": float(overlap.mean())} | {
+        f"iou_{name}": float(value) for name, value in zip(CLASSES, overlap, strict=True)
+    }
+
+
+@torch.no_grad()
+def attribute_accuracy(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """Attribute judge: share of right answers in each category, and mean angles of head pose and light."""
+    from likeness.packs.recipes.attributes import attribute_truth
+
+    net = mini.load_attributes(pack / "attributes")
+    truth = attribute_truth(pictures, net.config.kinds)
+    right: dict[str, list[Tensor]] = {kind: [] for kind in truth.kinds}
+    pose, light = [], []
+    for rows in torch.arange(len(pictures)).split(64):
+        found = net(mini.to_unit(pictures.pixels[rows]))
+        for column, kind in enumerate(truth.kinds):
+            right[kind].append((found.logits[kind].argmax(-1) == truth.shown[rows, column]).float())
+        pose.append((found.pose_deg - truth.pose_deg[rows]).abs())
+        light.append(torch.rad2deg((found.light * truth.light[rows]).sum(-1).clamp(-1, 1).acos()))
+    out: dict[str, float] = {}
+    for category, kinds in CATEGORIES.items():
+        answers = torch.stack([torch.cat(right[kind]) for kind in kinds if kind in right])
+        value, interval = mean_interval(answers.mean(0))
+        out |= {category: value, f"{category}_interval": interval}
+    out |= {f"kind_{kind}": float(torch.cat(values).mean()) for kind, values in right.items()}
+    yaw, pitch, roll = torch.cat(pose).mean(0).tolist()
+    return out | {
+        "yaw_error_deg": yaw,
+        "pitch_error_deg": pitch,
+        "roll_error_deg": roll,
+        "light_error_deg": float(torch.cat(light).mean()),
+    }
+
+
 CHECKS: dict[str, Check] = {
     "autoencoder": reconstruction,
     "clip": retrieval,
     "landmarks": landmark_error,
     "recogniser": _verification("recogniser"),
     "judge_recogniser": _verification("judge_recogniser"),
+    "parser": parsing_overlap,
+    "attributes": attribute_accuracy,
 }
 
 

@@ -11,24 +11,31 @@ from typing import TYPE_CHECKING, Any
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+    from likeness.faces.attributes import AttributeNet
     from likeness.faces.embed import JudgeRecogniserNet, RecogniserNet
     from likeness.faces.landmarks import LandmarkNet
+    from likeness.faces.parsing import ParserNet
 
 __all__ = [
     "MINUTES",
     "SIZE_PX",
+    "attribute_net",
     "autoencoder",
     "first_seed",
     "image_encoder",
     "image_processor",
     "judge_recogniser",
     "landmark_net",
+    "load_attributes",
     "load_landmarks",
     "load_recogniser",
     "mini_path",
+    "parser",
     "recogniser",
     "scheduler",
     "text_encoder",
@@ -45,10 +52,13 @@ VOCABULARY = 2048
 
 MINUTES = {
     "autoencoder": 12.0,
+    "decoder": 15.0,
     "clip": 8.0,
     "landmarks": 4.0,
     "recogniser": 9.0,
     "judge_recogniser": 7.0,
+    "parser": 10.0,
+    "attributes": 25.0,
     "unet": 28.0,
 }
 """How long each part trains unless told otherwise, on two cores with bf16."""
@@ -151,6 +161,15 @@ def landmark_net(landmarks: int, **sizes: Any) -> LandmarkNet:
     return net
 
 
+def load_attributes(path: Path) -> AttributeNet:
+    """A finished attribute judge, float32, for inference."""
+    from likeness.faces.attributes import AttributeNet
+
+    net: AttributeNet = AttributeNet.from_pretrained(str(path), use_safetensors=True, local_files_only=True)
+    net.float().eval().requires_grad_(False)
+    return net
+
+
 def load_landmarks(path: Path) -> LandmarkNet:
     """A finished landmark network, float32, for inference."""
     from likeness.faces.landmarks import load_landmark_net
@@ -182,6 +201,22 @@ def load_recogniser(path: Path) -> RecogniserNet | JudgeRecogniserNet:
     if not isinstance(encoder, TorchEncoder):
         raise InputError(f"{path} is no recogniser of a pack; give a folder with config.json.")
     net: RecogniserNet | JudgeRecogniserNet = encoder.net
+    return net
+
+
+def parser(**sizes: Any) -> ParserNet:
+    """(B, 3, 128, 128) -> logits of CelebAMask's 19 classes (B, 19, 128, 128)."""
+    from likeness.faces.parsing import ParserNet
+
+    net: ParserNet = ParserNet(**sizes)
+    return net
+
+
+def attribute_net(kinds: Mapping[str, Sequence[str]], **sizes: Any) -> AttributeNet:
+    """The attribute judge: what a picture shows of each kind, head pose, and where the light comes from."""
+    from likeness.faces.attributes import AttributeNet
+
+    net: AttributeNet = AttributeNet(kinds=dict(kinds), **sizes)
     return net
 
 

@@ -89,11 +89,19 @@ class Workshop:
         return result
 
     def export(
-        self, part: str, folder: str, model: nn.Module, split: str = "train", **measures: float
+        self,
+        part: str,
+        folder: str,
+        model: nn.Module,
+        split: str = "train",
+        *,
+        hours_before: float = 0.0,
+        **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
         `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
+        hours_before: of training by another recipe, whose work this one continues.
         """
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
@@ -114,7 +122,7 @@ class Workshop:
             parameters=sum(p.numel() for p in model.parameters()),
             seed=self.seed,
             steps=result.step,
-            hours=round(result.seconds / 3600, 4),
+            hours=round(hours_before + result.seconds / 3600, 4),
             people=self.people_of(split),
             pictures=self.people_of(split) * self.views,
             first_seed=mini.first_seed(split),

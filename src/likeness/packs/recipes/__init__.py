@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from likeness.packs.recipes.attributes import train_attributes
 from likeness.packs.recipes.autoencoder import train_autoencoder
 from likeness.packs.recipes.clip import train_clip
+from likeness.packs.recipes.decoder import train_decoder
 from likeness.packs.recipes.landmarks import train_landmarks
+from likeness.packs.recipes.parser import train_parser
 from likeness.packs.recipes.recogniser import train_judge_recogniser, train_recogniser
 from likeness.packs.recipes.unet import train_unet
 from likeness.training import TrainResult
@@ -21,10 +24,13 @@ Recipe: TypeAlias = "Callable[[Workshop], TrainResult]"
 
 RECIPES: dict[str, Recipe] = {
     "autoencoder": train_autoencoder,
+    "decoder": train_decoder,
     "clip": train_clip,
     "landmarks": train_landmarks,
     "recogniser": train_recogniser,
     "judge_recogniser": train_judge_recogniser,
+    "parser": train_parser,
+    "attributes": train_attributes,
     "unet": train_unet,
 }
 """The adapters of methods are not here: they stand above packs, and their methods train them."""

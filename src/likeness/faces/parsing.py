@@ -1,0 +1,80 @@
+"""Face parsing: which part of the face, or what is worn, each pixel shows.
+
+The 19 classes carry CelebAMask-HQ's names in the order of the published BiSeNet parsers, so that a
+parser of photographs can take this one's place. Left and right are the picture's, as everywhere here;
+whoever needs one side of a parser of photographs should look which way it counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["CLASSES", "ParserNet", "load_parser"]
+
+CLASSES = (
+    "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
+    "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat",
+)  # fmt: skip
+
+
+class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A small U-Net: (B, 3, H, W) in [-1, 1], sides multiples of 16 -> logits (B, 19, H, W).
+
+    width: channels at half size, doubled at each halving down to a sixteenth.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, width: int = 24, classes: int = len(CLASSES)) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 4 * width]
+        self.down = nn.ModuleList()
+        inputs = 3
+        for outputs in widths:
+            self.down.append(nn.Sequential(_conv(inputs, outputs, 2), _conv(outputs, outputs, 1)))
+            inputs = outputs
+        self.up = nn.ModuleList()
+        for outputs in reversed(widths[:-1]):
+            self.up.append(_conv(inputs + outputs, outputs, 1))
+            inputs = outputs
+        # Classes are told apart at half size and drawn at full size: four times fewer pixels to convolve.
+        self.out = nn.Sequential(_conv(inputs, 2 * width, 1), nn.Conv2d(2 * width, 4 * classes, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """pictures: (B, 3, H, W) RGB in [-1, 1]."""
+        maps = []
+        x = pictures
+        for block in self.down:
+            x = block(x)
+            maps.append(x)
+        for block, skipped in zip(self.up, reversed(maps[:-1]), strict=True):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skipped], dim=1))
+        return F.pixel_shuffle(self.out(x), 2)
+
+    @torch.no_grad()
+    def parse(self, pictures: Tensor) -> Tensor:
+        """Indices into `CLASSES` (B, H, W) uint8."""
+        return cast("Tensor", self(pictures).argmax(1).to(torch.uint8))
+
+
+def load_parser(path: Path) -> ParserNet:
+    """A finished parser, float32, for inference."""
+    net = ParserNet.from_pretrained(str(path), use_safetensors=True, local_files_only=True)
+    return cast("ParserNet", net.float().eval().requires_grad_(False))
+
+
+def _conv(inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.GroupNorm(max(1, outputs // 12), outputs),
+        nn.SiLU(),
+    )
