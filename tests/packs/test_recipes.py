@@ -96,7 +96,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         mini,
         "unet",
-        lambda: full["unet"](block_out_channels=(8, 8, 8), norm_num_groups=4, cross_attention_dim=32),
+        lambda **sizes: full["unet"](
+            block_out_channels=(8, 8, 8), norm_num_groups=4, cross_attention_dim=32, **sizes
+        ),
     )
 
 

@@ -1,4 +1,10 @@
-"""Recipe of the text-to-image UNet: v-prediction on the autoencoder's latents, low resolution first."""
+"""Recipe of the text-to-image UNet: v-prediction on the autoencoder's latents, low resolution first.
+
+While it trains, the UNet has further output channels that say which part of the sitter each cell of
+the clean picture shows. To answer it must find the face in the noise, so it learns faces sooner;
+REPA (Yu et al. 2025) asks for another network's features to the same end. The finished UNet has
+the latents' channels only.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from torch.nn import functional as F
 
 from likeness.packs import mini
 from likeness.packs.recipes.clip import caption_ids, draw_captions
+from likeness.sitters.render import LABELS
 from likeness.training import cosine
 from likeness.training.precision import autocast
 
@@ -36,7 +43,8 @@ class UnetPhase:
     """Salimans & Ho 2022, appendix D: predict v = alpha * noise - sigma * x0.
 
     Steps are weighted by (min(SNR, gamma) + 1) / (SNR + 1): min-SNR weighting (Hang et al. 2023) of the
-    x0 error, plus one so that the last step, pure noise here, is learned too.
+    x0 error, plus one so that the last step, pure noise here, is learned too. Channels of the output
+    past those of the latents are logits of the parts' shares of each cell, a loss weighted by `parts`.
     """
 
     trainable: nn.Module
@@ -46,6 +54,7 @@ class UnetPhase:
     name: str = "unet"
     every: int = 1
     gamma: float = 5.0
+    parts: float = 0.1
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -53,7 +62,7 @@ class UnetPhase:
         self.forward: Any = torch.compile(self.trainable, dynamic=False) if self.compiled else self.trainable
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """batch: latents (B, C, h, w), ids (B, 77)."""
+        """batch: latents (B, C, h, w), ids (B, 77), parts (B, P, h, w) shares that sum to 1."""
         latents = batch["latents"].float()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         steps = stratified_steps(len(latents), self.scheduler.config.num_train_timesteps, generator)
@@ -63,11 +72,16 @@ class UnetPhase:
         with torch.no_grad():
             states = self.text_encoder(input_ids=batch["ids"]).last_hidden_state
         out = self.forward(noisy.to(memory_format=torch.channels_last), steps, states).sample
-        error = (out.float() - target).square().mean(dim=(1, 2, 3))
+        velocity, parts = out.float().split((latents.shape[1], batch["parts"].shape[1]), dim=1)
+        error = (velocity - target).square().mean(dim=(1, 2, 3))
         alpha2 = self.scheduler.alphas_cumprod.to(latents.device)[steps]
         snr = alpha2 / (1 - alpha2)
         weight = (snr.clamp(max=self.gamma) + 1) / (snr + 1)
-        return {"v": (weight * error).mean(), "_v_plain": error.mean()}
+        return {
+            "v": (weight * error).mean(),
+            "parts": self.parts * F.cross_entropy(parts, batch["parts"]),
+            "_v_plain": error.mean(),
+        }
 
 
 def stratified_steps(count: int, of: int, generator: Generator) -> Tensor:
@@ -94,6 +108,24 @@ def latent_spread(vae: Any) -> Tensor:
     return spread.detach().float().cpu()
 
 
+def part_shares(labels: Tensor, size: int) -> Tensor:
+    """(N, H, W) part labels -> (N, P, size, size) uint8, 255 where a part fills the cell."""
+    out = torch.empty(len(labels), len(LABELS), size, size, dtype=torch.uint8)
+    for rows in torch.arange(len(labels)).split(256):
+        whole = F.one_hot(labels[rows].long(), len(LABELS)).permute(0, 3, 1, 2).float()
+        out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)
+    return out
+
+
+def without_parts(model: Any) -> Any:
+    """A UNet that ends in the latents' channels, from one that also tells parts."""
+    plain = mini.unet()
+    channels = plain.config.out_channels
+    state = {k: v[:channels] if k.startswith("conv_out.") else v for k, v in model.state_dict().items()}
+    plain.load_state_dict(state)
+    return plain
+
+
 def train_unet(shop: Workshop) -> TrainResult:
     """Train on 8x8 averages of the latents first, then on the latents; needs vae, tokenizer, text_encoder."""
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -107,10 +139,12 @@ def train_unet(shop: Workshop) -> TrainResult:
     pictures = shop.pictures("train")
     latents = latents_of(vae, pictures.pixels, shop.device)
     spread = latent_spread(vae)
+    parts = part_shares(pictures.labels, latents.shape[-1])
     ids = caption_ids(tokenizer, pictures)
     empty = torch.tensor(tokenizer("", padding="max_length", max_length=mini.TOKENS)["input_ids"])
     torch.manual_seed(shop.seed)
-    model = mini.unet().to(shop.device, memory_format=torch.channels_last)
+    model = mini.unet(out_channels=latents.shape[1] + parts.shape[1])
+    model = model.to(shop.device, memory_format=torch.channels_last)
 
     def batches(moment: Moment) -> Batch:
         low = moment.progress < LOW_SHARE
@@ -122,11 +156,15 @@ def train_unet(shop: Workshop) -> TrainResult:
         noisy = mean + spread * torch.randn(mean.shape, generator=generator)
         drawn = draw_captions(ids, rows, generator)
         drawn[torch.rand(size, generator=generator) < DROP] = empty
-        return {"latents": F.avg_pool2d(noisy, 2) if low else noisy, "ids": drawn}
+        shares = parts[rows].float() / 255
+        if low:
+            noisy, shares = F.avg_pool2d(noisy, 2), F.avg_pool2d(shares, 2)
+        return {"latents": noisy, "ids": drawn, "parts": shares}
 
     phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler(), compiled=shop.compiled)
     result = shop.train([phase], batches, "unet", ema_decay=EMA)
     if result.finished:
         mini.scheduler().save_pretrained(shop.pack / "scheduler")
-        shop.export("unet", "unet", result.emas["unet"].module.to(memory_format=torch.contiguous_format))
+        averaged: Any = result.emas["unet"].module.to("cpu", memory_format=torch.contiguous_format)
+        shop.export("unet", "unet", without_parts(averaged))
     return result
