@@ -125,7 +125,7 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert "hat" in known_words(shop.pack)
     assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
-    assert set(table) == {*RECIPES} - {"decoder", "unet"}
+    assert set(table) == {*RECIPES} - {"decoder"}
     assert 0 <= table["parser"]["mean_iou"] <= 1
     assert 0 < table["attributes"]["light_error_deg"] < 180
     assert 5 < table["autoencoder"]["psnr_db"] < 60

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
+from likeness.packs.check_words import attribute_accuracy, painting, retrieval
+from likeness.packs.statistics import mean_interval, psnr
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -19,14 +21,9 @@ if TYPE_CHECKING:
 
     from likeness.packs.data import Pictures
 
-__all__ = ["CHECKS", "check_pack", "mean_interval", "reconstruction", "retrieval", "verification_scores"]
+__all__ = ["CHECKS", "check_pack", "reconstruction", "verification_scores"]
 
 Check: TypeAlias = "Callable[[Path, Pictures], dict[str, float]]"
-
-
-def mean_interval(values: Tensor) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (normal approximation)."""
-    return float(values.mean()), float(1.96 * values.std() / max(len(values), 1) ** 0.5)
 
 
 @torch.no_grad()
@@ -49,36 +46,6 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         "psnr_half_size_db": float(torch.cat(half).mean()),
         "latent_std": float(torch.cat(latents).std()),
     }
-
-
-def psnr(out: Tensor, wanted: Tensor) -> Tensor:
-    """(B, 3, H, W) in [-1, 1] twice -> (B,) dB, of 8-bit pictures' full range."""
-    error = ((out.float().clamp(-1, 1) - wanted) / 2).square().mean(dim=(1, 2, 3))
-    return -10 * error.clamp_min(1e-12).log10()
-
-
-@torch.no_grad()
-def retrieval(pack: Path, pictures: Pictures) -> dict[str, float]:
-    """CLIP: in groups of 100 pictures, how often a caption (the longest) finds its own picture first."""
-    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
-
-    tokenizer = CLIPTokenizer.from_pretrained(pack / "tokenizer")
-    text: Any = CLIPTextModel.from_pretrained(pack / "text_encoder", dtype=torch.float32).eval()
-    image: Any = CLIPVisionModelWithProjection.from_pretrained(
-        pack / "image_encoder", dtype=torch.float32
-    ).eval()
-    right = []
-    for start in range(0, min(len(pictures), 600) - 99, 100):
-        captions = [max(c, key=len) for c in pictures.captions[start : start + 100]]
-        ids = tokenizer(captions, padding=True, truncation=True, max_length=mini.TOKENS, return_tensors="pt")
-        said = F.normalize(text(input_ids=ids["input_ids"]).pooler_output, dim=-1)
-        pixels = mini.to_unit(pictures.pixels[start : start + 100])
-        seen = F.normalize(image(pixel_values=pixels).image_embeds, dim=-1)
-        right.append(((said @ seen.T).argmax(1) == torch.arange(100)).float())
-    if not right:
-        return {}
-    value, interval = mean_interval(torch.cat(right))
-    return {"right_of_100": value, "right_of_100_interval": interval}
 
 
 def verification_scores(
@@ -146,22 +113,6 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     }
 
 
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    "pose": ("turn", "nod", "tilt", "framing"),
-    "light": ("light", "light_side"),
-    "expression": ("expression", "winking_eye", "gaze"),
-    "person": ("person", "age", "skin", "freckles", "eyes"),
-    "hair": ("hair", "hair_colour", "greying", "fringe", "beard"),
-    "clothes": ("garment", "garment_colour", "pattern", "pattern_colour", "inner_colour", "logo", "scarf"),
-    "accessories": (
-        "glasses", "glasses_colour", "hat", "hat_colour", "hat_trim_colour", "earrings", "earrings_metal",
-        "necklace", "necklace_metal", "lipstick", "eyeshadow",
-    ),
-    "background": ("background", "background_colour"),
-}  # fmt: skip
-"""Which kinds of attribute (`sitters.attributes`) make up each category."""
-
-
 @torch.no_grad()
 def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
     """Parser: intersection over union of each class over all pixels, and their mean over the classes."""
@@ -184,36 +135,6 @@ def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def attribute_accuracy(pack: Path, pictures: Pictures) -> dict[str, float]:
-    """Attribute judge: share of right answers in each category, and mean angles of head pose and light."""
-    from likeness.packs.recipes.attributes import attribute_truth
-
-    net = mini.load_attributes(pack / "attributes")
-    truth = attribute_truth(pictures, net.config.kinds)
-    right: dict[str, list[Tensor]] = {kind: [] for kind in truth.kinds}
-    pose, light = [], []
-    for rows in torch.arange(len(pictures)).split(64):
-        found = net(mini.to_unit(pictures.pixels[rows]))
-        for column, kind in enumerate(truth.kinds):
-            right[kind].append((found.logits[kind].argmax(-1) == truth.shown[rows, column]).float())
-        pose.append((found.pose_deg - truth.pose_deg[rows]).abs())
-        light.append(torch.rad2deg((found.light * truth.light[rows]).sum(-1).clamp(-1, 1).acos()))
-    out: dict[str, float] = {}
-    for category, kinds in CATEGORIES.items():
-        answers = torch.stack([torch.cat(right[kind]) for kind in kinds if kind in right])
-        value, interval = mean_interval(answers.mean(0))
-        out |= {category: value, f"{category}_interval": interval}
-    out |= {f"kind_{kind}": float(torch.cat(values).mean()) for kind, values in right.items()}
-    yaw, pitch, roll = torch.cat(pose).mean(0).tolist()
-    return out | {
-        "yaw_error_deg": yaw,
-        "pitch_error_deg": pitch,
-        "roll_error_deg": roll,
-        "light_error_deg": float(torch.cat(light).mean()),
-    }
-
-
 CHECKS: dict[str, Check] = {
     "autoencoder": reconstruction,
     "clip": retrieval,
@@ -222,6 +143,7 @@ CHECKS: dict[str, Check] = {
     "judge_recogniser": _verification("judge_recogniser"),
     "parser": parsing_overlap,
     "attributes": attribute_accuracy,
+    "unet": painting,
 }
 
 
@@ -229,10 +151,10 @@ def check_pack(
     pack: Path, pictures: Pictures, parts: tuple[str, ...] = tuple(CHECKS)
 ) -> dict[str, dict[str, float]]:
     """Measure the parts that have been built, on pictures of people none of them was trained on."""
-    folders = {"autoencoder": "vae", "clip": "text_encoder"}
+    needs = {"autoencoder": ("vae",), "clip": ("text_encoder",), "unet": ("unet", "attributes")}
     table: dict[str, dict[str, float]] = {}
     for part in parts:
-        if (pack / folders.get(part, part) / "config.json").is_file():
+        if all((pack / folder / "config.json").is_file() for folder in needs.get(part, (part,))):
             table[part] = CHECKS[part](pack, pictures)
     if not table:
         raise MissingWeightsError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from likeness.errors import MissingWeightsError
@@ -20,7 +22,7 @@ from likeness.training import Budget, TrainResult, World, train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from likeness.training import Phase
     from likeness.training.loop import Batches
@@ -129,6 +131,28 @@ class Workshop:
             measures={k: round(v, 5) for k, v in measures.items()},
         )
         return target
+
+    def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
+        """A tensor that frozen part `by` makes of the training pictures, built once and kept on disk.
+
+        It is mapped, not read, so that processes training together share it. What was made by
+        other weights of the part, or of other pictures, is not used.
+        """
+        weights = sorted(self.part(by).glob("*.safetensors"))
+        digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
+        file = self.work / "kept" / f"{name}-{digest}-{self.people}x{self.views}.npy"
+        world = World.here()
+        if world.writes and not file.is_file():
+            made = build().cpu()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for old in file.parent.glob(f"{name}-*"):
+                old.unlink()
+            partial = file.with_suffix(".partial.npy")
+            np.save(partial, made.view(torch.int16).numpy() if made.dtype == torch.bfloat16 else made.numpy())
+            partial.replace(file)
+        world.wait()
+        found = torch.from_numpy(np.load(file, mmap_mode="c"))
+        return found.view(torch.bfloat16) if found.dtype == torch.int16 else found
 
     def part(self, folder: str) -> Path:
         """Folder of a finished part that the part in hand stands on.

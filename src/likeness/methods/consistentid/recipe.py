@@ -84,7 +84,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
     pictures = shop.pictures("train")
     views = int((pictures.person == 0).sum())
     references = describe(shop, pictures, views)
-    latents = latents_of(base.vae, pictures.pixels, shop.device)
+    latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
     ids, part_tokens = marked_ids(base.tokenizers, pictures)
     masks = part_masks(pictures.labels, latents.shape[-1])
     spread = latent_spread(base.vae)

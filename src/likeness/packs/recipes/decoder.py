@@ -73,7 +73,7 @@ def train_decoder(shop: Workshop) -> TrainResult:
 
     vae = PatchAutoencoderKL.from_pretrained(shop.part("vae"), torch_dtype=torch.float32).to(shop.device)
     pictures = shop.pictures("train")
-    latents = latents_of(vae, pictures.pixels, shop.device)
+    latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device))
     vae.requires_grad_(False)
     vae.decoder.requires_grad_(True).to(memory_format=torch.channels_last)
 

@@ -15,12 +15,14 @@ import torch
 from torch.nn import functional as F
 
 from likeness.packs import mini
-from likeness.packs.recipes.clip import caption_ids, draw_captions
+from likeness.packs.recipes.clip import all_captions
 from likeness.sitters.render import LABELS
 from likeness.training import cosine
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Generator, Tensor, nn
 
     from likeness.packs.workshop import Workshop
@@ -48,7 +50,6 @@ class UnetPhase:
     """
 
     trainable: nn.Module
-    text_encoder: nn.Module
     scheduler: Any
     learning_rate: float | Schedule = field(default_factory=lambda: cosine(6e-4, warmup_steps=150))
     name: str = "unet"
@@ -62,16 +63,14 @@ class UnetPhase:
         self.forward: Any = torch.compile(self.trainable, dynamic=False) if self.compiled else self.trainable
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """batch: latents (B, C, h, w), ids (B, 77), parts (B, P, h, w) shares that sum to 1."""
+        """batch: latents (B, C, h, w), text (B, 77, W) states, parts (B, P, h, w) shares that sum to 1."""
         latents = batch["latents"].float()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         steps = stratified_steps(len(latents), self.scheduler.config.num_train_timesteps, generator)
         steps = steps.to(latents.device)
         noisy = self.scheduler.add_noise(latents, noise, steps)
         target = self.scheduler.get_velocity(latents, noise, steps)
-        with torch.no_grad():
-            states = self.text_encoder(input_ids=batch["ids"]).last_hidden_state
-        out = self.forward(noisy.to(memory_format=torch.channels_last), steps, states).sample
+        out = self.forward(noisy.to(memory_format=torch.channels_last), steps, batch["text"]).sample
         velocity, parts = out.float().split((latents.shape[1], batch["parts"].shape[1]), dim=1)
         error = (velocity - target).square().mean(dim=(1, 2, 3))
         alpha2 = self.scheduler.alphas_cumprod.to(latents.device)[steps]
@@ -99,6 +98,27 @@ def latents_of(vae: Any, pixels: Tensor, device: str = "cpu", chunk: int = 64) -
             mean = vae.encode(mini.to_unit(part.to(device))).latent_dist.mean
         parts.append((mean * vae.config.scaling_factor).to("cpu", torch.bfloat16))
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def text_states(encoder: Any, tokenizer: Any, captions: Sequence[Sequence[str]], chunk: int = 128) -> Tensor:
+    """Last hidden states of equally many captions a picture: (N, captions, 77, W) bfloat16 on the CPU."""
+    encoder.eval()
+    flat = [caption for group in captions for caption in group]
+    parts = []
+    for start in range(0, len(flat), chunk):
+        out = tokenizer(
+            flat[start : start + chunk],
+            padding="max_length",
+            truncation=True,
+            max_length=mini.TOKENS,
+            return_tensors="pt",
+        )
+        with autocast(encoder.device):
+            found = encoder(input_ids=out["input_ids"].to(encoder.device)).last_hidden_state
+        parts.append(found.to("cpu", torch.bfloat16))
+    whole = torch.cat(parts)
+    return whole.view(len(captions), len(captions[0]), *whole.shape[1:])
 
 
 def latent_spread(vae: Any) -> Tensor:
@@ -137,11 +157,12 @@ def train_unet(shop: Workshop) -> TrainResult:
     text = CLIPTextModel.from_pretrained(shop.part("text_encoder"), dtype=torch.float32).to(shop.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
     pictures = shop.pictures("train")
-    latents = latents_of(vae, pictures.pixels, shop.device)
+    latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device))
     spread = latent_spread(vae)
     parts = part_shares(pictures.labels, latents.shape[-1])
-    ids = caption_ids(tokenizer, pictures)
-    empty = torch.tensor(tokenizer("", padding="max_length", max_length=mini.TOKENS)["input_ids"])
+    captions = all_captions(pictures)
+    states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions))
+    empty = text_states(text, tokenizer, [[""]])[0, 0]
     torch.manual_seed(shop.seed)
     model = mini.unet(out_channels=latents.shape[1] + parts.shape[1])
     model = model.to(shop.device, memory_format=torch.channels_last)
@@ -154,17 +175,17 @@ def train_unet(shop: Workshop) -> TrainResult:
         rows = torch.randint(len(pictures), (size,), generator=generator)
         mean = latents[rows].float()
         noisy = mean + spread * torch.randn(mean.shape, generator=generator)
-        drawn = draw_captions(ids, rows, generator)
-        drawn[torch.rand(size, generator=generator) < DROP] = empty
+        drawn = states[rows, torch.randint(states.shape[1], (size,), generator=generator)].float()
+        drawn[torch.rand(size, generator=generator) < DROP] = empty.float()
         shares = parts[rows].float() / 255
         if low:
             noisy, shares = F.avg_pool2d(noisy, 2), F.avg_pool2d(shares, 2)
-        return {"latents": noisy, "ids": drawn, "parts": shares}
+        return {"latents": noisy, "text": drawn, "parts": shares}
 
-    phase = UnetPhase(model, text.eval().requires_grad_(False), mini.scheduler(), compiled=shop.compiled)
+    phase = UnetPhase(model, mini.scheduler(), compiled=shop.compiled)
     result = shop.train([phase], batches, "unet", ema_decay=EMA)
     if result.finished:
         mini.scheduler().save_pretrained(shop.pack / "scheduler")
-        averaged: Any = result.emas["unet"].module.to("cpu", memory_format=torch.contiguous_format)
-        shop.export("unet", "unet", without_parts(averaged))
+        averaged: Any = result.emas["unet"].module
+        shop.export("unet", "unet", without_parts(averaged.to("cpu")))
     return result

@@ -1,0 +1,86 @@
+"""Words alone to pictures: what a base paints before any method adds a person to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from likeness.diffusion.guidance import guide
+from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.schedule import ddim, guidance_rescale
+from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from likeness.diffusion.load import Base
+
+__all__ = ["decode", "paint_text"]
+
+
+@torch.no_grad()
+def paint_text(
+    base: Base,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int = 30,
+    guidance: float = 5.0,
+    batch_size: int = 16,
+) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] on the CPU, one a prompt, by DDIM with classifier-free guidance.
+
+    Each has a seed of its own and its noise does not depend on the others'; the last digits of a
+    picture can, for kernels choose their order of summation by the batch's size.
+
+    Raises: InputError for unequal numbers of prompts and seeds, or a base of two text encoders.
+    """
+    if len(prompts) != len(seeds):
+        raise InputError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
+    if len(base.text_encoders) > 1:
+        raise InputError("Painting from words alone is for bases with one text encoder: mini and SD1.5.")
+    side = base.size_px // base.downscale
+    empty = encode_prompts(base, [""]).rows
+    painted = []
+    for start in range(0, len(prompts), batch_size):
+        few = slice(start, start + batch_size)
+        rows = encode_prompts(base, list(prompts[few])).rows
+        scheduler = ddim(base.scheduler, steps)
+        latents = torch.cat(
+            [
+                initial_latents(
+                    generator(seed),
+                    channels=base.unet.config.in_channels,
+                    height=side,
+                    width=side,
+                    sigma=scheduler.init_noise_sigma,
+                    device=base.device,
+                    dtype=base.dtype,
+                )
+                for seed in seeds[few]
+            ]
+        )
+        both = torch.cat([empty.expand_as(rows), rows])
+        for timestep in scheduler.timesteps:
+            if guidance > 1:
+                prediction = base.unet(torch.cat([latents, latents]), timestep, both).sample
+                without, with_words = prediction.chunk(2)
+                prediction = guide(without, with_words, guidance, guidance_rescale(base.scheduler))
+            else:
+                prediction = base.unet(latents, timestep, rows).sample
+            latents = scheduler.step(prediction, timestep, latents).prev_sample
+        painted.append(decode(base, latents))
+    return torch.cat(painted)
+
+
+@torch.no_grad()
+def decode(base: Base, latents: Tensor) -> Tensor:
+    """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W) float32 in [-1, 1] on the CPU."""
+    config = base.vae.config
+    raw = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    sample: Tensor = base.vae.decode(raw).sample
+    return sample.float().clamp(-1, 1).cpu()

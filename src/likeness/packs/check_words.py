@@ -1,0 +1,174 @@
+"""Checks of what words and pictures have to do with each other: CLIP, attribute judge, UNet."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from likeness.diffusion.load import load_base
+from likeness.diffusion.text_to_image import paint_text
+from likeness.faces.attributes import NOT_SHOWN
+from likeness.packs import mini
+from likeness.packs.data import picture_rows
+from likeness.packs.recipes.attributes import attribute_truth
+from likeness.packs.statistics import area_under_curve, mean_interval
+from likeness.sitters import Scene, attributes
+from likeness.training.precision import autocast
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from likeness.packs.data import Pictures
+    from likeness.packs.recipes.attributes import Truth
+
+__all__ = ["CATEGORIES", "attribute_accuracy", "painting", "retrieval"]
+
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "pose": ("turn", "nod", "tilt", "framing"),
+    "light": ("light", "light_side"),
+    "expression": ("expression", "winking_eye", "gaze"),
+    "person": ("person", "age", "skin", "freckles", "eyes"),
+    "hair": ("hair", "hair_colour", "greying", "fringe", "beard"),
+    "clothes": ("garment", "garment_colour", "pattern", "pattern_colour", "inner_colour", "logo", "scarf"),
+    "accessories": (
+        "glasses", "glasses_colour", "hat", "hat_colour", "hat_trim_colour", "earrings", "earrings_metal",
+        "necklace", "necklace_metal", "lipstick", "eyeshadow",
+    ),
+    "background": ("background", "background_colour"),
+}  # fmt: skip
+"""Which kinds of attribute (`sitters.attributes`) make up each category."""
+
+
+@torch.no_grad()
+def clip_embeddings(pack: Path, pictures: Pictures) -> tuple[Tensor, Tensor]:
+    """Pictures and their first captions, which tell everything, both (N, 192) of unit length."""
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    tokenizer = CLIPTokenizer.from_pretrained(pack / "tokenizer")
+    text: Any = CLIPTextModel.from_pretrained(pack / "text_encoder", dtype=torch.float32).eval()
+    image: Any = CLIPVisionModelWithProjection.from_pretrained(
+        pack / "image_encoder", dtype=torch.float32
+    ).eval()
+    seen, said = [], []
+    for start in range(0, len(pictures), 100):
+        captions = [c[0] for c in pictures.captions[start : start + 100]]
+        ids = tokenizer(captions, padding=True, truncation=True, max_length=mini.TOKENS, return_tensors="pt")
+        said.append(F.normalize(text(input_ids=ids["input_ids"]).pooler_output, dim=-1))
+        pixels = mini.to_unit(pictures.pixels[start : start + 100])
+        seen.append(F.normalize(image(pixel_values=pixels).image_embeds, dim=-1))
+    return torch.cat(seen), torch.cat(said)
+
+
+def retrieval(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """CLIP: in groups of 100 pictures, how often a caption that tells everything finds its own picture
+    first; and how well words separate attributes (`separation`)."""
+    images, texts = clip_embeddings(pack, pictures)
+    right = [
+        ((said @ seen.T).argmax(1) == torch.arange(100)).float()
+        for seen, said in zip(images.split(100), texts.split(100), strict=True)
+        if len(seen) == 100
+    ]
+    if not right:
+        return {}
+    value, interval = mean_interval(torch.cat(right))
+    separated = separation(images, texts, pictures)
+    return {"right_of_100": value, "right_of_100_interval": interval, **separated}
+
+
+def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 20) -> dict[str, float]:
+    """How well words tell pictures that show an attribute from pictures that do not.
+
+    For each value of each kind (a red garment, a beanie): the mean text embedding of captions that
+    name it less that of the others points where pictures with it should lie. Directions come from
+    one half of the people, areas under the ROC curve from the other half's pictures. Values
+    shown, or missing, in fewer than `fewest` pictures of a half are left out.
+    """
+    shown = [attributes(Scene.from_record(row["record"])) for row in picture_rows(pictures)]
+    half = pictures.person < (pictures.person.max() + 1) // 2
+    areas: dict[str, float] = {}
+    for kind, value in sorted({pair for found in shown for pair in found.items()}):
+        has = torch.tensor([found.get(kind) == value for found in shown])
+        counts = [int(x.sum()) for x in (has & half, ~has & half, has & ~half, ~has & ~half)]
+        if min(counts) < fewest:
+            continue
+        direction = texts[has & half].mean(0) - texts[~has & half].mean(0)
+        areas[f"{kind}_{value}"] = area_under_curve(images[~half] @ direction, has[~half])
+    if not areas:
+        return {}
+    values = torch.tensor(list(areas.values()))
+    worst = min(areas, key=lambda name: areas[name])
+    return {
+        "mean_area": float(values.mean()),
+        "values": float(len(values)),
+        "over_90_percent": float((values >= 0.9).float().mean()),
+        f"worst_{worst.replace(' ', '_')}": areas[worst],
+    }
+
+
+@torch.no_grad()
+def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, float]:
+    """UNet: attributes its pictures show by the judge's word, of captions it has never read.
+
+    Captions are the full ones of `count` held-out scenes. A kind counts where the caption's scene shows
+    it. `judge` is the same judge's answer on the real pictures: no painter can be seen to do better.
+    """
+    rows = torch.linspace(0, len(pictures) - 1, count).long().unique()
+    base = load_base(pack)
+    started = time.perf_counter()
+    with autocast("cpu"):
+        painted = paint_text(base, [pictures.captions[i][0] for i in rows.tolist()], rows.tolist())
+    seconds = (time.perf_counter() - started) / len(rows)
+    net = mini.load_attributes(pack / "attributes")
+    truth = attribute_truth(pictures, net.config.kinds)
+    out: dict[str, float] = {"pictures": float(len(rows)), "seconds_a_picture": seconds}
+    for name, seen in (("named", painted), ("judge", mini.to_unit(pictures.pixels[rows]))):
+        right = attributes_right(net, seen, truth, rows)
+        value, interval = mean_interval(right)
+        out |= {f"{name}_attributes_seen": value, f"{name}_attributes_seen_interval": interval}
+    return out
+
+
+def attributes_right(net: Any, pictures: Tensor, truth: Truth, rows: Tensor) -> Tensor:
+    """Share of the kinds that each scene shows whose value the judge names right: (N,)."""
+    shares = []
+    for part, some in zip(pictures.split(64), rows.split(64), strict=True):
+        logits = net(part).logits
+        wanted = truth.shown[some]
+        right = torch.stack([logits[kind].argmax(-1) for kind in truth.kinds], dim=1) == wanted
+        absent = torch.tensor([v.index(NOT_SHOWN) if NOT_SHOWN in v else -1 for v in truth.kinds.values()])
+        counts = (wanted >= 0) & (wanted != absent)
+        shares.append((right & counts).sum(1) / counts.sum(1).clamp_min(1))
+    return torch.cat(shares)
+
+
+@torch.no_grad()
+def attribute_accuracy(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """Attribute judge: share of right answers in each category, and mean angles of head pose and light."""
+    net = mini.load_attributes(pack / "attributes")
+    truth = attribute_truth(pictures, net.config.kinds)
+    right: dict[str, list[Tensor]] = {kind: [] for kind in truth.kinds}
+    pose, light = [], []
+    for rows in torch.arange(len(pictures)).split(64):
+        found = net(mini.to_unit(pictures.pixels[rows]))
+        for column, kind in enumerate(truth.kinds):
+            right[kind].append((found.logits[kind].argmax(-1) == truth.shown[rows, column]).float())
+        pose.append((found.pose_deg - truth.pose_deg[rows]).abs())
+        light.append(torch.rad2deg((found.light * truth.light[rows]).sum(-1).clamp(-1, 1).acos()))
+    out: dict[str, float] = {}
+    for category, kinds in CATEGORIES.items():
+        answers = torch.stack([torch.cat(right[kind]) for kind in kinds if kind in right])
+        value, interval = mean_interval(answers.mean(0))
+        out |= {category: value, f"{category}_interval": interval}
+    out |= {f"kind_{kind}": float(torch.cat(values).mean()) for kind, values in right.items()}
+    yaw, pitch, roll = torch.cat(pose).mean(0).tolist()
+    return out | {
+        "yaw_error_deg": yaw,
+        "pitch_error_deg": pitch,
+        "roll_error_deg": roll,
+        "light_error_deg": float(torch.cat(light).mean()),
+    }

@@ -1,0 +1,47 @@
+"""Words alone become pictures: by seed, each for itself, and as words say once guidance counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.text_to_image import paint_text
+from likeness.errors import InputError
+from tests.tiny import write_mini, write_sdxl
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load_base(write_mini(tmp_path_factory.mktemp("mini")))
+
+
+def test_a_seed_and_words_give_one_picture_whoever_is_painted_beside(base: Base) -> None:
+    prompts, seeds = ["a man with a red hat", "a woman", "a person"], [5, 6, 7]
+    together = paint_text(base, prompts, seeds, steps=3)
+    assert together.shape == (3, 3, base.size_px, base.size_px)
+    assert together.abs().max() <= 1
+    assert torch.equal(together, paint_text(base, prompts, seeds, steps=3))
+    for i in range(3):
+        alone = paint_text(base, prompts[i : i + 1], seeds[i : i + 1], steps=3)
+        torch.testing.assert_close(alone[0], together[i], atol=1e-4, rtol=0)
+    two_at_a_time = paint_text(base, prompts, seeds, steps=3, batch_size=2)
+    torch.testing.assert_close(two_at_a_time, together, atol=1e-4, rtol=0)
+    other = paint_text(base, prompts, [5, 6, 8], steps=3)
+    assert not torch.allclose(other[2], together[2], atol=1e-3)
+
+
+def test_guidance_leads_away_from_no_words(base: Base) -> None:
+    plain = paint_text(base, ["a man"], [1], steps=2, guidance=1.0)
+    assert not torch.allclose(plain, paint_text(base, ["a man"], [1], steps=2, guidance=6.0), atol=1e-4)
+    empty = [paint_text(base, [""], [1], steps=2, guidance=scale) for scale in (1.0, 6.0)]
+    torch.testing.assert_close(*empty, atol=1e-3, rtol=0)  # nothing to be led away from
+
+
+def test_what_does_not_fit_is_refused(base: Base, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 prompts need as many seeds, not 1"):
+        paint_text(base, ["a", "b"], [1])
+    with pytest.raises(InputError, match="one text encoder"):
+        paint_text(load_base(write_sdxl(tmp_path)), ["a"], [1])
