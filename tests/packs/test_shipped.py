@@ -48,7 +48,7 @@ def test_files_are_those_of_the_card(part: str) -> None:
 
 
 def test_it_is_small_and_knows_words() -> None:
-    assert sum(f.stat().st_size for f in PACK.rglob("*") if f.is_file()) < 60e6
+    assert sum(f.stat().st_size for f in PACK.rglob("*") if f.is_file()) < 65e6
     assert {"hat", "glasses", "smiling", "beach", "sunset"} <= set(known_words(PACK))
 
 
@@ -70,7 +70,7 @@ def test_every_face_is_found(pictures: list[tuple[Image.Image, Image.Image]]) ->
     assert sum(count == 1 for count in found) >= 0.9 * len(found)
 
 
-@pytest.mark.parametrize(("name", "share"), [("recogniser", 0.85), ("judge_recogniser", 0.70)])
+@pytest.mark.parametrize(("name", "share"), [("recogniser", 0.95), ("judge_recogniser", 0.92)])
 def test_a_person_is_known_again(
     name: str, share: float, pictures: list[tuple[Image.Image, Image.Image]]
 ) -> None:
