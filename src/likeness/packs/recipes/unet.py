@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOW_SHARE", "UnetPhase", "latent_spread", "latents_of", "train_unet"]
 
-LOW_SHARE = 0.35
+LOW_SHARE = 0.15
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
 LOW_BATCH, BATCH = 96, 32
 EMA = 0.998
