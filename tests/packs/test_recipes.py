@@ -167,3 +167,23 @@ def test_verification_scores_of_a_perfect_and_of_a_blind_recogniser() -> None:
 def test_a_folder_that_is_no_pack(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a model pack"):
         read_card(tmp_path)
+
+
+def test_what_a_frozen_part_makes_is_kept_until_its_weights_change(shop: Workshop) -> None:
+    part = shop.pack / "vae"
+    part.mkdir(parents=True)
+    (part / "config.json").write_text("{}")
+    (part / "model.safetensors").write_bytes(b"one")
+    made: list[int] = []
+
+    def build() -> torch.Tensor:
+        made.append(1)
+        return torch.full((2, 3), float(len(made)), dtype=torch.bfloat16)
+
+    for _ in range(2):
+        kept = shop.kept("latents", "vae", build)
+        assert kept.dtype == torch.bfloat16 and kept.tolist() == [[1.0] * 3] * 2
+    (part / "model.safetensors").write_bytes(b"two")
+    assert shop.kept("latents", "vae", build).tolist() == [[2.0] * 3] * 2
+    assert len(made) == 2
+    assert len(list((shop.work / "kept").iterdir())) == 1  # gigabytes: the old one is gone
