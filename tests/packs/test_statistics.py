@@ -1,0 +1,45 @@
+"""Numbers about measurements, against what can be counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness.packs.check_words import separation
+from likeness.packs.data import Drawing, load_pictures, shard_folder, write_shard
+from likeness.packs.statistics import area_under_curve, mean_interval
+from likeness.sitters import attributes, sample_scene
+from tests.packs.test_recipes import drawing
+
+
+def test_area_counts_pairs_in_order_and_ties_by_half() -> None:
+    scores = torch.tensor([0.1, 0.4, 0.4, 0.9])
+    positive = torch.tensor([False, False, True, True])
+    assert area_under_curve(scores, positive) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert area_under_curve(-scores, positive) == pytest.approx(0.5 / 4)
+
+
+def test_interval_is_that_of_a_mean() -> None:
+    mean, half = mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert mean == 2.5
+    assert half == pytest.approx(1.96 * (5 / 3) ** 0.5 / 2)
+
+
+def test_words_that_point_at_their_pictures_separate_them(tmp_path: Path) -> None:
+    folder = tmp_path
+    scenes = [sample_scene(seed) for seed in range(80)]
+    rows = []
+    for seed, scene in enumerate(scenes):
+        one = drawing(seed % 6, 0)
+        row = {"seed": seed, "view": 0, "captions": ["a"] * 5, "record": scene.record()}
+        rows.append(Drawing(one.pixels, one.labels, one.landmarks, one.visible, row))
+    write_shard(shard_folder(folder, 0, 1), rows)
+    pictures = load_pictures(folder, people=80, views=1)
+    told = torch.tensor([[float(attributes(s)["person"] == "woman"), 1.0] for s in scenes])
+    found = separation(told, told, pictures, fewest=8)
+    assert found["values"] >= 2
+    blind = separation(torch.zeros_like(told), told, pictures, fewest=8)
+    assert blind["mean_area"] == pytest.approx(0.5)
+    assert found["mean_area"] > 0.5
