@@ -48,7 +48,7 @@ def test_files_are_those_of_the_card(part: str) -> None:
 
 
 def test_it_is_small_and_knows_words() -> None:
-    assert sum(f.stat().st_size for f in PACK.rglob("*") if f.is_file()) < 65e6
+    assert sum(f.stat().st_size for f in PACK.rglob("*") if f.is_file()) < 60e6
     assert {"hat", "glasses", "smiling", "beach", "sunset"} <= set(known_words(PACK))
 
 

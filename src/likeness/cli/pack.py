@@ -38,7 +38,7 @@ def build(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Compile the UNet (torch.compile): a quarter faster, minutes later."),
+        typer.Option("--compile", help="torch.compile the UNet: faster steps, after minutes."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -35,7 +35,7 @@ __all__ = ["PatchAutoencoderKL"]
 FALL = 2.0
 """Channels come out of training at a spread of about variance^.25 of what they explain in pixels. Squared,
 their spectrum is that of pixels: where all are alike, a small diffusion model spends itself on the finest
-detail, and the latents that one looks at, layout and skin, come out mottled."""
+detail rather than on layout and skin."""
 
 
 class ResidualBlock(nn.Module):

@@ -1,7 +1,7 @@
 """Several processes training one model: each draws its own batch, gradients are averaged.
 
 `torchrun --nproc-per-node 2 -m likeness pack build mini` is all it takes. It pays on a CPU too: small
-layers gain little from a second thread, and two processes of one thread paint nearly twice as much.
+layers gain little from a second thread.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from likeness.packs import mini
+from likeness.packs.statistics import psnr
 from likeness.training import cosine
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class AutoencoderPhase:
         # Keeps the learned branch from drifting in scale; the PCA start is already at unit scale.
         terms["scale"] = 1e-3 * (mean.float().square().mean() - 1).square()
         with torch.no_grad():
-            error = ((out.float().clamp(-1, 1) - pixels) / 2).square().mean(dim=(1, 2, 3))
-            terms["_psnr"] = (-10 * error.log10()).mean()
+            terms["_psnr"] = psnr(out, pixels).mean()
         return terms
 
 

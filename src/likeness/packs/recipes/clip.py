@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from likeness.packs import mini
+from likeness.packs.recipes.attributes import attribute_truth
 from likeness.packs.words import make_tokenizer, write_words
 from likeness.training import cosine
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["ClipPhase", "Towers", "all_captions", "caption_ids", "train_clip"]
 
 BATCH = 96
-NOT_SHOWN = "nothing of the kind"
 FACE_PARTS = "Detail:The person has one face, two ears, two eyes, one nose, and one mouth,"
 
 
@@ -94,21 +94,6 @@ class ClipPhase:
         }
 
 
-def attribute_targets(pictures: Pictures) -> tuple[Tensor, list[int]]:
-    """What every picture shows: (N, kinds) int64 indices, and how many values each kind has."""
-    from likeness.packs.data import picture_rows
-    from likeness.sitters import Scene, attributes
-
-    shown = [attributes(Scene.from_record(row["record"])) for row in picture_rows(pictures)]
-    kinds = sorted({kind for found in shown for kind in found})
-    values = {
-        kind: {v: i for i, v in enumerate(sorted({found.get(kind, NOT_SHOWN) for found in shown}))}
-        for kind in kinds
-    }
-    table = [[values[kind][found.get(kind, NOT_SHOWN)] for kind in kinds] for found in shown]
-    return torch.tensor(table), [len(values[kind]) for kind in kinds]
-
-
 def all_captions(pictures: Pictures) -> list[list[str]]:
     """Captions of each picture, and two of them once more beside a list of the face's parts.
 
@@ -145,7 +130,8 @@ def train_clip(shop: Workshop) -> TrainResult:
     tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
     ids = caption_ids(tokenizer, pictures)
     torch.manual_seed(shop.seed)
-    shown, kinds = attribute_targets(pictures)
+    truth = attribute_truth(pictures)
+    kinds = [len(values) for values in truth.kinds.values()]
     image = mini.image_encoder()
     towers = Towers(mini.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
     towers = towers.to(shop.device)
@@ -155,7 +141,7 @@ def train_clip(shop: Workshop) -> TrainResult:
         rows = pictures.indices(moment.draw, BATCH, shop.seed)
         drawn = draw_captions(ids, rows, seeded(shop.seed, moment.draw, 63))
         longest = int((drawn != end).sum(1).max()) + 1  # past the longest caption there is only padding
-        return {"pixels": pictures.pixels[rows], "ids": drawn[:, :longest], "shown": shown[rows]}
+        return {"pixels": pictures.pixels[rows], "ids": drawn[:, :longest], "shown": truth.shown[rows]}
 
     result = shop.train([ClipPhase(towers)], batches, "clip", weight_decay=0.05)
     if result.finished:

@@ -2,8 +2,8 @@
 
 An autoencoder's own latents agree with their neighbours to the last digit; painted ones do not, and a
 decoder that never met such latents shows every seam between cells. Here the encoder stays as it is
-and the decoder learns to make the likeliest picture of disturbed latents, as SD's decoder was
-trained further behind a frozen encoder (Rombach et al. 2022, released weights "ft-MSE").
+and the decoder learns to make the likeliest picture of disturbed latents, as the
+published SD autoencoder "sd-vae-ft-mse" did with its own decoder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from likeness.packs import mini
 from likeness.packs.card import read_card
 from likeness.packs.recipes.autoencoder import picture_terms
 from likeness.packs.recipes.unet import latents_of
+from likeness.packs.statistics import psnr
 from likeness.training import cosine
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class DecoderPhase:
         out = self.vae.decode((latents + strength * noise) / self.vae.config.scaling_factor).sample
         terms = picture_terms(out, pixels)
         with torch.no_grad():
-            error = ((out.float().clamp(-1, 1) - pixels) / 2).square().mean(dim=(1, 2, 3))
-            terms["_psnr_clean"] = (-10 * error.log10())[clean.to(error.device)].mean().nan_to_num()
-            terms["_psnr_disturbed"] = (-10 * error.log10())[~clean.to(error.device)].mean().nan_to_num()
+            db = psnr(out, pixels).cpu()
+            terms["_psnr_clean"] = db[clean].mean().nan_to_num()
+            terms["_psnr_disturbed"] = db[~clean].mean().nan_to_num()
         return terms
 
 

@@ -1,8 +1,7 @@
 """Recipe of the face recognisers: A, which methods are conditioned on, and B, which only judges.
 
 Sitters come with the truth, so embeddings are also asked for the numbers that make the person:
-width of the jaw, depth of the eyes, tone of the skin. That teaches within minutes what telling
-people apart teaches within days. The part that answers is dropped afterwards.
+width of the jaw, depth of the eyes, tone of the skin. The part that answers is dropped afterwards.
 """
 
 from __future__ import annotations
