@@ -2,8 +2,8 @@
 
 While it trains, the UNet has further output channels that say which part of the sitter each cell of
 the clean picture shows. To answer it must find the face in the noise, which is meant
-to teach it faces sooner; REPA (Yu et al. 2025) asks for another network's features to the same end. The finished UNet has
-the latents' channels only.
+to teach it faces sooner; REPA (Yu et al. 2025) asks for another network's features to the same end.
+The finished UNet has the latents' channels only.
 """
 
 from __future__ import annotations
