@@ -40,6 +40,9 @@ def build(
         bool,
         typer.Option("--compile", help="torch.compile the UNet: faster steps, after minutes."),
     ] = False,
+    further: Annotated[
+        bool, typer.Option(help="Train the UNet that the pack has further, instead of a new one.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the parts of the mini pack on freshly drawn sitters.
@@ -80,6 +83,7 @@ def build(
             views=views,
             on_log=partial(_print_row, one) if not as_json else None,
             compiled=compiled,
+            further=further,
         )
         recipe = RECIPES[one] if one in RECIPES else adapter_recipe(one)
         result = recipe(shop)

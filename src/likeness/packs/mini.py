@@ -229,7 +229,7 @@ def unet(**sizes: Any) -> Any:
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
         "block_out_channels": (64, 128, 192),
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3,
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "layers_per_block": 1,
         "cross_attention_dim": WIDTH,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
-from likeness.packs.card import record_part
+from likeness.packs.card import PartRecord, read_card, record_part
 from likeness.packs.data import Pictures, build_pictures, load_pictures
 from likeness.training import Budget, TrainResult, World, train
 
@@ -39,6 +40,7 @@ class Workshop:
              then `minutes` limits this call and the part can be resumed.
     people, views: how many training people, and pictures of each.
     compiled: whether the UNet runs through torch.compile while it trains.
+    further: train the UNet that the pack has further instead of a new one.
     """
 
     work: Path
@@ -54,6 +56,7 @@ class Workshop:
     views: int = 4
     workers: int | None = None
     compiled: bool = False
+    further: bool = False
     on_log: Callable[[dict[str, Any]], None] | None = None
     trained: dict[str, Any] = field(default_factory=dict)
 
@@ -98,20 +101,22 @@ class Workshop:
         split: str = "train",
         *,
         hours_before: float = 0.0,
+        before: PartRecord | None = None,
         **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
         `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
         hours_before: of training by another recipe, whose work this one continues.
+        before: the record of the weights that this training began from.
         """
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        before = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        dtypes = [tensor.dtype for tensor in model.state_dict().values()]
         halved = model.to("cpu").half()
         halved.save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
-        model.to(next(d for d in before.values() if d.is_floating_point))
+        model.to(next(d for d in dtypes if d.is_floating_point))
         _forget_origin(partial / "config.json")
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,14 +128,29 @@ class Workshop:
             folder,
             parameters=sum(p.numel() for p in model.parameters()),
             seed=self.seed,
-            steps=result.step,
-            hours=round(hours_before + result.seconds / 3600, 4),
+            steps=result.step + (before.steps if before else 0),
+            hours=round(hours_before + (before.hours if before else 0) + result.seconds / 3600, 4),
             people=self.people_of(split),
             pictures=self.people_of(split) * self.views,
             first_seed=mini.first_seed(split),
             measures={k: round(v, 5) for k, v in measures.items()},
         )
         return target
+
+    def begin_from_pack(self, model: nn.Module, folder: str) -> PartRecord:
+        """Give a new model the weights that the pack has of it, as far as they fit; returns their record.
+
+        Channels and layers that the pack's has not stay as they are.
+        """
+        old: dict[str, Tensor] = {}
+        for file in sorted(self.part(folder).glob("*.safetensors")):
+            old |= load_file(file)
+        state = model.state_dict()
+        for name, tensor in state.items():
+            if name in old:
+                tensor[tuple(slice(size) for size in old[name].shape)] = old[name].to(tensor)
+        model.load_state_dict(state)
+        return read_card(self.pack).parts[folder]
 
     def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
         """A tensor that frozen part `by` makes of the training pictures, built once and kept on disk.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from likeness.packs import mini
@@ -23,7 +24,7 @@ from likeness.training.precision import autocast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, Schedule, TrainResult
@@ -36,6 +37,20 @@ LOW_SHARE = 0.15
 LOW_BATCH, BATCH = 96, 32
 EMA = 0.998
 """About the last 500 steps: a longer memory would keep weights of the low resolution."""
+FACE = [
+    LABELS.index(name)
+    for name in (
+        "skin",
+        "left brow",
+        "right brow",
+        "left eye",
+        "right eye",
+        "nose",
+        "upper lip",
+        "lower lip",
+        "mouth",
+    )
+]
 DROP = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
@@ -45,8 +60,10 @@ class UnetPhase:
     """Salimans & Ho 2022, appendix D: predict v = alpha * noise - sigma * x0.
 
     Steps are weighted by (min(SNR, gamma) + 1) / (SNR + 1): min-SNR weighting (Hang et al. 2023) of the
-    x0 error, plus one so that the last step, pure noise here, is learned too. Channels of the output
-    past those of the latents are logits of the parts' shares of each cell, a loss weighted by `parts`.
+    x0 error, plus one so that the last step, pure noise here, is learned too. Cells of the face weigh
+    more, up to 1 + `face`, as far as the noisy latents still show where it is (alpha^2): the eye judges
+    a portrait by it. Channels of the output past those of the
+    latents are logits of the parts' shares of each cell, a loss weighted by `parts`.
     """
 
     trainable: nn.Module
@@ -55,6 +72,7 @@ class UnetPhase:
     name: str = "unet"
     every: int = 1
     gamma: float = 5.0
+    face: float = 2.0
     parts: float = 0.1
     compiled: bool = False
 
@@ -72,14 +90,17 @@ class UnetPhase:
         target = self.scheduler.get_velocity(latents, noise, steps)
         out = self.forward(noisy.to(memory_format=torch.channels_last), steps, batch["text"]).sample
         velocity, parts = out.float().split((latents.shape[1], batch["parts"].shape[1]), dim=1)
-        error = (velocity - target).square().mean(dim=(1, 2, 3))
         alpha2 = self.scheduler.alphas_cumprod.to(latents.device)[steps]
+        face = batch["parts"][:, FACE].sum(dim=1) * alpha2[:, None, None]
+        error = (velocity - target).square().mean(dim=1)
+        plain = error.mean()
+        error = ((1 + self.face * face) * error).mean(dim=(1, 2))
         snr = alpha2 / (1 - alpha2)
         weight = (snr.clamp(max=self.gamma) + 1) / (snr + 1)
         return {
             "v": (weight * error).mean(),
             "parts": self.parts * F.cross_entropy(parts, batch["parts"]),
-            "_v_plain": error.mean(),
+            "_v_plain": plain,
         }
 
 
@@ -165,10 +186,14 @@ def train_unet(shop: Workshop) -> TrainResult:
     empty = text_states(text, tokenizer, [[""]])[0, 0]
     torch.manual_seed(shop.seed)
     model = mini.unet(out_channels=latents.shape[1] + parts.shape[1])
+    for name, parameter in model.named_parameters():
+        if ".proj_out." in name:  # attention begins as no change, as in the published UNets
+            nn.init.zeros_(parameter)
+    before = shop.begin_from_pack(model, "unet") if shop.further else None
     model = model.to(shop.device, memory_format=torch.channels_last)
 
     def batches(moment: Moment) -> Batch:
-        low = moment.progress < LOW_SHARE
+        low = before is None and moment.progress < LOW_SHARE
         size = LOW_BATCH if low else BATCH
         generator = seeded(shop.seed, moment.draw, 63)
         # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
@@ -187,5 +212,5 @@ def train_unet(shop: Workshop) -> TrainResult:
     if result.finished:
         mini.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        shop.export("unet", "unet", without_parts(averaged.to("cpu")))
+        shop.export("unet", "unet", without_parts(averaged.to("cpu")), before=before)
     return result
