@@ -69,7 +69,12 @@ def generate(
         Path | None,
         typer.Option(help="A face recogniser (folder or .onnx) to score likeness with; packs bring one."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the best there is.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda or openvino (a CPU's faster route for many pictures); default: cuda or cpu."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Paint portraits of the person on one photo or several."""

@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet, OpenVinoVae, require_openvino
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.files.weights import is_offline, sha256_of
 from likeness.types import WeightsRecord
@@ -45,6 +46,7 @@ class Base:
 
     text_encoders, tokenizers: one each for SD1.5 and mini, two for SDXL. size_px: the side of the
     square pictures it paints best. folder: where it lies when it is a diffusers folder.
+    runtime: what runs the UNet and the decoder, "torch" or "openvino".
     """
 
     name: str
@@ -59,6 +61,7 @@ class Base:
     device: torch.device
     dtype: torch.dtype
     folder: Path | None = None
+    runtime: str = "torch"
 
     @property
     def downscale(self) -> int:
@@ -80,11 +83,15 @@ def load_base(
 ) -> Base:
     """Load a base from a diffusers folder, hub name, "sd15", "sdxl" or single .safetensors file.
 
+    device: as torch names it, or "openvino": the CPU, with UNet and decoder compiled for painting.
     offline: never ask the network; by default what LIKENESS_OFFLINE or HF_HUB_OFFLINE say.
     Raises: MissingWeightsError when the base is not here and cannot be fetched,
-    IncompatibleWeightsError when what is there is not a base this package can use.
+    IncompatibleWeightsError when what is there is not a base this package can use, InputError for
+    a device or a name that does not exist.
     """
-    device = torch.device(device)
+    if str(device) == OPENVINO:
+        return _through_openvino(load_base(name_or_path, dtype=torch.float32, offline=offline))
+    device = _device(device)
     name = str(name_or_path)
     path = Path(name).expanduser()
     if path.is_file():
@@ -101,6 +108,21 @@ def load_base(
     return _from_folder(
         folder, name, _HUB_LICENCES.get(hub_name, f"see {hub_name} on the hub"), device, dtype
     )
+
+
+def _device(given: torch.device | str) -> torch.device:
+    try:
+        device = torch.device(given)
+    except RuntimeError:
+        raise InputError(f"There is no device {given!r}: give cpu, cuda or openvino.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no GPU that torch can use here: give --device cpu or openvino.")
+    return device
+
+
+def _through_openvino(base: Base) -> Base:
+    require_openvino()
+    return replace(base, unet=OpenVinoUnet(base.unet), vae=OpenVinoVae(base.vae), runtime=OPENVINO)
 
 
 def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:

@@ -51,13 +51,14 @@ def load_pipeline(
 
     base: "mini", "sd15", "sdxl", a diffusers folder, a hub name, a .safetensors file, or a loaded
     `Base`. adapter: our folder or a published file; by default the base's own
-    (`adapters/consistentid` in its folder) or the authors' checkpoint for its family. device:
-    cuda where there is one. dtype: fp16 on cuda, else fp32. The encoders default to those the
-    adapter was trained with, the detector to the best there is; for references that are `sitters`, to
-    the pack's own network, which everybody has.
+    (`adapters/consistentid` in its folder) or the authors' checkpoint for its family. device: cuda
+    where there is one, else cpu; or "openvino", the CPU's faster route once it is warm. dtype: fp16
+    on cuda, else fp32. The encoders default to those the adapter was trained with, the detector to
+    the best there is; for references that are `sitters`, to the pack's own network, which everybody
+    has.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     number = _dtype(dtype, device)
     if not isinstance(base, Base):
         base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
@@ -112,9 +113,9 @@ def load_image_encoder(folder: Path, *, device: torch.device | str, dtype: torch
     return ImageEncoder(model, values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD))
 
 
-def _dtype(given: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+def _dtype(given: torch.dtype | str | None, device: str) -> torch.dtype:
     if given is None:
-        return torch.float16 if device.type == "cuda" else torch.float32
+        return torch.float16 if device.startswith("cuda") else torch.float32
     found = getattr(torch, given, None) if isinstance(given, str) else given
     if not isinstance(found, torch.dtype):
         raise InputError(f"dtype must be float32, float16 or bfloat16, not {given!r}.")

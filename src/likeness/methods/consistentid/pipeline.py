@@ -158,6 +158,7 @@ class ConsistentIDPipeline:
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
             "device": str(self.base.device),
+            "runtime": self.base.runtime,
             "dtype": str(self.base.dtype).removeprefix("torch."),
         }
         return PortraitResult(
