@@ -16,9 +16,13 @@ FACIAL_WEIGHT = 0.01
 _TINY = 1e-5
 
 
-def noise_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Eq. 2: mean squared error of the UNet's prediction, both (B, C, h, w); a scalar in fp32."""
-    return F.mse_loss(prediction.float(), target.float())
+def noise_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Eq. 2: mean squared error of the UNet's prediction, both (B, C, h, w); a scalar in fp32.
+
+    weight: (B, 1, h, w), what each place counts; the mean is over all places all the same.
+    """
+    error = (prediction.float() - target.float()).square()
+    return (error if weight is None else weight * error).mean()
 
 
 def facial_localisation_loss(

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from likeness.diffusion.attention import attached
 from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
 from likeness.diffusion.schedule import add_noise, ddim, prediction_target, random_timesteps
+from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ class ConsistentIDPhase:
       part_masks   (B, N, h', w') optional, parts of the target picture in [0, 1], for eq. 1
 
     drop: share of pictures that lose every condition, identity included, so that guidance has an
-    unconditional branch. dropped_text: what text becomes then; "zeros" as in the paper, or the
+    unconditional branch. face_weight: what places of the face count beyond the others' 1 in eq. 2, by
+    its part mask; 0 in the paper, whose base knows faces and whose data run for weeks. dropped_text: what text becomes then; "zeros" as in the paper, or the
     rows of the "empty" prompt, which is what the frozen base knows as no condition.
     """
 
@@ -67,6 +70,7 @@ class ConsistentIDPhase:
     learning_rate: float | Schedule = 1e-4
     facial_weight: float = FACIAL_WEIGHT
     normalise_maps: bool = False
+    face_weight: float = 0.0
     drop: float = 0.1
     dropped_text: Literal["empty", "zeros"] = "empty"
     name: str = "adapter"
@@ -109,7 +113,7 @@ class ConsistentIDPhase:
         self._record(False)
 
         target = prediction_target(self._scheduler, latents, noise, timesteps)
-        terms = {"noise": noise_loss(prediction, target)}
+        terms = {"noise": noise_loss(prediction, target, self._place_weight(batch))}
         if maps is not None:
             facial = facial_localisation_loss(
                 maps, batch["part_masks"], batch["part_tokens"], used, normalise=self.normalise_maps
@@ -117,6 +121,12 @@ class ConsistentIDPhase:
             terms["facial"] = self.facial_weight * facial
             terms["_facial_unweighted"] = facial.detach()
         return terms
+
+    def _place_weight(self, batch: dict[str, Tensor]) -> Tensor | None:
+        if not self.face_weight or "part_masks" not in batch:
+            return None
+        face = batch["part_masks"][:, PARTS.index("face"), None].float()
+        return 1 + self.face_weight * F.interpolate(face, size=batch["latents"].shape[-2:], mode="area")
 
     def _text(self, batch: dict[str, Tensor], dropped: Tensor) -> TextRows:
         if "text_rows" in batch:
