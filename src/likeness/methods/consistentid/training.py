@@ -59,10 +59,11 @@ class ConsistentIDPhase:
       id_embedding (B, E)        unit length
       part_masks   (B, N, h', w') optional, parts of the target picture in [0, 1], for eq. 1
 
-    drop: share of pictures that lose every condition, identity included, so that guidance has an
-    unconditional branch. face_weight: what places of the face count beyond the others' 1 in eq. 2, by
-    its part mask; 0 in the paper, whose base knows faces and whose data run for weeks. dropped_text: what text becomes then; "zeros" as in the paper, or the
-    rows of the "empty" prompt, which is what the frozen base knows as no condition.
+    face_weight: what places of the face count beyond the others' 1 in eq. 2, by its part mask; 0 in
+    the paper, whose base knows faces. drop: share of pictures that lose every condition, identity
+    included, so that guidance has an unconditional branch. dropped_text: what text becomes then;
+    "zeros" as in the paper, or the rows of the "empty" prompt, which is what the frozen base knows
+    as no condition.
     """
 
     adapter: ConsistentIDAdapter
