@@ -20,8 +20,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     fused kernel takes longer there than all the rest of a small UNet's attention.
     """
     if mask is None and q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
-        weights: Tensor = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        return weights @ v
+        return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
