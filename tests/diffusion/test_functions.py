@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from likeness.diffusion.attention import attached, attend
+from likeness.diffusion.attention import attached
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import draw, generator, initial_latents
 from likeness.diffusion.schedule import add_noise, ddim, guidance_rescale, prediction_target
@@ -71,18 +71,6 @@ def test_targets_lead_back_to_the_latents() -> None:
 def unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
     return tiny.unet((32, 64), 16, 4)
-
-
-def test_attention_is_the_same_with_gradients_and_without() -> None:
-    q, k, v = (
-        torch.randn(2, 3, count, 8, generator=torch.Generator().manual_seed(count)) for count in (5, 7, 7)
-    )
-    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    assert torch.equal(attend(q, k, v), wanted)
-    found = attend(q.requires_grad_(), k, v)
-    assert torch.allclose(found, wanted, atol=1e-6) and found.requires_grad
-    mask = torch.zeros(5, 7, dtype=torch.bool).index_fill(1, torch.tensor([2]), value=True)
-    assert torch.allclose(attend(q, k, v, mask), v[:, :, 2:3].expand_as(wanted), atol=1e-6)
 
 
 def test_attached_processors_leave_no_trace(unet: UNet2DConditionModel) -> None:

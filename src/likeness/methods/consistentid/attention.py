@@ -12,9 +12,9 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likeness.diffusion.attention import attend
 from likeness.errors import IncompatibleWeightsError
 from likeness.methods.consistentid.config import ConsistentIDSizes
 
@@ -86,9 +86,11 @@ class ConsistentIDAttnProcessor(nn.Module):
             self.record.append(maps)
             out = maps.to(v.dtype) @ v
         else:
-            out = attend(q, k, v, attention_mask)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
         if identity is not None and self.scale != 0:
-            out = out + self.scale * attend(q, split(self.to_k_ip(identity)), split(self.to_v_ip(identity)))
+            out = out + self.scale * F.scaled_dot_product_attention(
+                q, split(self.to_k_ip(identity)), split(self.to_v_ip(identity))
+            )
         out = out.transpose(1, 2).flatten(2)
         out = attn.to_out[0](out) + self.lora_scale * self.to_out_lora(out)
         out = attn.to_out[1](out)
