@@ -91,6 +91,27 @@ def test_a_phase_moves_only_its_own_weights_and_keeps_its_turn(tmp_path: Path) -
     assert torch.equal(weights(two), moved)
 
 
+def test_attention_takes_the_way_that_goes_backwards_fast(tmp_path: Path) -> None:
+    """On a CPU: not through the fused kernel, and only while a loss is computed."""
+    kernels: list[set[str]] = []
+
+    @dataclass
+    class Attends(Fit):
+        def loss(self, batch: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+            x = self.trainable(batch["x"]).view(1, 1, 8, 1)
+            with torch.profiler.profile() as profile:
+                out = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+            kernels.append({event.key for event in profile.key_averages()})
+            return {"mse": out.square().mean()}
+
+    train([Attends(network())], batches, tmp_path, Budget(steps=2))
+    assert len(kernels) == 2
+    assert all("aten::softmax" in seen or "aten::_softmax" in seen for seen in kernels)
+    assert not any("flash" in name for seen in kernels for name in seen)
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+
+
 def test_minutes_stop_on_time(tmp_path: Path) -> None:
     began = time.monotonic()
     by_clock = train([Fit(network())], batches, tmp_path / "a", Budget(minutes=0.02))

@@ -22,7 +22,7 @@ from likeness.errors import InputError
 from likeness.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from likeness.training.ema import Ema
 from likeness.training.optim import make_optimizer
-from likeness.training.precision import autocast
+from likeness.training.precision import autocast, trainable_attention
 from likeness.training.tracking import JsonlLog
 from likeness.training.world import World
 
@@ -235,7 +235,7 @@ def _phase_step(
     for group in optimizer.param_groups:
         group["lr"] = rate_now
     optimizer.zero_grad(set_to_none=True)
-    with autocast(device, enabled=bf16):
+    with autocast(device, enabled=bf16), trainable_attention(device):
         terms = phase.loss(batch, generator)
     total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
     total.backward()

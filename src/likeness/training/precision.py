@@ -1,4 +1,4 @@
-"""Number formats of the forward pass."""
+"""How the forward pass is computed: number formats, and attention that goes backwards fast."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["autocast", "bf16_is_fast"]
+__all__ = ["autocast", "bf16_is_fast", "trainable_attention"]
 
 
 def bf16_is_fast(device: torch.device | str) -> bool:
@@ -26,6 +28,24 @@ def autocast(device: torch.device | str, *, enabled: bool | None = None) -> Abst
     if not wanted:
         return contextlib.nullcontext()
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def trainable_attention(device: torch.device | str) -> Iterator[None]:
+    """On a CPU, attention by plain products, in bf16 where the rest is.
+
+    The backward pass of torch's fused kernel took longer there than all of a small UNet's convolutions.
+    """
+    if torch.device(device).type != "cpu":
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()  # the switch is the CPU's too
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 def _cpu_flags() -> str:
