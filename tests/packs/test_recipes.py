@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from likeness.errors import InputError, MissingWeightsError
-from likeness.packs import known_words, mini, read_card, unknown_words
+from likeness.packs import check_garments, known_words, mini, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Drawing, Pictures, load_pictures, shard_folder, write_shard
 from likeness.packs.recipes import (
@@ -25,9 +25,10 @@ from likeness.packs.recipes import (
     parser,
     recogniser,
     unet,
+    vit,
 )
 from likeness.packs.workshop import Workshop
-from likeness.sitters import sample_scene
+from likeness.sitters import LABELS, sample_scene
 
 PEOPLE, VIEWS = 6, 2
 
@@ -65,6 +66,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
         (landmarks, "BATCH"),
         (unet, "BATCH"),
         (unet, "LOW_BATCH"),
+        (vit, "BATCH"),
     ):
         monkeypatch.setattr(module, name, 4)
     monkeypatch.setattr(recogniser, "PEOPLE_A_BATCH", 3)
@@ -92,6 +94,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mini, "landmark_net", lambda count: full["landmark_net"](count, width=8, blocks=1))
     monkeypatch.setattr(mini, "parser", lambda: full["parser"](width=12))
     monkeypatch.setattr(mini, "attribute_net", lambda kinds: full["attribute_net"](kinds, width=16, blocks=1))
+    monkeypatch.setattr(
+        mini, "vit", lambda: full["vit"](**{k: v for k, v in small.items() if k != "projection_dim"})
+    )
     monkeypatch.setattr(mini, "recogniser", lambda: full["recogniser"](width=4, depth=(1, 1)))
     monkeypatch.setattr(mini, "judge_recogniser", lambda: full["judge_recogniser"](width=4, depth=(1, 1)))
     monkeypatch.setattr(
@@ -109,7 +114,7 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     card = read_card(shop.pack)
     folders = {
         "vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "parser",
-        "attributes", "unet",
+        "attributes", "vit", "unet",
     }  # fmt: skip
     assert set(card.parts) == folders
     assert card.bytes == sum(f.stat().st_size for f in shop.pack.rglob("*.safetensors"))
@@ -157,6 +162,33 @@ def test_the_unet_of_a_pack_can_be_trained_further(shop: Workshop) -> None:
     assert read_card(shop.pack).parts["unet"].steps == record.steps + 1 == 4
     # one step of the warm-up moves a weight by a few millionths; a new net would be far away
     assert max((load_file(file)[n] - t).abs().max() for n, t in first.items()) < 0.01
+
+
+def test_a_spot_is_cut_where_it_lies() -> None:
+    """A white square on black fills its own crop, lies in the corner of one moved by half a side."""
+    picture = torch.full((1, 3, 128, 128), -1.0)
+    picture[..., 40:60, 80:100] = 1.0
+    own = vit.cut(picture, torch.tensor([[90.0, 50.0, 20.0]]), 16)
+    assert own.mean() > 0.95
+    aside = vit.cut(picture, torch.tensor([[100.0, 60.0, 20.0]]), 16)[0, 0]
+    assert aside[:7, :7].min() == 1 and aside[9:].max() == aside[:, 9:].max() == -1
+    labels = torch.zeros(64, 128, 128, dtype=torch.uint8)
+    labels[:, 30:34, 90:94] = 5
+    spots = vit.draw_spots(labels, torch.Generator().manual_seed(0))
+    on = ((spots[:, 0] - 92).abs() < 2) & ((spots[:, 1] - 32).abs() < 2)
+    assert 0.6 < on.float().mean() < 0.95
+    found, shown = check_garments.spots_of(labels[:2], (LABELS[5],))
+    assert shown.all() and found[0, :2].tolist() == [92.0, 32.0]
+    assert not check_garments.spots_of(labels[:2], ("hat",))[1].any()
+
+
+def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:
+    which = [(str(i % 40),) for i in range(120)]
+    generator = torch.Generator().manual_seed(0)
+    assert check_garments.trials(torch.eye(120), which, generator).tolist() == [1.0] * 120
+    blind = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
+    assert blind.mean() < 0.2
+    assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)) == 0
 
 
 def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:

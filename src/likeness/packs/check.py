@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
+from likeness.packs.check_garments import garments
 from likeness.packs.check_words import attribute_accuracy, painting, retrieval
 from likeness.packs.statistics import mean_interval, psnr
 from likeness.training.precision import autocast
@@ -143,6 +144,7 @@ CHECKS: dict[str, Check] = {
     "judge_recogniser": _verification("judge_recogniser"),
     "parser": parsing_overlap,
     "attributes": attribute_accuracy,
+    "vit": garments,
     "unet": painting,
 }
 

@@ -13,6 +13,7 @@ from likeness.packs.recipes.landmarks import train_landmarks
 from likeness.packs.recipes.parser import train_parser
 from likeness.packs.recipes.recogniser import train_judge_recogniser, train_recogniser
 from likeness.packs.recipes.unet import train_unet
+from likeness.packs.recipes.vit import train_vit
 from likeness.training import TrainResult
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ RECIPES: dict[str, Recipe] = {
     "judge_recogniser": train_judge_recogniser,
     "parser": train_parser,
     "attributes": train_attributes,
+    "vit": train_vit,
     "unet": train_unet,
 }
 """The adapters of methods are not here: they stand above packs, and their methods train them."""

@@ -1,0 +1,121 @@
+"""Check of the self-supervised ViT: does it know a garment again on somebody else, in another light?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from likeness.packs import mini
+from likeness.packs.data import picture_rows
+from likeness.packs.recipes.vit import cut
+from likeness.packs.statistics import mean_interval
+from likeness.sitters import LABELS, Scene, render_many
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from likeness.packs.data import Pictures
+
+__all__ = ["garments"]
+
+WORN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "clothing": (("garment", "jacket"), ("garment", "colour", "pattern", "pattern_colour", "inner_colour")),
+    "hat": (("hat",), ("hat", "hat_colour", "hat_trim_colour")),
+    "earrings": (("earring",), ("earrings", "metal")),
+    "necklace": (("necklace",), ("necklace", "metal")),
+}
+"""Of each kind: the part labels that show it, and the parameters that say which one it is."""
+WAYS = 20
+SMALLEST_PX = 12
+"""Fewer pixels of a thing than this and it counts as hidden."""
+
+
+@torch.no_grad()
+def garments(pack: Path, pictures: Pictures, scenes: int = 400, seed: int = 0) -> dict[str, float]:
+    """Share of 20-way trials in which the nearest crop shows the same thing as the crop asked about.
+
+    Asked about: what a held-out sitter wears. Among the twenty: the same thing on another sitter
+    with another pose, light and place, and nineteen others of its kind that differ from it.
+    """
+    from transformers import ViTModel
+
+    net: Any = ViTModel.from_pretrained(pack / "vit", add_pooling_layer=False, dtype=torch.float32).eval()
+    rows = list(picture_rows(pictures))[:scenes]
+    asked = [Scene.from_record(row["record"]) for row in rows]
+    half = len(asked) // 2
+    others = asked[half:] + asked[:half]
+    worn = [
+        dataclasses.replace(other, clothes=one.clothes, accessories=one.accessories, seed=None)
+        for one, other in zip(asked, others, strict=True)
+    ]
+    drawn = list(render_many(worn, pictures.pixels.shape[-1]))
+    pixels = torch.stack([torch.from_numpy(picture.rgb).permute(2, 0, 1) for picture in drawn])
+    labels = torch.stack([torch.from_numpy(picture.labels) for picture in drawn])
+    generator = torch.Generator().manual_seed(seed)
+    out: dict[str, float] = {}
+    every: list[Tensor] = []
+    for kind, (parts, names) in WORN.items():
+        first, here = spots_of(pictures.labels[: len(asked)], parts)
+        second, there = spots_of(labels, parts)
+        both = (here & there).nonzero()[:, 0]
+        if len(both) < WAYS:
+            continue
+        which = [tuple(str(_parameter(asked[i], name)) for name in names) for i in both.tolist()]
+        query = embed(net, pictures.pixels[both], first[both])
+        known = embed(net, pixels[both], second[both])
+        right = trials(query @ known.T, which, generator)
+        if len(right) > 1:
+            value, interval = mean_interval(right)
+            out |= {kind: value, f"{kind}_interval": interval, f"{kind}_trials": float(len(right))}
+            every.append(right)
+    if every:
+        value, interval = mean_interval(torch.cat(every))
+        out = {"all": value, "all_interval": interval, **out}
+    return out
+
+
+def trials(similarity: Tensor, which: list[tuple[str, ...]], generator: torch.Generator) -> Tensor:
+    """One 20-way trial a row of (N, N) similarities, whose right column is its own: (trials,) of 0 and 1.
+
+    Rows with fewer than nineteen other things to be told from have no trial.
+    """
+    right = []
+    for row, own in enumerate(which):
+        other = torch.tensor([i for i, thing in enumerate(which) if thing != own], dtype=torch.int64)
+        if len(other) < WAYS - 1:
+            continue
+        rivals = other[torch.randperm(len(other), generator=generator)[: WAYS - 1]]
+        right.append(float(similarity[row, row] > similarity[row, rivals].max()))
+    return torch.tensor(right)
+
+
+def spots_of(labels: Tensor, parts: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Squares (N, 3) px around the largest extent of parts on (N, H, W) labels, and which show them."""
+    wanted = torch.isin(labels, torch.tensor([LABELS.index(part) for part in parts], dtype=labels.dtype))
+    spots = torch.zeros(len(labels), 3)
+    for i, mask in enumerate(wanted):
+        if mask.any():
+            y, x = mask.nonzero().unbind(1)
+            low_x, high_x, low_y, high_y = (float(v) for v in (x.min(), x.max(), y.min(), y.max()))
+            side = max(high_x - low_x, high_y - low_y, 8.0) * 1.1 + 1
+            spots[i] = torch.tensor([(low_x + high_x + 1) / 2, (low_y + high_y + 1) / 2, side])
+    return spots, wanted.flatten(1).sum(1) >= SMALLEST_PX
+
+
+def embed(net: Any, pixels: Tensor, spots: Tensor) -> Tensor:
+    """Crops of uint8 pictures -> (N, W) of unit length."""
+    size = net.config.image_size
+    found = [
+        net(pixel_values=cut(mini.to_unit(few), where, size)).last_hidden_state[:, 0]
+        for few, where in zip(pixels.split(64), spots.split(64), strict=True)
+    ]
+    return F.normalize(torch.cat(found), dim=-1)
+
+
+def _parameter(scene: Scene, name: str) -> object:
+    return getattr(scene.clothes, name) if hasattr(scene.clothes, name) else getattr(scene.accessories, name)
