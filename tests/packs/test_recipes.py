@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,98 +12,16 @@ from safetensors.torch import load_file
 from likeness.errors import InputError, MissingWeightsError
 from likeness.packs import check_garments, known_words, mini, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
-from likeness.packs.data import Drawing, Pictures, load_pictures, shard_folder, write_shard
-from likeness.packs.recipes import (
-    RECIPES,
-    attributes,
-    autoencoder,
-    clip,
-    decoder,
-    landmarks,
-    parser,
-    recogniser,
-    unet,
-    vit,
-)
+from likeness.packs.data import Pictures, load_pictures
+from likeness.packs.recipes import RECIPES, vit
 from likeness.packs.workshop import Workshop
-from likeness.sitters import LABELS, sample_scene
-
-PEOPLE, VIEWS = 6, 2
-
-
-def drawing(person: int, view: int) -> Drawing:
-    rng = np.random.default_rng([person, view])
-    pixels = np.full((128, 128, 3), 40 * person, np.uint8) + rng.integers(0, 30, (128, 128, 3), np.uint8)
-    points = np.float32([[50, 50], [78, 50], [64, 66], [54, 80], [74, 80]]) + rng.normal(size=(5, 2)).astype(
-        np.float32
-    )
-    colour = ["red", "blue", "green", "grey", "teal", "pink"][person]
-    captions = [
-        f"a person in a {colour} hat, view {view}",
-        f"{colour} hat",
-        "a hat",
-        f"one {colour} picture",
-        "hat",
-    ]
-    record = sample_scene(VIEWS * person + view).record()
-    row = {"seed": person, "view": view, "captions": captions, "record": record}
-    return Drawing(pixels, pixels[..., 0] // 16, points, np.ones(5, bool), row)
+from likeness.sitters import LABELS
+from tests.toy_shop import toy_shop
 
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    for split in ("train", "judge", "held_out"):
-        rows = [drawing(p, v) for p in range(PEOPLE) for v in range(VIEWS)]
-        write_shard(shard_folder(tmp_path / "data" / split, 0, VIEWS), rows)
-    for module, name in (
-        (autoencoder, "BATCH"),
-        (attributes, "BATCH"),
-        (clip, "BATCH"),
-        (decoder, "BATCH"),
-        (parser, "BATCH"),
-        (landmarks, "BATCH"),
-        (unet, "BATCH"),
-        (unet, "LOW_BATCH"),
-        (vit, "BATCH"),
-    ):
-        monkeypatch.setattr(module, name, 4)
-    monkeypatch.setattr(recogniser, "PEOPLE_A_BATCH", 3)
-    narrow(monkeypatch)
-    torch.manual_seed(0)
-    return Workshop(
-        work=tmp_path, pack=tmp_path / "pack", steps=3, people=PEOPLE, judge_people=PEOPLE,
-        held_out_people=PEOPLE, views=VIEWS,
-    )  # fmt: skip
-
-
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The presets, at toy width."""
-    full: dict[str, Any] = {name: getattr(mini, name) for name in dir(mini) if callable(getattr(mini, name))}
-    small = {
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "projection_dim": 32,
-    }
-    monkeypatch.setattr(mini, "autoencoder", lambda: full["autoencoder"](widths=(8, 8), blocks=(1, 1)))
-    monkeypatch.setattr(mini, "text_encoder", lambda words: full["text_encoder"](words, **small))
-    monkeypatch.setattr(mini, "image_encoder", lambda: full["image_encoder"](**small))
-    monkeypatch.setattr(mini, "landmark_net", lambda count: full["landmark_net"](count, width=8, blocks=1))
-    monkeypatch.setattr(mini, "parser", lambda: full["parser"](width=12))
-    monkeypatch.setattr(mini, "attribute_net", lambda kinds: full["attribute_net"](kinds, width=16, blocks=1))
-    monkeypatch.setattr(
-        mini, "vit", lambda: full["vit"](**{k: v for k, v in small.items() if k != "projection_dim"})
-    )
-    monkeypatch.setattr(mini, "recogniser", lambda: full["recogniser"](width=4, depth=(1, 1)))
-    monkeypatch.setattr(mini, "judge_recogniser", lambda: full["judge_recogniser"](width=4, depth=(1, 1)))
-    monkeypatch.setattr(
-        mini,
-        "unet",
-        lambda **sizes: full["unet"](
-            block_out_channels=(8, 8, 8), norm_num_groups=4, cross_attention_dim=32, **sizes
-        ),
-    )
+    return toy_shop(tmp_path, monkeypatch)
 
 
 def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) -> None:

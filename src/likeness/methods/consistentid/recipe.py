@@ -7,6 +7,7 @@ same function that painting uses; their faces come from the sitters' true landma
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +71,8 @@ PART_LABELS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class References:
-    """What is known of R reference pictures; row r is picture `rows[r]`."""
+    """What is known of R reference pictures: the first `REFERENCES` of each person, in order."""
 
-    rows: Tensor
     crops: Tensor
     valid: Tensor
     states: Tensor
@@ -84,7 +84,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
     pictures = shop.pictures("train")
     views = int((pictures.person == 0).sum())
-    references = describe(shop, pictures, views)
+    references = kept_references(shop, pictures, views)
     latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
     ids, part_tokens = marked_ids(base.tokenizers, pictures)
     masks = part_masks(pictures.labels, latents.shape[-1])
@@ -136,6 +136,17 @@ def train_adapter(shop: Workshop) -> TrainResult:
     return result
 
 
+def kept_references(shop: Workshop, pictures: Pictures, views: int) -> References:
+    """`describe`, done once for the same pictures and encoders."""
+    described = functools.cache(lambda: describe(shop, pictures, views))
+    return References(
+        crops=shop.kept("reference-crops", "image_encoder", lambda: described().crops),
+        valid=shop.kept("reference-valid", "image_encoder", lambda: described().valid),
+        states=shop.kept("reference-states", "image_encoder", lambda: described().states),
+        embedding=shop.kept("reference-embedding", "recogniser", lambda: described().embedding),
+    )
+
+
 @torch.no_grad()
 def describe(shop: Workshop, pictures: Pictures, views: int) -> References:
     """Describe the first `REFERENCES` pictures of each person; image states are kept in bfloat16."""
@@ -150,7 +161,6 @@ def describe(shop: Workshop, pictures: Pictures, views: int) -> References:
         known = identity_of_faces([picture], [face], face_encoder, image_encoder)
         parts.append(
             References(
-                torch.tensor(row),
                 known.crops.to(torch.bfloat16),
                 known.valid,
                 known.states.to(torch.bfloat16),
