@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
-from likeness.packs.card import PartRecord, read_card, record_part
+from likeness.packs.card import PartRecord, copy_part, read_card, record_part
 from likeness.packs.data import Pictures, build_pictures, load_pictures
+from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Workshop:
     work:    folder of pictures and runs, outside the package. pack: folder the parts are written to.
     minutes: of training for the part in hand; None: the preset's. steps: counted instead, when given;
              then `minutes` limits this call and the part can be resumed.
+    preset: which size is built.
     people, views: how many training people, and pictures of each.
     compiled: whether the UNet runs through torch.compile while it trains.
     further: train the UNet that the pack has further instead of a new one.
@@ -45,6 +47,7 @@ class Workshop:
 
     work: Path
     pack: Path
+    preset: Preset = mini
     device: str = "cpu"
     resume: bool = False
     minutes: float | None = None
@@ -62,7 +65,9 @@ class Workshop:
 
     def pictures(self, split: str) -> Pictures:
         """The pictures of a split, drawn first where they are not there yet."""
-        return _pictures(self.work / "data", split, self.people_of(split), self.views, self.workers)
+        return _pictures(
+            self.work / "data", split, self.people_of(split), self.views, self.preset.SIZE_PX, self.workers
+        )
 
     def people_of(self, split: str) -> int:
         """How many people a split has: "train", "judge" or "held_out"."""
@@ -72,9 +77,9 @@ class Workshop:
         """`training.train` with this build's folders and budget for one part."""
         minutes = self.minutes
         if minutes is None and self.steps is None:
-            minutes = mini.MINUTES[part]
+            minutes = self.preset.MINUTES[part]
         torch.set_float32_matmul_precision("high")
-        run = self.work / "runs" / part
+        run = self.work / "runs" / self.preset.NAME / part
         world = World.here()
         if not self.resume and world.writes:
             shutil.rmtree(run, ignore_errors=True)
@@ -126,6 +131,8 @@ class Workshop:
             self.pack,
             folder,
             folder,
+            pack_name=self.preset.NAME,
+            size_px=self.preset.SIZE_PX,
             parameters=sum(p.numel() for p in model.parameters()),
             seed=self.seed,
             steps=result.step + (before.steps if before else 0),
@@ -160,7 +167,7 @@ class Workshop:
         """
         weights = sorted(self.part(by).glob("*.safetensors"))
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
-        file = self.work / "kept" / f"{name}-{digest}-{self.people}x{self.views}.npy"
+        file = self.work / "kept" / self.preset.NAME / f"{name}-{digest}-{self.people}x{self.views}.npy"
         world = World.here()
         if world.writes and not file.is_file():
             made = build().cpu()
@@ -173,6 +180,13 @@ class Workshop:
         world.wait()
         found = torch.from_numpy(np.load(file, mmap_mode="c"))
         return found.view(torch.bfloat16) if found.dtype == torch.int16 else found
+
+    def borrow(self) -> None:
+        """Copy the parts that this size takes from the mini pack as they are, card entries included."""
+        source = mini.mini_path()
+        for folder in self.preset.BORROWED:
+            if not (self.pack / folder).is_dir():
+                copy_part(source, self.pack, folder, self.preset.NAME, self.preset.SIZE_PX)
 
     def part(self, folder: str) -> Path:
         """Folder of a finished part that the part in hand stands on.
@@ -188,14 +202,14 @@ class Workshop:
 
 
 @functools.lru_cache(maxsize=3)
-def _pictures(data: Path, split: str, people: int, views: int, workers: int | None) -> Pictures:
+def _pictures(data: Path, split: str, people: int, views: int, size_px: int, workers: int | None) -> Pictures:
     first = mini.first_seed(split)
     folder = data / split
     world = World.here()
     if world.writes:
         build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
     world.wait()
-    return load_pictures(folder, people=people, views=views)
+    return load_pictures(folder, people=people, views=views, size_px=size_px)
 
 
 def _forget_origin(config: Path) -> None:

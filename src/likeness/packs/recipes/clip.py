@@ -132,8 +132,8 @@ def train_clip(shop: Workshop) -> TrainResult:
     torch.manual_seed(shop.seed)
     truth = attribute_truth(pictures)
     kinds = [len(values) for values in truth.kinds.values()]
-    image = mini.image_encoder()
-    towers = Towers(mini.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
+    image = shop.preset.image_encoder()
+    towers = Towers(shop.preset.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
     towers = towers.to(shop.device)
     end = len(tokenizer) - 1
 
@@ -150,5 +150,5 @@ def train_clip(shop: Workshop) -> TrainResult:
         write_words(shop.pack / "tokenizer", captions)
         shop.export("clip", "text_encoder", averaged.text)
         shop.export("clip", "image_encoder", averaged.image)
-        mini.image_processor().save_pretrained(shop.pack / "image_encoder")
+        shop.preset.image_processor().save_pretrained(shop.pack / "image_encoder")
     return result
