@@ -46,7 +46,7 @@ def build(
         typer.Option("--compile", help="torch.compile the UNet: faster steps, after minutes."),
     ] = False,
     further: Annotated[
-        bool, typer.Option(help="Train the UNet that the pack has further, instead of a new one.")
+        bool, typer.Option(help="Train the parts that the pack has further, instead of new ones.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -42,7 +42,7 @@ class Workshop:
     preset: which size is built.
     people, views: how many training people, and pictures of each.
     compiled: whether the UNet runs through torch.compile while it trains.
-    further: train the UNet that the pack has further instead of a new one.
+    further: train the parts that the pack has further instead of new ones, where the recipe can (`begin`).
     """
 
     work: Path
@@ -62,6 +62,7 @@ class Workshop:
     further: bool = False
     on_log: Callable[[dict[str, Any]], None] | None = None
     trained: dict[str, Any] = field(default_factory=dict)
+    _begun: dict[str, PartRecord] = field(default_factory=dict, repr=False)
 
     def pictures(self, split: str) -> Pictures:
         """The pictures of a split, drawn first where they are not there yet."""
@@ -106,14 +107,12 @@ class Workshop:
         split: str = "train",
         *,
         hours_before: float = 0.0,
-        before: PartRecord | None = None,
         **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
         `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
         hours_before: of training by another recipe, whose work this one continues.
-        before: the record of the weights that this training began from.
         """
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
@@ -127,6 +126,7 @@ class Workshop:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
         result: TrainResult = self.trained[part]
+        before = self._begun.pop(folder, None)
         record_part(
             self.pack,
             folder,
@@ -144,11 +144,14 @@ class Workshop:
         )
         return target
 
-    def begin_from_pack(self, model: nn.Module, folder: str) -> PartRecord:
-        """Give a new model the weights that the pack has of it, as far as they fit; returns their record.
+    def begin(self, model: nn.Module, folder: str) -> bool:
+        """With `further`, give a new model the weights that the pack has of it; returns whether it did.
 
-        Channels and layers that the pack's has not stay as they are.
+        Channels and layers that the pack's has not stay as they are. The part's card will count the
+        steps and hours of both trainings.
         """
+        if not self.further:
+            return False
         old: dict[str, Tensor] = {}
         for file in sorted(self.part(folder).glob("*.safetensors")):
             old |= load_file(file)
@@ -157,7 +160,8 @@ class Workshop:
             if name in old:
                 tensor[tuple(slice(size) for size in old[name].shape)] = old[name].to(tensor)
         model.load_state_dict(state)
-        return read_card(self.pack).parts[folder]
+        self._begun[folder] = read_card(self.pack).parts[folder]
+        return True
 
     def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
         """A tensor that frozen part `by` makes of the training pictures, built once and kept on disk.

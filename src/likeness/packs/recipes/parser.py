@@ -91,6 +91,7 @@ def train_parser(shop: Workshop) -> TrainResult:
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed + 3)
     model = shop.preset.parser().to(shop.device, memory_format=torch.channels_last)
+    shop.begin(model, "parser")
     some = parsing_of(pictures.labels[:: max(1, len(pictures) // 500)])
     share = torch.bincount(some.flatten(), minlength=len(CLASSES)).float()
     weights = (share.sum() / (len(CLASSES) * share.clamp_min(1))).sqrt().clamp(0.2, 5)

@@ -154,6 +154,7 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
     people = len(pictures) // views
     parameters = person_parameters(pictures)
     torch.manual_seed(seed)
+    shop.begin(net, part)
     model = Recogniser(net, 256, people, parameters.shape[1]).to(shop.device)
     model = model.to(memory_format=torch.channels_last)
 

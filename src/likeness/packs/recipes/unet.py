@@ -189,13 +189,13 @@ def train_unet(shop: Workshop) -> TrainResult:
     for name, parameter in model.named_parameters():
         if ".proj_out." in name:  # attention begins as no change, as in the published UNets
             nn.init.zeros_(parameter)
-    before = shop.begin_from_pack(model, "unet") if shop.further else None
+    begun = shop.begin(model, "unet")
     model = model.to(shop.device, memory_format=torch.channels_last)
     if shop.device == "cpu":  # torch's fused attention goes backwards slowly on CPUs: 1.5 times the step
         model.set_attn_processor(AttnProcessor())
 
     def batches(moment: Moment) -> Batch:
-        low = before is None and moment.progress < LOW_SHARE
+        low = not begun and moment.progress < LOW_SHARE
         size = LOW_BATCH if low else BATCH
         generator = seeded(shop.seed, moment.draw, 63)
         # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
@@ -214,5 +214,5 @@ def train_unet(shop: Workshop) -> TrainResult:
     if result.finished:
         shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()), before=before)
+        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()))
     return result

@@ -136,6 +136,7 @@ def train_vit(shop: Workshop) -> TrainResult:
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed + 4)
     model = Contrast(shop.preset.vit()).to(shop.device)
+    shop.begin(model.vit, "vit")
 
     def batches(moment: Moment) -> Batch:
         rows = pictures.indices(moment.draw, BATCH, shop.seed + 4)
