@@ -166,6 +166,35 @@ def card(pack: Pack = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def sheet(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")],
+    count: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 48,
+    columns: Annotated[int, typer.Option(min=1, help="Portraits in a row.")] = 8,
+    guidance: Annotated[float, typer.Option(min=1, help="How closely to follow the words; 1 is off.")] = 3.0,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses captions and noise.")] = 0,
+    pack: Pack = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or openvino.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Portraits from words alone, for captions of people that nothing was trained on, on one sheet."""
+    from likeness.diffusion.load import load_base
+    from likeness.diffusion.text_to_image import paint_text, to_pictures
+    from likeness.files.images import contact_sheet, write_png
+    from likeness.packs import mini_path
+    from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene
+
+    first = HELD_OUT_SEEDS.start + seed * count
+    prompts = [captions(sample_scene(one), 5, one)[0] for one in range(first, first + count)]
+    base = load_base(pack or mini_path(), device=device)
+    seeds = list(range(seed * count, (seed + 1) * count))
+    pictures = to_pictures(paint_text(base, prompts, seeds, steps=steps, guidance=guidance))
+    recipe = {"prompts": prompts, "seeds": seeds, "steps": steps, "guidance": guidance}
+    write_png(contact_sheet(pictures, columns), out, {"sheet": recipe})
+    show({"out": str(out), **recipe}, as_json, str(out))
+
+
+@app.command()
 def words(
     prompt: Annotated[
         str | None, typer.Argument(help="Report the words of this prompt the pack does not know.")
