@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ def drawing(person: int, view: int) -> Drawing:
 
 
 def toy_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    """Three steps a part, on six people in noise; the presets are narrow until the test is over."""
+    """Three steps a part, on six people in noise; batches are of a few rows until the test is over."""
     for split in ("train", "judge", "held_out"):
         rows = [drawing(p, v) for p in range(PEOPLE) for v in range(VIEWS)]
         write_shard(shard_folder(tmp_path / "data" / split, 0, VIEWS), rows)
@@ -65,17 +67,15 @@ def toy_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     ):
         monkeypatch.setattr(module, name, 4)
     monkeypatch.setattr(recogniser, "PEOPLE_A_BATCH", 3)
-    narrow(monkeypatch)
     torch.manual_seed(0)
     return Workshop(
-        work=tmp_path, pack=tmp_path / "pack", steps=3, people=PEOPLE, judge_people=PEOPLE,
+        work=tmp_path, pack=tmp_path / "pack", preset=narrow(), steps=3, people=PEOPLE, judge_people=PEOPLE,
         held_out_people=PEOPLE, views=VIEWS,
     )  # fmt: skip
 
 
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The presets, at toy width."""
-    full: dict[str, Any] = {name: getattr(mini, name) for name in dir(mini) if callable(getattr(mini, name))}
+def narrow() -> Any:
+    """The mini size at toy width."""
     small = {
         "hidden_size": 32,
         "intermediate_size": 32,
@@ -83,21 +83,19 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
         "num_attention_heads": 2,
         "projection_dim": 32,
     }
-    monkeypatch.setattr(mini, "autoencoder", lambda: full["autoencoder"](widths=(8, 8), blocks=(1, 1)))
-    monkeypatch.setattr(mini, "text_encoder", lambda words: full["text_encoder"](words, **small))
-    monkeypatch.setattr(mini, "image_encoder", lambda: full["image_encoder"](**small))
-    monkeypatch.setattr(mini, "landmark_net", lambda count: full["landmark_net"](count, width=8, blocks=1))
-    monkeypatch.setattr(mini, "parser", lambda: full["parser"](width=12))
-    monkeypatch.setattr(mini, "attribute_net", lambda kinds: full["attribute_net"](kinds, width=16, blocks=1))
-    monkeypatch.setattr(
-        mini, "vit", lambda: full["vit"](**{k: v for k, v in small.items() if k != "projection_dim"})
-    )
-    monkeypatch.setattr(mini, "recogniser", lambda: full["recogniser"](width=4, depth=(1, 1)))
-    monkeypatch.setattr(mini, "judge_recogniser", lambda: full["judge_recogniser"](width=4, depth=(1, 1)))
-    monkeypatch.setattr(
-        mini,
-        "unet",
-        lambda **sizes: full["unet"](
-            block_out_channels=(8, 8, 8), norm_num_groups=4, cross_attention_dim=32, **sizes
-        ),
+    widths = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "cross_attention_dim": 32}
+    return SimpleNamespace(
+        **{
+            **vars(mini),
+            "autoencoder": partial(mini.autoencoder, widths=(8, 8), blocks=(1, 1)),
+            "text_encoder": partial(mini.text_encoder, **small),
+            "image_encoder": partial(mini.image_encoder, **small),
+            "landmark_net": partial(mini.landmark_net, width=8, blocks=1),
+            "parser": partial(mini.parser, width=12),
+            "attribute_net": partial(mini.attribute_net, width=16, blocks=1),
+            "vit": partial(mini.vit, **{k: v for k, v in small.items() if k != "projection_dim"}),
+            "recogniser": partial(mini.recogniser, width=4, depth=(1, 1)),
+            "judge_recogniser": partial(mini.judge_recogniser, width=4, depth=(1, 1)),
+            "unet": partial(mini.unet, **widths),
+        }
     )

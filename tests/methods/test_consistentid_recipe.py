@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import load_file
 from likeness.catalog import adapter_recipe
 from likeness.diffusion.load import load_base
 from likeness.methods.consistentid import recipe
-from likeness.methods.consistentid.config import SIZES
 from likeness.methods.consistentid.weights import load_adapter
 from likeness.packs import read_card
 from likeness.packs.recipes import RECIPES
@@ -23,8 +21,6 @@ def test_it_learns_on_a_frozen_base_and_describes_references_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = toy_shop(tmp_path, monkeypatch)
-    sizes = dataclasses.replace(SIZES["mini"], text_width=32, image_width=32, part_width=32, lora_rank=2)
-    monkeypatch.setitem(SIZES, "mini", sizes)
     monkeypatch.setattr(recipe, "BATCH", 4)
     for part in ("autoencoder", "clip", "recogniser", "unet"):
         RECIPES[part](shop)
@@ -41,7 +37,7 @@ def test_it_learns_on_a_frozen_base_and_describes_references_once(
     assert len(moved) > len(first) / 2
     base = load_base(shop.pack)
     adapter, record = load_adapter(shop.pack / "adapters" / "consistentid", base)
-    assert adapter.sizes == sizes
+    assert (adapter.sizes.text_width, adapter.sizes.image_width, adapter.sizes.family) == (32, 32, "mini")
     assert all(torch.equal(before[name].float(), tensor) for name, tensor in base.unet.state_dict().items())
     card = read_card(shop.pack).parts["adapters/consistentid"]
     assert (card.steps, card.people, list(card.sha256.values())) == (6, shop.people, [record.sha256])

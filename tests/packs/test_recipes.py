@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from likeness.diffusion.load import load_base
+from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import InputError, MissingWeightsError
-from likeness.packs import check_garments, known_words, mini, read_card, unknown_words
+from likeness.packs import check_garments, known_words, mini_path, nano, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures
 from likeness.packs.recipes import RECIPES, vit
@@ -68,16 +71,37 @@ def test_the_unet_of_a_pack_can_be_trained_further(shop: Workshop) -> None:
         RECIPES[part](shop)
     file = shop.pack / "unet" / "diffusion_pytorch_model.safetensors"
     first = load_file(file)
-    wider = mini.unet(out_channels=20)
-    record = shop.begin_from_pack(wider, "unet")
+    wider = shop.preset.unet(out_channels=20)
+    assert not shop.begin(wider, "unet")
+    shop.further = True
+    assert shop.begin(wider, "unet")
     for name, tensor in wider.state_dict().items():
         known = tensor[: len(first[name])] if name.startswith("conv_out.") else tensor
         assert torch.equal(known, first[name].float()), name
-    shop.further, shop.steps = True, 1
+    shop.steps = 1
     assert RECIPES["unet"](shop).finished
-    assert read_card(shop.pack).parts["unet"].steps == record.steps + 1 == 4
+    assert read_card(shop.pack).parts["unet"].steps == 4
     # one step of the warm-up moves a weight by a few millionths; a new net would be far away
     assert max((load_file(file)[n] - t).abs().max() for n, t in first.items()) < 0.01
+
+
+def test_other_parts_can_be_trained_further_too(shop: Workshop) -> None:
+    parts = {"clip": ("text_encoder", "image_encoder"), "landmarks": ("landmarks",), "vit": ("vit",)}
+    parts |= {"recogniser": ("recogniser",), "parser": ("parser",)}
+    for part in parts:
+        RECIPES[part](shop)
+    words = (shop.pack / "tokenizer" / "tokenizer.json").read_text()
+    shop.further, shop.steps = True, 1
+    for part, folders in parts.items():
+        first = {f: load_file(next((shop.pack / f).glob("*.safetensors"))) for f in folders}
+        RECIPES[part](shop)
+        for folder in folders:
+            again = load_file(next((shop.pack / folder).glob("*.safetensors")))
+            weights = {n: t.float() for n, t in first[folder].items() if n.endswith("weight")}
+            apart = [(again[n].float() - t).abs().max() for n, t in weights.items()]
+            assert 0 < max(apart) < 0.1, folder
+            assert read_card(shop.pack).parts[folder].steps == 4
+    assert (shop.pack / "tokenizer" / "tokenizer.json").read_text() == words
 
 
 def test_a_spot_is_cut_where_it_lies() -> None:
@@ -105,6 +129,28 @@ def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:
     blind = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
     assert blind.mean() < 0.2
     assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)) == 0
+
+
+def test_a_smaller_size_takes_the_same_pictures_and_borrows_what_looks_at_them(shop: Workshop) -> None:
+    whole = shop.pictures("train")
+    small = dataclasses.replace(shop, preset=nano, pack=shop.work / "nano")
+    pictures = small.pictures("train")
+    assert pictures.pixels.shape == (12, 3, 64, 64) and pictures.labels.shape == (12, 64, 64)
+    assert torch.equal(pictures.landmarks * 2, whole.landmarks)
+    mean = whole.pixels[3, :, 10:12, 20:22].float().mean(dim=(1, 2))
+    assert (pictures.pixels[3, :, 5, 10] - mean).abs().max() <= 0.5
+    for part in nano.MINUTES:
+        assert RECIPES[part](small).finished, part
+    small.borrow()
+    small.borrow()
+    card, source = read_card(small.pack), read_card(mini_path())
+    assert (card.name, card.size_px) == ("nano", 64)
+    assert card.parts["recogniser"] == source.parts["recogniser"]
+    base = load_base(small.pack)
+    assert (base.family, base.size_px, base.text_width) == ("mini", 64, nano.WIDTH)
+    assert paint_text(base, ["a red hat"], [0], steps=2).shape == (1, 3, 64, 64)
+    with pytest.raises(InputError, match="cannot be made 48 px"):
+        load_pictures(shop.work / "data/train", people=6, views=2, size_px=48)
 
 
 def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:

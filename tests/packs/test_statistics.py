@@ -9,9 +9,15 @@ import torch
 
 from likeness.packs.check_words import separation
 from likeness.packs.data import Drawing, load_pictures, shard_folder, write_shard
-from likeness.packs.statistics import area_under_curve, mean_interval
+from likeness.packs.statistics import (
+    area_under_curve,
+    frechet_distance,
+    mean_interval,
+    resampled_interval,
+    share_interval,
+)
 from likeness.sitters import attributes, sample_scene
-from tests.packs.test_recipes import drawing
+from tests.toy_shop import drawing
 
 
 def test_area_counts_pairs_in_order_and_ties_by_half() -> None:
@@ -25,6 +31,28 @@ def test_interval_is_that_of_a_mean() -> None:
     mean, half = mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     assert mean == 2.5
     assert half == pytest.approx(1.96 * (5 / 3) ** 0.5 / 2)
+
+
+def test_frechet_distance_of_known_normals() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(4000, 5, generator=generator)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(one, one + 2) == pytest.approx(5 * 4, rel=1e-4)
+    # spreads of 1 and 3: (3 - 1)^2 in each direction
+    assert frechet_distance(one, 3 * one) == pytest.approx(5 * 4, rel=0.1)
+    turned = one @ torch.linalg.qr(torch.randn(5, 5, generator=generator))[0]
+    assert frechet_distance(one * torch.arange(1.0, 6), one) == pytest.approx(0 + 1 + 4 + 9 + 16, rel=0.1)
+    assert frechet_distance(turned, one) < 0.05
+
+
+def test_bootstrap_interval_of_a_mean_is_that_of_the_formula() -> None:
+    values = torch.randn(300, generator=torch.Generator().manual_seed(1)).double()
+    _, wanted = mean_interval(values)
+    found = resampled_interval(values[:, None], lambda sums: sums[0] / 300, draws=2000)
+    assert found == pytest.approx(wanted, rel=0.1)
+    table = torch.ones(50, 3, 3).double()
+    assert resampled_interval(table, lambda sums: sums[0, 0] / sums.sum()) == pytest.approx(0, abs=1e-9)
+    assert share_interval(0.5, 100) == pytest.approx(0.098)
 
 
 def test_words_that_point_at_their_pictures_separate_them(tmp_path: Path) -> None:

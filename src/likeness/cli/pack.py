@@ -14,14 +14,19 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-Pack = Annotated[Path | None, typer.Option(help="Folder of the pack; by default the one in this package.")]
+Pack = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the pack; by default the one in this package, or in --work for other sizes."
+    ),
+]
 Work = Annotated[Path, typer.Option(help="Folder for pictures, runs and checkpoints; gigabytes.")]
 WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
 
 
 @app.command()
 def build(
-    name: Annotated[str, typer.Argument(help="Which pack: mini.")] = "mini",
+    name: Annotated[str, typer.Argument(help="Which size: mini, or nano for tests and ablations.")] = "mini",
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     pack: Pack = None,
     work: Work = WORK,
@@ -41,11 +46,11 @@ def build(
         typer.Option("--compile", help="torch.compile the UNet: faster steps, after minutes."),
     ] = False,
     further: Annotated[
-        bool, typer.Option(help="Train the UNet that the pack has further, instead of a new one.")
+        bool, typer.Option(help="Train the parts that the pack has further, instead of new ones.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the parts of the mini pack on freshly drawn sitters.
+    """Train the parts of a pack on freshly drawn sitters.
 
     Without --part, everything in order: the base's parts, then each method's adapter. Ctrl-C
     writes a checkpoint; --resume goes on from it. Under torchrun several processes, on as many
@@ -56,23 +61,27 @@ def build(
     from likeness.catalog import adapter_recipe, method_names
     from likeness.errors import Cancelled, InputError
     from likeness.packs import mini_path
+    from likeness.packs.presets import PRESETS
     from likeness.packs.recipes import RECIPES
     from likeness.packs.workshop import Workshop
     from likeness.training import join_world
 
-    if name != "mini":
-        raise InputError(f"There is no recipe for a pack called '{name}'; the only one is 'mini'.")
-    known = [*RECIPES, *method_names()]
+    if name not in PRESETS:
+        raise InputError(f"There is no recipe for a pack called '{name}'; there are {' and '.join(PRESETS)}.")
+    preset = PRESETS[name]
+    known = [*(one for one in RECIPES if one in preset.MINUTES), *method_names()]
     parts = part or known
     for wrong in [p for p in parts if p not in known]:
-        raise InputError(f"The mini pack has no part '{wrong}'; its parts are {', '.join(known)}.")
+        raise InputError(f"The {name} pack has no part '{wrong}'; its parts are {', '.join(known)}.")
+    target = pack or (mini_path() if name == "mini" else work / "packs" / name)
     torch.set_num_threads(threads)
     world = join_world(device)
     done: dict[str, Any] = {}
     for one in parts:
         shop = Workshop(
             work=work,
-            pack=pack or mini_path(),
+            pack=target,
+            preset=preset,
             device=device,
             resume=resume,
             minutes=minutes,
@@ -85,6 +94,9 @@ def build(
             compiled=compiled,
             further=further,
         )
+        if world.writes:
+            shop.borrow()
+        world.wait()
         recipe = RECIPES[one] if one in RECIPES else adapter_recipe(one)
         result = recipe(shop)
         world.wait()  # until the part is written: the next one may stand on it
@@ -154,6 +166,35 @@ def card(pack: Pack = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def sheet(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")],
+    count: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 48,
+    columns: Annotated[int, typer.Option(min=1, help="Portraits in a row.")] = 8,
+    guidance: Annotated[float, typer.Option(min=1, help="How closely to follow the words; 1 is off.")] = 3.0,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses captions and noise.")] = 0,
+    pack: Pack = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or openvino.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Portraits from words alone, for captions of people that nothing was trained on, on one sheet."""
+    from likeness.diffusion.load import load_base
+    from likeness.diffusion.text_to_image import paint_text, to_pictures
+    from likeness.files.images import contact_sheet, write_png
+    from likeness.packs import mini_path
+    from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene
+
+    first = HELD_OUT_SEEDS.start + seed * count
+    prompts = [captions(sample_scene(one), 5, one)[0] for one in range(first, first + count)]
+    base = load_base(pack or mini_path(), device=device)
+    seeds = list(range(seed * count, (seed + 1) * count))
+    pictures = to_pictures(paint_text(base, prompts, seeds, steps=steps, guidance=guidance))
+    recipe = {"prompts": prompts, "seeds": seeds, "steps": steps, "guidance": guidance}
+    write_png(contact_sheet(pictures, columns), out, {"sheet": recipe})
+    show({"out": str(out), **recipe}, as_json, str(out))
+
+
+@app.command()
 def words(
     prompt: Annotated[
         str | None, typer.Argument(help="Report the words of this prompt the pack does not know.")
@@ -185,13 +226,16 @@ def check(
 ) -> None:
     """Measure a pack on sitters that nothing was trained on."""
     from likeness.errors import InputError
-    from likeness.packs import mini_path
+    from likeness.packs import mini_path, read_card
     from likeness.packs.check import CHECKS, check_pack
+    from likeness.packs.presets import PRESETS
     from likeness.packs.workshop import Workshop
 
     for wrong in [p for p in part or () if p not in CHECKS]:
         raise InputError(f"Nothing measures '{wrong}'; there are checks of {', '.join(CHECKS)}.")
-    shop = Workshop(work=work, pack=pack or mini_path(), held_out_people=people, views=views)
+    where = pack or mini_path()
+    preset = PRESETS[read_card(where).name]
+    shop = Workshop(work=work, pack=where, preset=preset, held_out_people=people, views=views)
     table = check_pack(shop.pack, shop.pictures("held_out"), tuple(part or CHECKS))
     lines = [f"{one}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) for one, row in table.items()]
     show(table, as_json, *lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import generator, initial_latents
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from likeness.diffusion.load import Base
 
-__all__ = ["decode", "paint_text"]
+__all__ = ["decode", "paint_text", "to_pictures"]
 
 
 @torch.no_grad()
@@ -75,6 +76,12 @@ def paint_text(
             latents = scheduler.step(prediction, timestep, latents).prev_sample
         painted.append(decode(base, latents))
     return torch.cat(painted)
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """(N, 3, H, W) in [-1, 1] -> PIL RGB pictures."""
+    arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(array) for array in arrays]
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Model packs: sets of weights that work together, and the recipes that make ours.
 
 mini      sizes and presets of the mini pack; `mini_path()` is where its weights are
+nano      the same, smaller: for tests and ablations;  presets  both by name
 card      pack.json: sizes, hashes, licences, training data
 words     what the pack has learned to read
 data      pictures of sitters, in shards

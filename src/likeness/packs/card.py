@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PackCard", "PartRecord", "read_card", "record_part", "write_card"]
+__all__ = ["PackCard", "PartRecord", "copy_part", "read_card", "record_part", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def write_card(path: Path, card: PackCard) -> None:
     partial.replace(path / "pack.json")
 
 
-def record_part(path: Path, name: str, folder: str, **facts: Any) -> PartRecord:
+def record_part(
+    path: Path, name: str, folder: str, *, pack_name: str = "mini", size_px: int = 128, **facts: Any
+) -> PartRecord:
     """Measure a part's folder, put it into the pack's card (made when missing), return its record."""
     files = sorted(f for f in (path / folder).rglob("*.safetensors"))
     record = PartRecord(
@@ -88,11 +91,22 @@ def record_part(path: Path, name: str, folder: str, **facts: Any) -> PartRecord:
         card = read_card(path)
     else:
         card = PackCard(
-            "mini",
-            128,
+            pack_name,
+            size_px,
             "Apache-2.0",
             "pictures of likeness.sitters, drawn by this package, and nothing else",
             {},
         )
     write_card(path, PackCard(**{**vars(card), "parts": {**card.parts, name: record}}))
     return record
+
+
+def copy_part(source: Path, path: Path, folder: str, pack_name: str, size_px: int) -> PartRecord:
+    """Copy a part of another pack, whole, with what its card says of it."""
+    partial = path / f".{folder}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source / folder, partial)
+    partial.replace(path / folder)
+    known = asdict(read_card(source).parts[folder])
+    facts = {key: value for key, value in known.items() if key not in ("folder", "bytes", "sha256")}
+    return record_part(path, folder, folder, pack_name=pack_name, size_px=size_px, **facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +13,7 @@ from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.check_garments import garments
 from likeness.packs.check_words import attribute_accuracy, painting, retrieval
-from likeness.packs.statistics import mean_interval, psnr
+from likeness.packs.statistics import mean_interval, psnr, resampled_interval, share_interval
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -29,24 +30,36 @@ Check: TypeAlias = "Callable[[Path, Pictures], dict[str, float]]"
 
 @torch.no_grad()
 def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
-    """Autoencoder: PSNR in dB of the mean's reconstruction; of half-size pictures from averaged latents."""
+    """Autoencoder: PSNR in dB of the mean's reconstruction; of half-size pictures from averaged latents;
+    likeness of face and reconstructed face by recogniser A, where the pack has it."""
     from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+    from likeness.packs.recipes.recogniser import aligned_faces
 
     vae: Any = PatchAutoencoderKL.from_pretrained(pack / "vae", torch_dtype=torch.float32).eval()
-    full, half, latents = [], [], []
+    full, half, latents, again = [], [], [], []
     for part in pictures.pixels[:512].split(32):
         wanted = mini.to_unit(part)
         mean = vae.encode(wanted).latent_dist.mean
-        full.append(psnr(vae.decode(mean).sample, wanted))
+        out = vae.decode(mean).sample
+        full.append(psnr(out, wanted))
+        again.append(((out.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
         half.append(psnr(vae.decode(F.avg_pool2d(mean, 2)).sample, F.avg_pool2d(wanted, 2)))
         latents.append(mean)
     value, interval = mean_interval(torch.cat(full))
-    return {
+    table = {
         "psnr_db": value,
         "psnr_db_interval": interval,
         "psnr_half_size_db": float(torch.cat(half).mean()),
         "latent_std": float(torch.cat(latents).std()),
     }
+    if (pack / "recogniser" / "config.json").is_file():
+        model = mini.load_recogniser(pack / "recogniser")
+        few = dataclasses.replace(pictures, pixels=pictures.pixels[:512], landmarks=pictures.landmarks[:512])
+        known = embed_faces(model, aligned_faces(few))
+        found = embed_faces(model, aligned_faces(dataclasses.replace(few, pixels=torch.cat(again))))
+        value, interval = mean_interval((known * found).sum(-1))
+        table |= {"face_similarity": value, "face_similarity_interval": interval}
+    return table
 
 
 def verification_scores(
@@ -70,9 +83,17 @@ def verification_scores(
     reject = (few_strangers[None, :] < thresholds[:, None]).float().mean(1)
     allowed = max(1, len(strangers) // 1000)
     threshold = strangers.topk(allowed).values[-1]
+    accuracy = float(((accept + reject) / 2).max())
+    # Pairs of one person are not independent: the interval is over people, not over pairs.
+    whose = person[:, None].expand_as(similarity)[same]
+    accepted = torch.zeros(int(person.max()) + 1).index_add(0, whose, (mates > threshold).float())
+    pairs_of = torch.bincount(whose, minlength=len(accepted))
+    _, interval = mean_interval((accepted / pairs_of.clamp_min(1))[pairs_of > 0])
     return {
-        "accuracy": float(((accept + reject) / 2).max()),
+        "accuracy": accuracy,
+        "accuracy_interval": share_interval(accuracy, 2 * len(few_mates)),
         "tar_at_far_1e-3": float((mates > threshold).float().mean()),
+        "tar_at_far_1e-3_interval": interval,
         "pairs": float(len(few_mates) * 2),
     }
 
@@ -122,18 +143,23 @@ def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
 
     net = load_parser(pack / "parser")
     count = len(CLASSES)
-    table = torch.zeros(count * count, dtype=torch.int64)
+    tables = []
     for rows in torch.arange(len(pictures)).split(64):
         found = net.parse(mini.to_unit(pictures.pixels[rows])).long()
-        table += torch.bincount(
-            (parsing_of(pictures.labels[rows]) * count + found).flatten(), minlength=count * count
-        )
-    table = table.view(count, count)
-    both = table.diagonal().double()
-    overlap = both / (table.sum(0) + table.sum(1) - table.diagonal()).clamp_min(1)
-    return {"mean_iou": float(overlap.mean())} | {
-        f"iou_{name}": float(value) for name, value in zip(CLASSES, overlap, strict=True)
+        cells = parsing_of(pictures.labels[rows]) * count + found
+        tables += [torch.bincount(one.flatten(), minlength=count * count) for one in cells]
+    table = torch.stack(tables).view(-1, count, count).double()
+
+    def overlaps(sums: Tensor) -> Tensor:
+        both = sums.diagonal()
+        return both / (sums.sum(0) + sums.sum(1) - both).clamp_min(1)
+
+    overlap = overlaps(table.sum(0))
+    mean = {
+        "mean_iou": float(overlap.mean()),
+        "mean_iou_interval": resampled_interval(table, lambda sums: overlaps(sums).mean()),
     }
+    return mean | {f"iou_{name}": float(value) for name, value in zip(CLASSES, overlap, strict=True)}
 
 
 CHECKS: dict[str, Check] = {

@@ -14,7 +14,7 @@ from likeness.faces.attributes import NOT_SHOWN
 from likeness.packs import mini
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes.attributes import attribute_truth
-from likeness.packs.statistics import area_under_curve, mean_interval
+from likeness.packs.statistics import area_under_curve, frechet_distance, mean_interval
 from likeness.sitters import Scene, attributes
 from likeness.training.precision import autocast
 
@@ -47,21 +47,16 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 @torch.no_grad()
 def clip_embeddings(pack: Path, pictures: Pictures) -> tuple[Tensor, Tensor]:
     """Pictures and their first captions, which tell everything, both (N, 192) of unit length."""
-    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(pack / "tokenizer")
     text: Any = CLIPTextModel.from_pretrained(pack / "text_encoder", dtype=torch.float32).eval()
-    image: Any = CLIPVisionModelWithProjection.from_pretrained(
-        pack / "image_encoder", dtype=torch.float32
-    ).eval()
-    seen, said = [], []
+    said = []
     for start in range(0, len(pictures), 100):
         captions = [c[0] for c in pictures.captions[start : start + 100]]
         ids = tokenizer(captions, padding=True, truncation=True, max_length=mini.TOKENS, return_tensors="pt")
         said.append(F.normalize(text(input_ids=ids["input_ids"]).pooler_output, dim=-1))
-        pixels = mini.to_unit(pictures.pixels[start : start + 100])
-        seen.append(F.normalize(image(pixel_values=pixels).image_embeds, dim=-1))
-    return torch.cat(seen), torch.cat(said)
+    return image_embeddings(pack, mini.to_unit(pictures.pixels)), torch.cat(said)
 
 
 def retrieval(pack: Path, pictures: Pictures) -> dict[str, float]:
@@ -112,12 +107,17 @@ def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 
 
 @torch.no_grad()
 def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, float]:
-    """UNet: attributes its pictures show by the judge's word, of captions it has never read.
+    """UNet: attributes its pictures show by the judge's word, of captions it has never read; and FID.
 
-    Captions are the full ones of `count` held-out scenes. A kind counts where the caption's scene shows
-    it. `judge` is the same judge's answer on the real pictures: no painter can be seen to do better.
+    Captions are the full ones of `count` held-out scenes, people counted even. A kind counts where the
+    caption's scene shows it. `judge` is the same judge's answer on the real pictures: no painter can
+    be seen to do better. Frechet distances are between CLIP's image embeddings, to the pictures of
+    the people counted odd: `fid` of the painted ones, `fid_real` of the real ones they were told of.
     """
-    rows = torch.linspace(0, len(pictures) - 1, count).long().unique()
+    even = (pictures.person % 2 == 0).nonzero()[:, 0]
+    odd = (pictures.person % 2 == 1).nonzero()[:, 0]
+    rows = even[torch.linspace(0, len(even) - 1, count).long().unique()]
+    others = odd[torch.linspace(0, len(odd) - 1, len(rows)).long().unique()]
     base = load_base(pack)
     started = time.perf_counter()
     with autocast("cpu"):
@@ -130,7 +130,28 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
         right = attributes_right(net, seen, truth, rows)
         value, interval = mean_interval(right)
         out |= {f"{name}_attributes_seen": value, f"{name}_attributes_seen_interval": interval}
-    return out
+    real, truth_of, seen = (
+        image_embeddings(pack, p)
+        for p in (
+            mini.to_unit(pictures.pixels[others]),
+            mini.to_unit(pictures.pixels[rows]),
+            painted,
+        )
+    )
+    fid, fid_real = frechet_distance(seen, real), frechet_distance(truth_of, real)
+    return out | {"fid": fid, "fid_real": fid_real, "fid_times_real": fid / max(fid_real, 1e-9)}
+
+
+@torch.no_grad()
+def image_embeddings(pack: Path, pixels: Tensor) -> Tensor:
+    """CLIP's embeddings (N, 192) of unit length of pictures (N, 3, H, W) in [-1, 1]."""
+    from transformers import CLIPVisionModelWithProjection
+
+    image: Any = CLIPVisionModelWithProjection.from_pretrained(
+        pack / "image_encoder", dtype=torch.float32
+    ).eval()
+    found = [image(pixel_values=few).image_embeds for few in pixels.split(100)]
+    return F.normalize(torch.cat(found), dim=-1)
 
 
 def attributes_right(net: Any, pictures: Tensor, truth: Truth, rows: Tensor) -> Tensor:
@@ -165,10 +186,8 @@ def attribute_accuracy(pack: Path, pictures: Pictures) -> dict[str, float]:
         value, interval = mean_interval(answers.mean(0))
         out |= {category: value, f"{category}_interval": interval}
     out |= {f"kind_{kind}": float(torch.cat(values).mean()) for kind, values in right.items()}
-    yaw, pitch, roll = torch.cat(pose).mean(0).tolist()
-    return out | {
-        "yaw_error_deg": yaw,
-        "pitch_error_deg": pitch,
-        "roll_error_deg": roll,
-        "light_error_deg": float(torch.cat(light).mean()),
-    }
+    angles = dict(zip(("yaw", "pitch", "roll"), torch.cat(pose).unbind(1), strict=True))
+    for name, errors in {**angles, "light": torch.cat(light)}.items():
+        value, interval = mean_interval(errors)
+        out |= {f"{name}_error_deg": value, f"{name}_error_deg_interval": interval}
+    return out

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from likeness.errors import InputError
 from likeness.packs.mini import SIZE_PX
@@ -114,8 +115,8 @@ def build_pictures(
             on_shard(done, len(starts))
 
 
-def load_pictures(folder: Path, *, people: int, views: int) -> Pictures:
-    """The first `people` of a split that has been built."""
+def load_pictures(folder: Path, *, people: int, views: int, size_px: int = SIZE_PX) -> Pictures:
+    """The first `people` of a split that has been built; smaller than they were drawn if `size_px` is."""
     shards = [shard_folder(folder, start, views) for start in range(0, people, SHARD_PEOPLE)]
     count = people * views
 
@@ -124,10 +125,18 @@ def load_pictures(folder: Path, *, people: int, views: int) -> Pictures:
         return torch.from_numpy(np.concatenate(parts)[:count])
 
     captions = [row["captions"] for shard in shards for row in read_rows(shard)][:count]
+    pixels, labels = array("pixels").permute(0, 3, 1, 2), array("labels")
+    every = labels.shape[-1] // size_px
+    if labels.shape[-1] != every * size_px:
+        raise InputError(f"Pictures of {labels.shape[-1]} px cannot be made {size_px} px: give a divisor.")
+    if every > 1:
+        parts = [F.avg_pool2d(few.float(), every).round().to(torch.uint8) for few in pixels.split(512)]
+        pixels = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        labels = labels[:, every // 2 :: every, every // 2 :: every].contiguous()
     return Pictures(
-        pixels=array("pixels").permute(0, 3, 1, 2),
-        labels=array("labels"),
-        landmarks=array("landmarks"),
+        pixels=pixels,
+        labels=labels,
+        landmarks=array("landmarks") / every,
         visible=array("visible"),
         person=torch.arange(count) // views,
         captions=captions,

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from likeness.faces.parsing import ParserNet
 
 __all__ = [
+    "BORROWED",
     "MINUTES",
+    "NAME",
     "SIZE_PX",
     "attribute_net",
     "autoencoder",
@@ -45,7 +47,9 @@ __all__ = [
     "vit_processor",
 ]
 
+NAME = "mini"
 SIZE_PX = 128
+BORROWED = ()
 LATENT_CHANNELS = 16
 TOKENS = 77
 WIDTH = 192
@@ -140,13 +144,13 @@ def image_encoder(**sizes: Any) -> Any:
     return CLIPVisionModelWithProjection(CLIPVisionConfig(**{**config, **sizes}))
 
 
-def image_processor() -> Any:
+def image_processor(side_px: int = SIZE_PX) -> Any:
     """What turns a PIL picture into `image_encoder`'s input: 128 px, [-1, 1], the autoencoder's range."""
     from transformers import CLIPImageProcessor
 
     return CLIPImageProcessor(
-        size={"shortest_edge": SIZE_PX},
-        crop_size={"height": SIZE_PX, "width": SIZE_PX},
+        size={"shortest_edge": side_px},
+        crop_size={"height": side_px, "width": side_px},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )

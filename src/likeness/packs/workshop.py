@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
-from likeness.packs.card import PartRecord, read_card, record_part
+from likeness.packs.card import PartRecord, copy_part, read_card, record_part
 from likeness.packs.data import Pictures, build_pictures, load_pictures
+from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ class Workshop:
     work:    folder of pictures and runs, outside the package. pack: folder the parts are written to.
     minutes: of training for the part in hand; None: the preset's. steps: counted instead, when given;
              then `minutes` limits this call and the part can be resumed.
+    preset: which size is built.
     people, views: how many training people, and pictures of each.
     compiled: whether the UNet runs through torch.compile while it trains.
-    further: train the UNet that the pack has further instead of a new one.
+    further: train the parts that the pack has further instead of new ones, where the recipe can (`begin`).
     """
 
     work: Path
     pack: Path
+    preset: Preset = mini
     device: str = "cpu"
     resume: bool = False
     minutes: float | None = None
@@ -59,10 +62,13 @@ class Workshop:
     further: bool = False
     on_log: Callable[[dict[str, Any]], None] | None = None
     trained: dict[str, Any] = field(default_factory=dict)
+    _begun: dict[str, PartRecord] = field(default_factory=dict, repr=False)
 
     def pictures(self, split: str) -> Pictures:
         """The pictures of a split, drawn first where they are not there yet."""
-        return _pictures(self.work / "data", split, self.people_of(split), self.views, self.workers)
+        return _pictures(
+            self.work / "data", split, self.people_of(split), self.views, self.preset.SIZE_PX, self.workers
+        )
 
     def people_of(self, split: str) -> int:
         """How many people a split has: "train", "judge" or "held_out"."""
@@ -72,9 +78,9 @@ class Workshop:
         """`training.train` with this build's folders and budget for one part."""
         minutes = self.minutes
         if minutes is None and self.steps is None:
-            minutes = mini.MINUTES[part]
+            minutes = self.preset.MINUTES[part]
         torch.set_float32_matmul_precision("high")
-        run = self.work / "runs" / part
+        run = self.work / "runs" / self.preset.NAME / part
         world = World.here()
         if not self.resume and world.writes:
             shutil.rmtree(run, ignore_errors=True)
@@ -101,14 +107,12 @@ class Workshop:
         split: str = "train",
         *,
         hours_before: float = 0.0,
-        before: PartRecord | None = None,
         **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
         `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
         hours_before: of training by another recipe, whose work this one continues.
-        before: the record of the weights that this training began from.
         """
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
@@ -122,10 +126,13 @@ class Workshop:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
         result: TrainResult = self.trained[part]
+        before = self._begun.pop(folder, None)
         record_part(
             self.pack,
             folder,
             folder,
+            pack_name=self.preset.NAME,
+            size_px=self.preset.SIZE_PX,
             parameters=sum(p.numel() for p in model.parameters()),
             seed=self.seed,
             steps=result.step + (before.steps if before else 0),
@@ -137,11 +144,14 @@ class Workshop:
         )
         return target
 
-    def begin_from_pack(self, model: nn.Module, folder: str) -> PartRecord:
-        """Give a new model the weights that the pack has of it, as far as they fit; returns their record.
+    def begin(self, model: nn.Module, folder: str) -> bool:
+        """With `further`, give a new model the weights that the pack has of it; returns whether it did.
 
-        Channels and layers that the pack's has not stay as they are.
+        Channels and layers that the pack's has not stay as they are. The part's card will count the
+        steps and hours of both trainings.
         """
+        if not self.further:
+            return False
         old: dict[str, Tensor] = {}
         for file in sorted(self.part(folder).glob("*.safetensors")):
             old |= load_file(file)
@@ -150,7 +160,8 @@ class Workshop:
             if name in old:
                 tensor[tuple(slice(size) for size in old[name].shape)] = old[name].to(tensor)
         model.load_state_dict(state)
-        return read_card(self.pack).parts[folder]
+        self._begun[folder] = read_card(self.pack).parts[folder]
+        return True
 
     def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
         """A tensor that frozen part `by` makes of the training pictures, built once and kept on disk.
@@ -160,7 +171,7 @@ class Workshop:
         """
         weights = sorted(self.part(by).glob("*.safetensors"))
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
-        file = self.work / "kept" / f"{name}-{digest}-{self.people}x{self.views}.npy"
+        file = self.work / "kept" / self.preset.NAME / f"{name}-{digest}-{self.people}x{self.views}.npy"
         world = World.here()
         if world.writes and not file.is_file():
             made = build().cpu()
@@ -173,6 +184,13 @@ class Workshop:
         world.wait()
         found = torch.from_numpy(np.load(file, mmap_mode="c"))
         return found.view(torch.bfloat16) if found.dtype == torch.int16 else found
+
+    def borrow(self) -> None:
+        """Copy the parts that this size takes from the mini pack as they are, card entries included."""
+        source = mini.mini_path()
+        for folder in self.preset.BORROWED:
+            if not (self.pack / folder).is_dir():
+                copy_part(source, self.pack, folder, self.preset.NAME, self.preset.SIZE_PX)
 
     def part(self, folder: str) -> Path:
         """Folder of a finished part that the part in hand stands on.
@@ -188,14 +206,14 @@ class Workshop:
 
 
 @functools.lru_cache(maxsize=3)
-def _pictures(data: Path, split: str, people: int, views: int, workers: int | None) -> Pictures:
+def _pictures(data: Path, split: str, people: int, views: int, size_px: int, workers: int | None) -> Pictures:
     first = mini.first_seed(split)
     folder = data / split
     world = World.here()
     if world.writes:
         build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
     world.wait()
-    return load_pictures(folder, people=people, views=views)
+    return load_pictures(folder, people=people, views=views, size_px=size_px)
 
 
 def _forget_origin(config: Path) -> None:

@@ -7,6 +7,7 @@ same function that painting uses; their faces come from the sitters' true landma
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from likeness.diffusion.load import load_base
 from likeness.faces.embed import load_encoder
 from likeness.methods.consistentid.conditioning import identity_of_faces
-from likeness.methods.consistentid.config import CAPTION, PARTS
+from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES
 from likeness.methods.consistentid.loading import load_image_encoder
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
@@ -90,7 +91,9 @@ def train_adapter(shop: Workshop) -> TrainResult:
     masks = part_masks(pictures.labels, latents.shape[-1])
     spread = latent_spread(base.vae)
     torch.manual_seed(shop.seed)
-    adapter = new_adapter(base).to(shop.device)
+    wide = references.states.shape[-1]
+    sizes = dataclasses.replace(SIZES["mini"], text_width=base.text_width, image_width=wide, part_width=wide)
+    adapter = new_adapter(base, sizes).to(shop.device)
 
     def batches(moment: Moment) -> Batch:
         generator = seeded(shop.seed, moment.draw, 63)
@@ -125,6 +128,8 @@ def train_adapter(shop: Workshop) -> TrainResult:
             shop.pack,
             "adapters/consistentid",
             "adapters/consistentid",
+            pack_name=shop.preset.NAME,
+            size_px=shop.preset.SIZE_PX,
             parameters=sum(p.numel() for p in trained.parameters()),
             seed=shop.seed,
             steps=result.step,

@@ -101,7 +101,7 @@ def train_attributes(shop: Workshop) -> TrainResult:
     pictures = shop.pictures("judge")
     truth = attribute_truth(pictures)
     torch.manual_seed(shop.seed + 2)
-    model = mini.attribute_net(truth.kinds).to(shop.device, memory_format=torch.channels_last)
+    model = shop.preset.attribute_net(truth.kinds).to(shop.device, memory_format=torch.channels_last)
 
     def batches(moment: Moment) -> Batch:
         rows = pictures.indices(moment.draw, BATCH, shop.seed + 2)

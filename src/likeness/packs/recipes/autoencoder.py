@@ -79,7 +79,7 @@ def train_autoencoder(shop: Workshop) -> TrainResult:
     """PSNR of the mean's reconstruction is what counts; see `check.reconstruction`."""
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed)
-    model = mini.autoencoder()
+    model = shop.preset.autoencoder()
     sample = mini.to_unit(pictures.pixels[:: max(1, len(pictures) // 600)][:600])
     model.start_from_patches(sample)
     model = model.to(shop.device, memory_format=torch.channels_last)

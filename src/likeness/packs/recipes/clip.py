@@ -123,17 +123,24 @@ def draw_captions(ids: Tensor, rows: Tensor, generator: Generator) -> Tensor:
 
 def train_clip(shop: Workshop) -> TrainResult:
     """Learn the tokenizer, then both towers; see `check.retrieval`."""
+    from transformers import CLIPTokenizer
+
     from likeness.training.loop import seeded
 
     pictures = shop.pictures("train")
     captions = [caption for group in all_captions(pictures) for caption in group]
-    tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
+    if shop.further:
+        tokenizer = CLIPTokenizer.from_pretrained(shop.part("text_encoder").parent / "tokenizer")
+    else:
+        tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
     ids = caption_ids(tokenizer, pictures)
     torch.manual_seed(shop.seed)
     truth = attribute_truth(pictures)
     kinds = [len(values) for values in truth.kinds.values()]
-    image = mini.image_encoder()
-    towers = Towers(mini.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
+    image = shop.preset.image_encoder()
+    towers = Towers(shop.preset.text_encoder(len(tokenizer)), image, kinds, image.config.projection_dim)
+    shop.begin(towers.text, "text_encoder")
+    shop.begin(towers.image, "image_encoder")
     towers = towers.to(shop.device)
     end = len(tokenizer) - 1
 
@@ -150,5 +157,5 @@ def train_clip(shop: Workshop) -> TrainResult:
         write_words(shop.pack / "tokenizer", captions)
         shop.export("clip", "text_encoder", averaged.text)
         shop.export("clip", "image_encoder", averaged.image)
-        mini.image_processor().save_pretrained(shop.pack / "image_encoder")
+        shop.preset.image_processor().save_pretrained(shop.pack / "image_encoder")
     return result

@@ -57,7 +57,8 @@ def train_landmarks(shop: Workshop) -> TrainResult:
     """See `check.landmark_error`."""
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed)
-    model = mini.landmark_net(pictures.landmarks.shape[1]).to(memory_format=torch.channels_last)
+    model = shop.preset.landmark_net(pictures.landmarks.shape[1]).to(memory_format=torch.channels_last)
+    shop.begin(model, "landmarks")
     boxes = face_boxes(pictures.landmarks)
 
     def batches(moment: Moment) -> Batch:

@@ -90,7 +90,8 @@ def train_parser(shop: Workshop) -> TrainResult:
     """See `check.parsing_overlap`."""
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed + 3)
-    model = mini.parser().to(shop.device, memory_format=torch.channels_last)
+    model = shop.preset.parser().to(shop.device, memory_format=torch.channels_last)
+    shop.begin(model, "parser")
     some = parsing_of(pictures.labels[:: max(1, len(pictures) // 500)])
     share = torch.bincount(some.flatten(), minlength=len(CLASSES)).float()
     weights = (share.sum() / (len(CLASSES) * share.clamp_min(1))).sqrt().clamp(0.2, 5)

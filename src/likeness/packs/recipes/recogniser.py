@@ -139,12 +139,12 @@ def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> 
 
 def train_recogniser(shop: Workshop) -> TrainResult:
     """Recogniser A, on the training people; see `check.verification`."""
-    return _train(shop, "recogniser", mini.recogniser(), "train", seed=shop.seed)
+    return _train(shop, "recogniser", shop.preset.recogniser(), "train", seed=shop.seed)
 
 
 def train_judge_recogniser(shop: Workshop) -> TrainResult:
     """Recogniser B: another architecture, other people, another seed."""
-    return _train(shop, "judge_recogniser", mini.judge_recogniser(), "judge", seed=shop.seed + 1)
+    return _train(shop, "judge_recogniser", shop.preset.judge_recogniser(), "judge", seed=shop.seed + 1)
 
 
 def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainResult:
@@ -154,6 +154,7 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
     people = len(pictures) // views
     parameters = person_parameters(pictures)
     torch.manual_seed(seed)
+    shop.begin(net, part)
     model = Recogniser(net, 256, people, parameters.shape[1]).to(shop.device)
     model = model.to(memory_format=torch.channels_last)
 

@@ -158,9 +158,8 @@ def part_shares(labels: Tensor, size: int) -> Tensor:
     return out
 
 
-def without_parts(model: Any) -> Any:
-    """A UNet that ends in the latents' channels, from one that also tells parts."""
-    plain = mini.unet()
+def without_parts(model: Any, plain: Any) -> Any:
+    """`plain`, a UNet that ends in the latents' channels, with the weights of one that also tells parts."""
     channels = plain.config.out_channels
     state = {k: v[:channels] if k.startswith("conv_out.") else v for k, v in model.state_dict().items()}
     plain.load_state_dict(state)
@@ -186,17 +185,17 @@ def train_unet(shop: Workshop) -> TrainResult:
     states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions))
     empty = text_states(text, tokenizer, [[""]])[0, 0]
     torch.manual_seed(shop.seed)
-    model = mini.unet(out_channels=latents.shape[1] + parts.shape[1])
+    model = shop.preset.unet(out_channels=latents.shape[1] + parts.shape[1])
     for name, parameter in model.named_parameters():
         if ".proj_out." in name:  # attention begins as no change, as in the published UNets
             nn.init.zeros_(parameter)
-    before = shop.begin_from_pack(model, "unet") if shop.further else None
+    begun = shop.begin(model, "unet")
     model = model.to(shop.device, memory_format=torch.channels_last)
     if shop.device == "cpu":  # torch's fused attention goes backwards slowly on CPUs: 1.5 times the step
         model.set_attn_processor(AttnProcessor())
 
     def batches(moment: Moment) -> Batch:
-        low = before is None and moment.progress < LOW_SHARE
+        low = not begun and moment.progress < LOW_SHARE
         size = LOW_BATCH if low else BATCH
         generator = seeded(shop.seed, moment.draw, 63)
         # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
@@ -210,10 +209,10 @@ def train_unet(shop: Workshop) -> TrainResult:
             noisy, shares = F.avg_pool2d(noisy, 2), F.avg_pool2d(shares, 2)
         return {"latents": noisy, "text": drawn, "parts": shares}
 
-    phase = UnetPhase(model, mini.scheduler(), compiled=shop.compiled)
+    phase = UnetPhase(model, shop.preset.scheduler(), compiled=shop.compiled)
     result = shop.train([phase], batches, "unet", ema_decay=EMA)
     if result.finished:
-        mini.scheduler().save_pretrained(shop.pack / "scheduler")
+        shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        shop.export("unet", "unet", without_parts(averaged.to("cpu")), before=before)
+        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()))
     return result

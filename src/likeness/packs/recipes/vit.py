@@ -135,7 +135,8 @@ def train_vit(shop: Workshop) -> TrainResult:
 
     pictures = shop.pictures("train")
     torch.manual_seed(shop.seed + 4)
-    model = Contrast(mini.vit()).to(shop.device)
+    model = Contrast(shop.preset.vit()).to(shop.device)
+    shop.begin(model.vit, "vit")
 
     def batches(moment: Moment) -> Batch:
         rows = pictures.indices(moment.draw, BATCH, shop.seed + 4)
@@ -146,5 +147,5 @@ def train_vit(shop: Workshop) -> TrainResult:
     if result.finished:
         averaged: Any = result.emas["vit"].module
         shop.export("vit", "vit", averaged.vit)
-        mini.vit_processor().save_pretrained(shop.pack / "vit")
+        shop.preset.vit_processor().save_pretrained(shop.pack / "vit")
     return result

@@ -1,0 +1,66 @@
+"""`likeness pack`: what comes along, described and shown; recipes are tested in tests/packs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from likeness.cli.main import main
+from likeness.files.images import read_image, read_recipe
+from likeness.packs import mini_path, read_card
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["pack", *arguments])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def test_words_nobody_taught_it_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "words", "A red hat by Banksy", "--json")
+    assert code == 0
+    assert json.loads(out) == {"prompt": "A red hat by Banksy", "unknown": ["banksy"]}
+    code, out, _ = run(capsys, "words")
+    assert code == 0 and {"hat", "smiling"} <= set(out.split())
+
+
+def test_the_card_is_the_packs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "card", "--json")
+    assert code == 0
+    card = read_card(mini_path())
+    assert json.loads(out)["parts"]["unet"]["sha256"] == card.parts["unet"].sha256
+    code, out, _ = run(capsys, "card")
+    assert all(digest in out for part in card.parts.values() for digest in part.sha256.values())
+
+
+def test_a_sheet_holds_its_captions_and_is_the_same_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "one.png", tmp_path / "two.png"]
+    for file in files:
+        code, _, err = run(capsys, "sheet", "-o", str(file), "--count", "2", "--columns", "2", "--steps", "2")
+        assert code == 0, err
+    assert np.array_equal(*(np.asarray(read_image(file)) for file in files))
+    assert len(read_recipe(files[0])["sheet"]["prompts"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "micro"), "mini and nano"),
+        (("build", "nano", "--part", "landmarks"), "no part 'landmarks'"),
+        (("check", "--part", "hat"), "Nothing measures 'hat'"),
+        (("card", "--pack", "nowhere"), "is not a model pack"),
+        (("sheet", "-o", "x.png", "--device", "toaster"), "no device 'toaster'"),
+    ],
+)
+def test_mistakes_get_one_sentence(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and not out
+    assert words in err and "Traceback" not in err
