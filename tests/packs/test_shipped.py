@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from likeness.diffusion.load import Base, load_base
 from likeness.faces.align import align_arcface
 from likeness.faces.embed import load_encoder
 from likeness.faces.sitter_detector import SitterDetector
 from likeness.files.weights import sha256_of
 from likeness.packs import mini_path, read_card
 from likeness.packs.words import known_words
-from likeness.sitters import HELD_OUT_SEEDS, sample_scene, with_same_person
+from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene, with_same_person
 from likeness.sitters.render import render
 
 PACK = mini_path()
@@ -37,6 +40,13 @@ def pictures() -> list[tuple[Image.Image, Image.Image]]:
             )
         )
     return pairs
+
+
+def encode(base: Base, caption: str) -> torch.Tensor:
+    ids = base.tokenizers[0](
+        [caption], padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+    )
+    return ids["input_ids"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -68,6 +78,48 @@ def test_every_face_is_found(pictures: list[tuple[Image.Image, Image.Image]]) ->
     detector = SitterDetector(PACK / "landmarks")
     found = [len(detector(picture)) for pair in pictures for picture in pair]
     assert sum(count == 1 for count in found) >= 0.9 * len(found)
+
+
+def test_a_caption_finds_its_picture(pictures: list[tuple[Image.Image, Image.Image]]) -> None:
+    """Among 24 pictures of nobody it knows; the whole check asks among 100."""
+    from likeness.packs.check_words import image_embeddings
+
+    seeds = list(HELD_OUT_SEEDS)[500 : 500 + PEOPLE]
+    scenes = [s for seed in seeds for s in (sample_scene(seed), with_same_person(sample_scene(seed), 1))]
+    base = load_base(PACK)
+    said = [base.text_encoders[0](encode(base, captions(scene, 5, 0)[0])).pooler_output for scene in scenes]
+    pixels = torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for pair in pictures for p in pair])
+    seen = image_embeddings(PACK, pixels.float() / 127.5 - 1)
+    found = (torch.nn.functional.normalize(torch.cat(said), dim=-1) @ seen.T).argmax(1)
+    assert (found == torch.arange(2 * PEOPLE)).float().mean() > 0.5
+
+
+def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
+    """By the judge, who conditions nothing: own identity against another's, same words, same noise."""
+    from likeness.catalog import load_pipeline
+    from likeness.portraits import open_detector, open_judge
+    from likeness.types import PortraitRequest
+
+    detector = open_detector("mini", references_are_sitters=True)
+    judge = open_judge("mini", detector=detector)
+    pipeline = load_pipeline("consistentid", "mini", sitters=True)
+    references = []
+    for seed in list(HELD_OUT_SEEDS)[:60]:
+        picture = Image.fromarray(render(sample_scene(seed), 128).rgb)
+        if len(detector(picture)) == 1:
+            references.append(picture)
+    nearer = []
+    for seed, (own, other) in enumerate(zip(references[:12], references[12:24], strict=True)):
+        with_own, with_other = (
+            pipeline([PortraitRequest("wearing a red hat", (one,), seed=seed, steps=20)])[0]
+            for one in (own, other)
+        )
+        mine, _ = judge.score(with_own)
+        theirs, _ = judge.score(dataclasses.replace(with_other, request=with_own.request))
+        if mine is not None and theirs is not None:
+            nearer.append(mine - theirs)
+    assert len(nearer) >= 8
+    assert sum(nearer) / len(nearer) > 0.03
 
 
 @pytest.mark.parametrize(("name", "share"), [("recogniser", 0.95), ("judge_recogniser", 0.92)])

@@ -11,7 +11,11 @@ from likeness.cli.output import AsJson, show, step_progress
 
 __all__ = ["app"]
 
-PROMPTS = ("wearing a red hat", "smiling, wearing glasses", "in a blue shirt, looking to the left")
+PROMPTS = (
+    "A man wearing a red beanie, smiling, in front of the sea.",
+    "A portrait of a man with short black hair and stubble, in a white t-shirt, in front of a blue wall.",
+    "A man with short black hair in a red shirt, looking at the camera, in front of a green wall.",
+)
 PAGE = "index.html"
 LEAD = (
     "The reference is a sitter, a procedural person who does not exist. The portraits were painted on "
