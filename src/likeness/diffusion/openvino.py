@@ -8,9 +8,11 @@ painting, not for training.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +39,10 @@ class _Converted:
     def __call__(self, module: nn.Module, inputs: list[Tensor], key: Hashable = ()) -> Tensor:
         shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in inputs)
         if (shapes, key) not in self._known:
-            self._known[shapes, key] = self._compile(module, inputs)
+            with _signal_stack_kept():
+                compiled = self._compile(module, inputs)
+                compiled(inputs)
+            self._known[shapes, key] = compiled
         return self._known[shapes, key](inputs)
 
     def _compile(self, module: nn.Module, inputs: list[Tensor]) -> _Compiled:
@@ -127,6 +132,30 @@ class _DecoderCall(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         out: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return out
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Give the thread its alternate signal stack back.
+
+    OpenVINO leaves one of its own behind, on which the next signal, such as Ctrl-C, ends the process with
+    a segmentation fault.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 def _is_number(value: object) -> bool:
