@@ -40,9 +40,8 @@ class _Converted:
         shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in inputs)
         if (shapes, key) not in self._known:
             with _signal_stack_kept():
-                compiled = self._compile(module, inputs)
-                compiled(inputs)
-            self._known[shapes, key] = compiled
+                self._known[shapes, key] = self._compile(module, inputs)
+                return self._known[shapes, key](inputs)
         return self._known[shapes, key](inputs)
 
     def _compile(self, module: nn.Module, inputs: list[Tensor]) -> _Compiled:

@@ -34,7 +34,7 @@ def autocast(device: torch.device | str, *, enabled: bool | None = None) -> Abst
 def trainable_attention(device: torch.device | str) -> Iterator[None]:
     """On a CPU, attention by plain products, in bf16 where the rest is.
 
-    The backward pass of torch's fused kernel took longer there than all of a small UNet's convolutions.
+    The backward pass of torch's fused kernel took longer there than that of a small UNet's convolutions.
     """
     if torch.device(device).type != "cpu":
         yield

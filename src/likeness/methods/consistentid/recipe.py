@@ -28,7 +28,7 @@ from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.card import record_part
 from likeness.packs.recipes.landmarks import face_boxes
-from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.packs.recipes.unet import FACE_LABELS, latent_spread, latents_of
 from likeness.sitters.render import LABELS
 from likeness.training import cosine
 from likeness.training.loop import seeded
@@ -52,17 +52,7 @@ REFERENCES = 2  # pictures of each person that serve as references; every pictur
 CAPTIONS = (3, 2, 1)  # of each picture: short, long, tags
 
 PART_LABELS: dict[str, tuple[str, ...]] = {
-    "face": (
-        "skin",
-        "left brow",
-        "right brow",
-        "left eye",
-        "right eye",
-        "nose",
-        "upper lip",
-        "lower lip",
-        "mouth",
-    ),
+    "face": FACE_LABELS,
     "eyes": ("left eye", "right eye", "left brow", "right brow"),
     "ears": ("left ear", "right ear"),
     "nose": ("nose",),

@@ -30,27 +30,26 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["LOW_SHARE", "UnetPhase", "latent_spread", "latents_of", "train_unet"]
+__all__ = ["FACE_LABELS", "LOW_SHARE", "UnetPhase", "latent_spread", "latents_of", "train_unet"]
 
 LOW_SHARE = 0.15
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
 LOW_BATCH, BATCH = 96, 32
 EMA = 0.998
 """About the last 500 steps: a longer memory would keep weights of the low resolution."""
-FACE = [
-    LABELS.index(name)
-    for name in (
-        "skin",
-        "left brow",
-        "right brow",
-        "left eye",
-        "right eye",
-        "nose",
-        "upper lip",
-        "lower lip",
-        "mouth",
-    )
-]
+FACE_LABELS = (
+    "skin",
+    "left brow",
+    "right brow",
+    "left eye",
+    "right eye",
+    "nose",
+    "upper lip",
+    "lower lip",
+    "mouth",
+)
+"""Sitters' part labels that make up a face."""
+FACE = [LABELS.index(name) for name in FACE_LABELS]
 DROP = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
