@@ -10,7 +10,13 @@ from diffusers.models.attention_processor import AttnProcessor
 from likeness.diffusion.attention import attached
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import draw, generator, initial_latents
-from likeness.diffusion.schedule import add_noise, ddim, guidance_rescale, prediction_target
+from likeness.diffusion.schedule import (
+    add_noise,
+    ddim,
+    guidance_rescale,
+    predicted_latents,
+    prediction_target,
+)
 from likeness.errors import InputError
 from tests import tiny
 
@@ -63,8 +69,11 @@ def test_targets_lead_back_to_the_latents() -> None:
         else:
             back = alpha.sqrt() * noisy - (1 - alpha).sqrt() * target
         assert torch.allclose(back, latents, atol=1e-4)
+        assert torch.allclose(predicted_latents(scheduler, noisy, target, steps), back, atol=1e-5)
     with pytest.raises(InputError, match="'sample'"):
         prediction_target(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
+    with pytest.raises(InputError, match="'sample'"):
+        predicted_latents(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
 
 
 @pytest.fixture

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from likeness.errors import IncompatibleWeightsError, InputError, LikenessError, MissingWeightsError
+from likeness.faces.align import align_arcface
+from likeness.faces.embed import faces_to_tensor
 from likeness.methods.consistentid.conditioning import ImageEncoder, identity_of, order_crops
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES, ConsistentIDSizes
 from likeness.methods.consistentid.loading import load_pipeline
+from likeness.methods.consistentid.losses import identity_loss
 from likeness.methods.consistentid.model import FacialEncoder
+from likeness.methods.consistentid.recipe import face_affines
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
-from likeness.methods.consistentid.weights import load_adapter, save_adapter
+from likeness.methods.consistentid.weights import load_adapter, new_adapter, save_adapter
 from likeness.packs import mini as mini_sizes
+from likeness.sitters import render_many, sample_scene
+from likeness.types import Face
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
 
@@ -242,6 +251,52 @@ def test_places_of_the_face_weigh_more_when_asked(mini: ToyConsistentID) -> None
     assert noise(0.0, 3.0) == pytest.approx(plain)
     assert noise(1.0, 3.0) == pytest.approx(4 * plain)
     assert noise(0.5, 2.0) == pytest.approx(2 * plain)
+
+
+class Eye(torch.nn.Module):
+    """A recogniser that tells aligned faces by their colours, place by place."""
+
+    def forward(self, aligned: torch.Tensor) -> torch.Tensor:
+        places = torch.nn.functional.avg_pool2d(aligned, 14).flatten(1)
+        return torch.nn.functional.normalize(places - places.mean(dim=1, keepdim=True), dim=1)
+
+
+def test_identity_is_compared_on_the_face_as_recognisers_see_it() -> None:
+    pictures = list(render_many([sample_scene(seed) for seed in (1, 2)], 128))
+    pixels = torch.stack([torch.from_numpy(p.rgb.copy()).permute(2, 0, 1) for p in pictures]) / 127.5 - 1
+    points = [p.landmarks_px[:5] for p in pictures]
+    aligned = [
+        align_arcface(Image.fromarray(p.rgb), Face((0, 0, 128, 128), five))
+        for p, five in zip(pictures, points, strict=True)
+    ]
+    known = Eye()(faces_to_tensor(aligned))
+    affine = face_affines(torch.from_numpy(np.stack(points)))
+    same = identity_loss(pixels, affine, known, Eye(), 112)
+    other = identity_loss(pixels, affine, known.flip(0), Eye(), 112)
+    beside = identity_loss(pixels, affine + torch.tensor([0, 0, 12.0]), known, Eye(), 112)
+    assert same.max() < 0.01  # the filters differ a little
+    assert other.min() > 0.1 and beside.min() > 0.05
+
+
+def test_the_adapter_can_be_told_by_a_recogniser(mini: ToyConsistentID) -> None:
+    """The further loss is there with a recogniser only, reaches the adapter, and leaves noisy steps out."""
+    batch = mini.batch(0)
+    batch["id_embedding"] = torch.nn.functional.normalize(torch.randn(4, 192), dim=1)
+    adapter = new_adapter(mini.base, dataclasses.replace(mini.adapter.sizes, id_width=192))
+    batch["face_affine"] = torch.tensor([[0.5, 0, 0], [0, 0.5, 0]]).expand(4, -1, -1)
+
+    def terms(**settings: Any) -> dict[str, torch.Tensor]:
+        phase = ConsistentIDPhase(adapter, mini.base, drop=0.0, **settings)
+        return phase.loss(batch, torch.Generator().manual_seed(0))
+
+    assert "identity" not in terms()
+    found = terms(recogniser=Eye(), identity_until=1.0, identity_weight=0.5)
+    assert found["identity"].item() == pytest.approx(0.5 * found["_unlike"].item())
+    assert 0.5 < found["_unlike"] < 1.5
+    found["identity"].backward()
+    assert adapter.image_proj.proj[0].weight.grad.abs().sum() > 0
+    none = terms(recogniser=Eye(), identity_until=0.0)
+    assert none["identity"] == 0
 
 
 def test_options_change_the_picture(mini: ToyConsistentID) -> None:

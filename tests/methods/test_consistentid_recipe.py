@@ -41,3 +41,10 @@ def test_it_learns_on_a_frozen_base_and_describes_references_once(
     assert all(torch.equal(before[name].float(), tensor) for name, tensor in base.unet.state_dict().items())
     card = read_card(shop.pack).parts["adapters/consistentid"]
     assert (card.steps, card.people, list(card.sha256.values())) == (6, shop.people, [record.sha256])
+
+    shop.further, shop.steps = True, 1
+    monkeypatch.setattr(recipe, "LEARNING_RATE", 0.0)
+    assert adapter_recipe("consistentid")(shop).finished
+    unmoved = load_file(shop.pack / "adapters" / "consistentid" / "model.safetensors")
+    assert all(torch.equal(again[name], unmoved[name]) for name in again)
+    assert read_card(shop.pack).parts["adapters/consistentid"].steps == 7

@@ -6,13 +6,14 @@ import dataclasses
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from likeness.errors import InputError
-from likeness.sitters import sample
+from likeness.sitters import render_many, sample
 from likeness.sitters.factors import LIGHTS_OF
 from likeness.sitters.palette import DYES
 from likeness.sitters.parameters import Identity, Scene, field_range
@@ -25,6 +26,7 @@ from likeness.sitters.sample import (
     sample_identity,
     sample_scene,
     split_of,
+    straightened,
     with_other_light,
     with_other_view,
     with_same_person,
@@ -102,6 +104,22 @@ def test_pairs_differ_in_what_they_say() -> None:
         assert partner(scene, 1, "everything") == with_same_person(scene, 1)
     with pytest.raises(InputError, match="not by 'hat'"):
         partner(SCENES[0], 1, "hat")  # type: ignore[arg-type]
+
+
+def test_straightened_people_look_ahead_and_stand_in_one_place() -> None:
+    straight = [straightened(scene) for scene in SCENES]
+    assert {name for scene, new in zip(SCENES, straight, strict=True) for name in changed(scene, new)} == {
+        "pose",
+        "camera",
+    }
+    assert max(abs(scene.pose.yaw_deg) for scene in straight) <= 15
+    assert max(abs(scene.pose.yaw_deg) for scene in SCENES) > 45
+    assert len({scene.pose.yaw_deg for scene in straight}) > 0.9 * len(straight)  # still a little apart
+
+    def spread(scenes: Sequence[Scene]) -> np.ndarray:  # of the place between the eyes
+        return np.std([p.landmarks_px[:2].mean(0) for p in render_many(scenes, 64)], axis=0)
+
+    assert (spread(straight[:40]) < 0.5 * spread(SCENES[:40])).all()
 
 
 def test_splits_do_not_overlap() -> None:

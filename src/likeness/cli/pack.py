@@ -113,7 +113,9 @@ def build(
 
 @app.command()
 def draw(
-    split: Annotated[list[str] | None, typer.Argument(help="train, judge, held_out; all by default.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Argument(help="train, portraits, judge, held_out; all by default.")
+    ] = None,
     work: Work = WORK,
     people: Annotated[int, typer.Option(help="Training people.")] = 5000,
     judge_people: Annotated[int, typer.Option(help="People of the judge recogniser.")] = 2000,
@@ -125,7 +127,7 @@ def draw(
     from likeness.packs import mini
     from likeness.packs.data import build_pictures
 
-    counts = {"train": people, "judge": judge_people, "held_out": held_out_people}
+    counts = {"train": people, "portraits": people, "judge": judge_people, "held_out": held_out_people}
     chosen = split or list(counts)
     for one in chosen:
         build_pictures(
@@ -133,6 +135,7 @@ def draw(
             first_seed=mini.first_seed(one),
             people=counts[one],
             views=views,
+            straight=one == "portraits",
             on_shard=partial(_print_shard, one) if not as_json else None,
         )
     show(

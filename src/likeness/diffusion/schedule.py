@@ -9,7 +9,14 @@ from torch import Tensor
 
 from likeness.errors import InputError
 
-__all__ = ["add_noise", "ddim", "guidance_rescale", "prediction_target", "random_timesteps"]
+__all__ = [
+    "add_noise",
+    "ddim",
+    "guidance_rescale",
+    "predicted_latents",
+    "prediction_target",
+    "random_timesteps",
+]
 
 _KEPT = (
     "num_train_timesteps",
@@ -60,6 +67,21 @@ def prediction_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps:
         return noise
     if kind == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)  # type: ignore[no-any-return]
+    raise InputError(f"The base predicts {kind!r}; only 'epsilon' and 'v_prediction' can be trained.")
+
+
+def predicted_latents(scheduler: Any, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+    """The clean latents (B, C, h, w) that a prediction for `noisy` amounts to; timesteps (B,) int.
+
+    Raises: InputError where the UNet predicts neither noise nor velocity.
+    """
+    abar = scheduler.alphas_cumprod.to(noisy.device)[timesteps].view(-1, 1, 1, 1)
+    signal, noise = abar.sqrt(), (1 - abar).sqrt()
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return (noisy - noise * prediction) / signal
+    if kind == "v_prediction":
+        return signal * noisy - noise * prediction
     raise InputError(f"The base predicts {kind!r}; only 'epsilon' and 'v_prediction' can be trained.")
 
 

@@ -47,6 +47,8 @@ __all__ = [
 SHARD_PEOPLE = 200
 CAPTIONS = 5
 """Captions kept of each picture."""
+FREE_VIEW = 1
+"""The view that is not straightened where the others are."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,18 @@ def build_pictures(
     views: int,
     workers: int | None = None,
     size_px: int = SIZE_PX,
+    straight: bool = False,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Draw the shards that are not there yet, on `workers` threads; `on_shard(done, of)` after each."""
+    """Draw the shards that are not there yet, on `workers` threads; `on_shard(done, of)` after each.
+
+    straight: see `draw_people`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     starts = [s for s in range(0, people, SHARD_PEOPLE) if not shard_folder(folder, s, views).is_dir()]
     for done, start in enumerate(starts, 1):
         seeds = range(first_seed + start, first_seed + start + SHARD_PEOPLE)
-        write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers))
+        write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers, straight))
         if on_shard is not None:
             on_shard(done, len(starts))
 
@@ -182,10 +188,13 @@ def write_shard(target: Path, drawings: list[Drawing]) -> None:
     partial.replace(target)
 
 
-def draw_people(seeds: range, views: int, size_px: int, workers: int | None = None) -> list[Drawing]:
+def draw_people(
+    seeds: range, views: int, size_px: int, workers: int | None = None, straight: bool = False
+) -> list[Drawing]:
     """Pictures of the people with these seeds, person by person.
 
-    The first is `sample_scene(seed)`; in the others everything but the person is new.
+    The first is `sample_scene(seed)`; in the others everything but the person is new. straight: all
+    views but `FREE_VIEW` are `sitters.straightened`.
     """
     from likeness import sitters
 
@@ -194,6 +203,8 @@ def draw_people(seeds: range, views: int, size_px: int, workers: int | None = No
         first = sitters.sample_scene(seed)
         for view in range(views):
             scene = first if view == 0 else sitters.with_same_person(first, view)
+            if straight and view != FREE_VIEW:
+                scene = sitters.straightened(scene)
             scenes.append(scene)
             captions = sitters.captions(scene, CAPTIONS, seed * views + view)
             rows.append({"seed": seed, "view": view, "captions": captions, "record": scene.record()})

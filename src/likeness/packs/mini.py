@@ -72,11 +72,17 @@ MINUTES = {
 
 
 def first_seed(split: str) -> int:
-    """Where the people of a split begin: "train", "judge" (the judge recogniser's own) or "held_out"."""
+    """Where the people of a split begin: "train", "portraits", "judge" or "held_out".
+
+    "portraits" are the people of "train", most of them straight before the camera: what
+    painting is learned from, as faces are learned soonest from aligned pictures. The judge recogniser has
+    people of its own.
+    """
     from likeness import sitters
 
     seeds = {
         "train": sitters.TRAINING_SEEDS,
+        "portraits": sitters.TRAINING_SEEDS,
         "judge": sitters.JUDGE_SEEDS,
         "held_out": sitters.HELD_OUT_SEEDS,
     }
@@ -258,7 +264,7 @@ def unet(**sizes: Any) -> Any:
         "sample_size": SIZE_PX // 8,
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
-        "block_out_channels": (64, 128, 192),
+        "block_out_channels": (128, 128, 192),
         "down_block_types": ("CrossAttnDownBlock2D",) * 3,
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "layers_per_block": 1,

@@ -71,8 +71,13 @@ class Workshop:
         )
 
     def people_of(self, split: str) -> int:
-        """How many people a split has: "train", "judge" or "held_out"."""
-        return {"train": self.people, "judge": self.judge_people, "held_out": self.held_out_people}[split]
+        """How many people a split has; the splits are those of `mini.first_seed`."""
+        return {
+            "train": self.people,
+            "portraits": self.people,
+            "judge": self.judge_people,
+            "held_out": self.held_out_people,
+        }[split]
 
     def train(self, phases: Sequence[Phase], batches: Batches, part: str, **options: Any) -> TrainResult:
         """`training.train` with this build's folders and budget for one part."""
@@ -125,8 +130,7 @@ class Workshop:
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
-        result: TrainResult = self.trained[part]
-        before = self._begun.pop(folder, None)
+        steps, hours = self.spent(part, folder)
         record_part(
             self.pack,
             folder,
@@ -135,8 +139,8 @@ class Workshop:
             size_px=self.preset.SIZE_PX,
             parameters=sum(p.numel() for p in model.parameters()),
             seed=self.seed,
-            steps=result.step + (before.steps if before else 0),
-            hours=round(hours_before + (before.hours if before else 0) + result.seconds / 3600, 4),
+            steps=steps,
+            hours=round(hours_before + hours, 4),
             people=self.people_of(split),
             pictures=self.people_of(split) * self.views,
             first_seed=mini.first_seed(split),
@@ -163,15 +167,31 @@ class Workshop:
         self._begun[folder] = read_card(self.pack).parts[folder]
         return True
 
+    def spent(self, part: str, folder: str) -> tuple[int, float]:
+        """Steps and hours of the training of a part, those before `begin` included."""
+        result: TrainResult = self.trained[part]
+        steps, hours = result.step, result.seconds / 3600
+        before = self._begun.pop(folder, None)
+        return (
+            (steps, round(hours, 4))
+            if before is None
+            else (steps + before.steps, round(hours + before.hours, 4))
+        )
+
     def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
-        """A tensor that frozen part `by` makes of the training pictures, built once and kept on disk.
+        """A tensor that frozen part `by` makes of the portraits, built once and kept on disk.
 
         It is mapped, not read, so that processes training together share it. What was made by
         other weights of the part, or of other pictures, is not used.
         """
         weights = sorted(self.part(by).glob("*.safetensors"))
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
-        file = self.work / "kept" / self.preset.NAME / f"{name}-{digest}-{self.people}x{self.views}.npy"
+        file = (
+            self.work
+            / "kept"
+            / self.preset.NAME
+            / f"{name}-portraits-{digest}-{self.people}x{self.views}.npy"
+        )
         world = World.here()
         if world.writes and not file.is_file():
             made = build().cpu()
@@ -211,7 +231,14 @@ def _pictures(data: Path, split: str, people: int, views: int, size_px: int, wor
     folder = data / split
     world = World.here()
     if world.writes:
-        build_pictures(folder, first_seed=first, people=people, views=views, workers=workers)
+        build_pictures(
+            folder,
+            first_seed=first,
+            people=people,
+            views=views,
+            workers=workers,
+            straight=split == "portraits",
+        )
     world.wait()
     return load_pictures(folder, people=people, views=views, size_px=size_px)
 

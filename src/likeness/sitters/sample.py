@@ -43,6 +43,7 @@ __all__ = [
     "sample_identity",
     "sample_scene",
     "split_of",
+    "straightened",
     "with_other_light",
     "with_other_view",
     "with_same_person",
@@ -134,6 +135,30 @@ def with_same_scene(scene: Scene, seed: int) -> Scene:
 def with_other_view(scene: Scene, seed: int) -> Scene:
     """The same moment seen from elsewhere: only pose and camera are new."""
     return with_same_person(scene, seed, keep=[name for name in FACTORS if name not in ("pose", "camera")])
+
+
+def straightened(scene: Scene) -> Scene:
+    """The same moment as a studio portrait: the head nearly straight, centred and at nearly one size.
+
+    What differs between pictures is kept at a fraction, so yaw stays within 15 degrees. `seed` of the new
+    scene is None: no single seed makes it.
+    """
+    pose, camera = scene.pose, scene.camera
+    return dataclasses.replace(
+        scene,
+        pose=dataclasses.replace(
+            pose, yaw_deg=0.3 * pose.yaw_deg, pitch_deg=0.4 * pose.pitch_deg, roll_deg=0.4 * pose.roll_deg
+        ),
+        camera=dataclasses.replace(
+            camera,
+            field_of_view_deg=22 + 0.25 * (camera.field_of_view_deg - 22),
+            zoom=1.05 + 0.25 * (camera.zoom - 1),
+            shift_x=0.15 * camera.shift_x,
+            shift_y=0.2 * camera.shift_y,
+            elevation_deg=1 + 0.3 * (camera.elevation_deg - 1),
+        ),
+        seed=None,
+    )
 
 
 def with_other_light(scene: Scene, seed: int) -> Scene:

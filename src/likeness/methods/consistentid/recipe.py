@@ -18,6 +18,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from likeness.diffusion.load import load_base
+from likeness.faces.align import ARCFACE_TEMPLATE, invert_affine, similarity
 from likeness.faces.embed import load_encoder
 from likeness.methods.consistentid.conditioning import identity_of_faces
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = ["train_adapter"]
 
+FOLDER = "adapters/consistentid"  # in the pack
 BATCH = 24
 MINUTES = 40.0
 LEARNING_RATE = 1e-3  # the adapter is small and young; the paper's 1e-4 is for 200 times its weights
 FACE_WEIGHT = 3.0  # the person is in the face; clothes and background only add noise to the gradient
+IDENTITY_WEIGHT = 0.1  # of the recogniser's own loss, which the paper does without
 REFERENCES = 2  # pictures of each person that serve as references; every picture is a target
 CAPTIONS = (3, 2, 1)  # of each picture: short, long, tags
 
@@ -73,17 +76,20 @@ class References:
 def train_adapter(shop: Workshop) -> TrainResult:
     """Train on the frozen mini base; needs every other part of the pack."""
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
-    pictures = shop.pictures("train")
+    pictures = shop.pictures("portraits")
     views = int((pictures.person == 0).sum())
     references = kept_references(shop, pictures, views)
     latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
     ids, part_tokens = marked_ids(base.tokenizers, pictures)
+    affines = face_affines(pictures.landmarks)
     masks = part_masks(pictures.labels, latents.shape[-1])
     spread = latent_spread(base.vae)
     torch.manual_seed(shop.seed)
     wide = references.states.shape[-1]
     sizes = dataclasses.replace(SIZES["mini"], text_width=base.text_width, image_width=wide, part_width=wide)
-    adapter = new_adapter(base, sizes).to(shop.device)
+    adapter = new_adapter(base, sizes)
+    shop.begin(adapter, FOLDER)
+    adapter = adapter.to(shop.device)
 
     def batches(moment: Moment) -> Batch:
         generator = seeded(shop.seed, moment.draw, 63)
@@ -103,30 +109,38 @@ def train_adapter(shop: Workshop) -> TrainResult:
             "image_states": references.states[reference].float(),
             "id_embedding": references.embedding[reference],
             "part_masks": masks[target].float() / 255,
+            "face_affine": affines[target],
         }
 
     if shop.minutes is None and shop.steps is None:
         shop.minutes = MINUTES
     rate = cosine(LEARNING_RATE, warmup_steps=100)
-    phase = ConsistentIDPhase(adapter, base, rate, face_weight=FACE_WEIGHT)
+    phase = ConsistentIDPhase(
+        adapter,
+        base,
+        rate,
+        face_weight=FACE_WEIGHT,
+        recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
+        identity_weight=IDENTITY_WEIGHT,
+    )
     result = shop.train([phase], batches, "consistentid", ema_decay=0.998)
     if result.finished:
         trained: Any = result.emas[phase.name].module
-        folder = shop.pack / "adapters" / "consistentid"
-        save_adapter(trained, folder)
+        save_adapter(trained, shop.pack / FOLDER)
+        steps, hours = shop.spent("consistentid", FOLDER)
         record_part(
             shop.pack,
-            "adapters/consistentid",
-            "adapters/consistentid",
+            FOLDER,
+            FOLDER,
             pack_name=shop.preset.NAME,
             size_px=shop.preset.SIZE_PX,
             parameters=sum(p.numel() for p in trained.parameters()),
             seed=shop.seed,
-            steps=result.step,
-            hours=round(result.seconds / 3600, 4),
+            steps=steps,
+            hours=hours,
             people=shop.people,
             pictures=len(pictures),
-            first_seed=mini.first_seed("train"),
+            first_seed=mini.first_seed("portraits"),
         )
     return result
 
@@ -175,6 +189,12 @@ def marked_ids(tokenizers: tuple[Any, ...], pictures: Pictures) -> tuple[Tensor,
         ids.append(torch.stack([m.ids[0] for m in marked]).int())
         places.append(torch.stack([m.part_tokens for m in marked]).int())
     return torch.stack(ids), torch.stack(places)
+
+
+def face_affines(landmarks: Tensor) -> Tensor:
+    """(N, L, 2) px, eyes, nose and mouth first -> (N, 2, 3) float32: aligned face px to picture px."""
+    affines = [invert_affine(similarity(five, ARCFACE_TEMPLATE)) for five in landmarks[:, :5].numpy()]
+    return torch.from_numpy(np.stack(affines).astype(np.float32))
 
 
 def part_masks(labels: Tensor, size: int) -> Tensor:

@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from likeness.diffusion.attention import attached
 from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
-from likeness.diffusion.schedule import add_noise, ddim, prediction_target, random_timesteps
+from likeness.diffusion.schedule import (
+    add_noise,
+    ddim,
+    predicted_latents,
+    prediction_target,
+    random_timesteps,
+)
+from likeness.faces.embed import ALIGNED_PX
 from likeness.methods.consistentid.config import PARTS
-from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
+from likeness.methods.consistentid.losses import (
+    FACIAL_WEIGHT,
+    facial_localisation_loss,
+    identity_loss,
+    noise_loss,
+)
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -58,12 +70,18 @@ class ConsistentIDPhase:
       image_states (B, S, W)     image states of the reference portrait
       id_embedding (B, E)        unit length
       part_masks   (B, N, h', w') optional, parts of the target picture in [0, 1], for eq. 1
+      face_affine  (B, 2, 3)     aligned face px -> target picture px, for a phase with a recogniser
 
     face_weight: what places of the face count beyond the others' 1 in eq. 2, by its part mask; 0 in
     the paper, whose base knows faces. drop: share of pictures that lose every condition, identity
     included, so that guidance has an unconditional branch. dropped_text: what text becomes then;
     "zeros" as in the paper, or the rows of the "empty" prompt, which is what the frozen base knows
     as no condition.
+
+    recogniser: what made the ID embeddings, (B, 3, 112, 112) -> (B, E); with it, up to `identity_rows` of
+    the pictures whose noise is of the lower `identity_until` of all steps are decoded as predicted, and
+    their faces compared with the person: `identity_weight` times `identity_loss`. None in the
+    paper; a small base and few pictures tell too little of a person through the noise loss alone.
     """
 
     adapter: ConsistentIDAdapter
@@ -74,6 +92,10 @@ class ConsistentIDPhase:
     face_weight: float = 0.0
     drop: float = 0.1
     dropped_text: Literal["empty", "zeros"] = "empty"
+    recogniser: nn.Module | None = None
+    identity_weight: float = 0.1
+    identity_rows: int = 6
+    identity_until: float = 0.4
     name: str = "adapter"
     every: int = 1
     _empty: TextRows | None = None
@@ -104,9 +126,10 @@ class ConsistentIDPhase:
         )
 
         maps = self._record("part_masks" in batch and self.facial_weight > 0)
+        noisy = add_noise(self._scheduler, latents, noise, timesteps)
         with attached(self.base.unet, self.adapter.processors):
             prediction = self.base.unet(
-                add_noise(self._scheduler, latents, noise, timesteps),
+                noisy,
                 timesteps,
                 torch.cat([rows, id_tokens.to(rows.dtype)], dim=1),
                 added_cond_kwargs=self._added(batch, text),
@@ -115,6 +138,13 @@ class ConsistentIDPhase:
 
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         terms = {"noise": noise_loss(prediction, target, self._place_weight(batch))}
+        if self.recogniser is not None:
+            clear = timesteps < self.identity_until * self._scheduler.config.num_train_timesteps
+            rows = (clear & ~dropped).nonzero()[: self.identity_rows, 0]
+            clean = predicted_latents(self._scheduler, noisy[rows], prediction[rows].float(), timesteps[rows])
+            unlike = self._unlike(clean, batch, rows)
+            terms["identity"] = self.identity_weight * unlike
+            terms["_unlike"] = unlike.detach()
         if maps is not None:
             facial = facial_localisation_loss(
                 maps, batch["part_masks"], batch["part_tokens"], used, normalise=self.normalise_maps
@@ -122,6 +152,19 @@ class ConsistentIDPhase:
             terms["facial"] = self.facial_weight * facial
             terms["_facial_unweighted"] = facial.detach()
         return terms
+
+    def _unlike(self, clean: Tensor, batch: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """Mean identity loss of predicted latents; 0 where there are none."""
+        if self.recogniser is None or not len(rows):
+            return clean.sum() * 0
+        vae = self.base.vae
+        pixels = vae.decode(
+            clean / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+        ).sample
+        unlike = identity_loss(
+            pixels, batch["face_affine"][rows], batch["id_embedding"][rows], self.recogniser, ALIGNED_PX
+        )
+        return unlike.mean()
 
     def _place_weight(self, batch: dict[str, Tensor]) -> Tensor | None:
         if not self.face_weight or "part_masks" not in batch:

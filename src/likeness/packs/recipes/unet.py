@@ -176,7 +176,7 @@ def train_unet(shop: Workshop) -> TrainResult:
     vae = PatchAutoencoderKL.from_pretrained(shop.part("vae"), torch_dtype=torch.float32).to(shop.device)
     text = CLIPTextModel.from_pretrained(shop.part("text_encoder"), dtype=torch.float32).to(shop.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
-    pictures = shop.pictures("train")
+    pictures = shop.pictures("portraits")
     latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device))
     spread = latent_spread(vae)
     parts = part_shares(pictures.labels, latents.shape[-1])
@@ -213,5 +213,5 @@ def train_unet(shop: Workshop) -> TrainResult:
     if result.finished:
         shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()))
+        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()), "portraits")
     return result
