@@ -13,6 +13,7 @@ from likeness.diffusion.noise import draw, generator, initial_latents
 from likeness.diffusion.schedule import (
     add_noise,
     ddim,
+    denoised,
     guidance_rescale,
     predicted_latents,
     prediction_target,
@@ -74,6 +75,42 @@ def test_targets_lead_back_to_the_latents() -> None:
         prediction_target(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
     with pytest.raises(InputError, match="'sample'"):
         predicted_latents(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
+
+
+def test_noise_added_anew_is_of_the_right_size_and_each_pictures_own() -> None:
+    """With the true prediction at every step, both ways end at the latents; on the way noise differs."""
+    latents, noise = torch.randn(2, 3, 4, 8, 8, generator=generator(1))
+    scheduler = ddim(
+        DDIMScheduler(
+            **tiny.SCHEDULE,
+            prediction_type="v_prediction",
+            rescale_betas_zero_snr=True,
+            timestep_spacing="trailing",
+        ),
+        10,
+    )
+
+    def run(eta: float, seeds: tuple[int, ...]) -> list[torch.Tensor]:
+        sources = [generator(seed) for seed in seeds]
+        now, seen = noise, []
+        for step in scheduler.timesteps:
+            alpha = scheduler.alphas_cumprod[step]
+            true = (now - alpha.sqrt() * latents) / (1 - alpha).sqrt()
+            velocity = alpha.sqrt() * true - (1 - alpha).sqrt() * latents
+            now = denoised(scheduler, velocity, step, now, eta, sources)
+            seen.append(now)
+        return seen
+
+    plain, lively, other = run(0.0, ()), run(1.0, (1, 2, 3)), run(1.0, (1, 5, 3))
+    for found in (plain, lively, other):
+        assert torch.allclose(found[-1], latents, atol=1e-3)
+    for step, a, b, c in zip(scheduler.timesteps[1:], plain, lively, other, strict=False):
+        level = float((1 - scheduler.alphas_cumprod[step]).sqrt())
+        assert float((b - scheduler.alphas_cumprod[step].sqrt() * latents).std()) == pytest.approx(
+            level, rel=0.1
+        )
+        assert (a - b).std() > 0.3 * level
+        assert [torch.equal(b[i], c[i]) for i in range(3)] == [True, False, True]
 
 
 @pytest.fixture

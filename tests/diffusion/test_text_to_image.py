@@ -18,18 +18,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return load_base(write_mini(tmp_path_factory.mktemp("mini")))
 
 
-def test_a_seed_and_words_give_one_picture_whoever_is_painted_beside(base: Base) -> None:
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_seed_and_words_give_one_picture_whoever_is_painted_beside(base: Base, eta: float) -> None:
     prompts, seeds = ["a man with a red hat", "a woman", "a person"], [5, 6, 7]
-    together = paint_text(base, prompts, seeds, steps=3)
+    together = paint_text(base, prompts, seeds, steps=3, eta=eta)
     assert together.shape == (3, 3, base.size_px, base.size_px)
     assert together.abs().max() <= 1
-    assert torch.equal(together, paint_text(base, prompts, seeds, steps=3))
+    assert torch.equal(together, paint_text(base, prompts, seeds, steps=3, eta=eta))
     for i in range(3):
-        alone = paint_text(base, prompts[i : i + 1], seeds[i : i + 1], steps=3)
+        alone = paint_text(base, prompts[i : i + 1], seeds[i : i + 1], steps=3, eta=eta)
         torch.testing.assert_close(alone[0], together[i], atol=1e-4, rtol=0)
-    two_at_a_time = paint_text(base, prompts, seeds, steps=3, batch_size=2)
+    two_at_a_time = paint_text(base, prompts, seeds, steps=3, eta=eta, batch_size=2)
     torch.testing.assert_close(two_at_a_time, together, atol=1e-4, rtol=0)
-    other = paint_text(base, prompts, [5, 6, 8], steps=3)
+    other = paint_text(base, prompts, [5, 6, 8], steps=3, eta=eta)
     assert not torch.allclose(other[2], together[2], atol=1e-3)
 
 

@@ -308,6 +308,7 @@ def test_options_change_the_picture(mini: ToyConsistentID) -> None:
     plain = paint()
     for options in (
         {"identity_scale": 0.0},
+        {"eta": 0.5},
         {"lora_scale": 0.0},
         {"merge_step": 1.0},
         {"caption": "one nose"},

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from likeness.cli.output import AsJson, show
+from likeness.packs.mini import ETA, GUIDANCE, STEPS
 
 __all__ = ["app"]
 
@@ -173,8 +174,11 @@ def sheet(
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")],
     count: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 48,
     columns: Annotated[int, typer.Option(min=1, help="Portraits in a row.")] = 8,
-    guidance: Annotated[float, typer.Option(min=1, help="How closely to follow the words; 1 is off.")] = 3.0,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 30,
+    guidance: Annotated[
+        float, typer.Option(min=1, help="How closely to follow the words; 1 is off.")
+    ] = GUIDANCE,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
+    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise added anew at each step.")] = ETA,
     seed: Annotated[int, typer.Option(min=0, help="Chooses captions and noise.")] = 0,
     pack: Pack = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or openvino.")] = "cpu",
@@ -191,8 +195,8 @@ def sheet(
     prompts = [captions(sample_scene(one), 5, one)[0] for one in range(first, first + count)]
     base = load_base(pack or mini_path(), device=device)
     seeds = list(range(seed * count, (seed + 1) * count))
-    pictures = to_pictures(paint_text(base, prompts, seeds, steps=steps, guidance=guidance))
-    recipe = {"prompts": prompts, "seeds": seeds, "steps": steps, "guidance": guidance}
+    pictures = to_pictures(paint_text(base, prompts, seeds, steps=steps, guidance=guidance, eta=eta))
+    recipe = {"prompts": prompts, "seeds": seeds, "steps": steps, "guidance": guidance, "eta": eta}
     write_png(contact_sheet(pictures, columns), out, {"sheet": recipe})
     show({"out": str(out), **recipe}, as_json, str(out))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from likeness.diffusion.noise import draw
 from likeness.errors import InputError
 
 __all__ = [
     "add_noise",
     "ddim",
+    "denoised",
     "guidance_rescale",
     "predicted_latents",
     "prediction_target",
@@ -47,6 +50,28 @@ def ddim(scheduler: Any, steps: int) -> Any:
     return fresh
 
 
+def denoised(
+    scheduler: Any,
+    prediction: Tensor,
+    timestep: Tensor,
+    latents: Tensor,
+    eta: float = 0.0,
+    sources: Sequence[torch.Generator] = (),
+) -> Tensor:
+    """Latents (B, C, h, w) one step of `ddim`'s scheduler cleaner.
+
+    eta: how much of DDPM's noise each step adds anew (arXiv 2010.02502, eq. 16), from 0, none, to 1. What
+    a small UNet got wrong early it can then mend later. sources: with eta, one generator a picture.
+    """
+    if not eta:
+        return scheduler.step(prediction, timestep, latents).prev_sample  # type: ignore[no-any-return]
+    one = (1, *latents.shape[1:])
+    noise = torch.cat([draw(one, s, device=latents.device, dtype=latents.dtype) for s in sources])
+    # A first step from pure noise would take the root of 1 - eta^2, which rounds below 0 at 1.
+    out = scheduler.step(prediction, timestep, latents, eta=min(eta, 0.999), variance_noise=noise)
+    return out.prev_sample  # type: ignore[no-any-return]
+
+
 def guidance_rescale(scheduler: Any) -> float:
     """The phi for `guidance.guide`: 0.7 on zero terminal SNR schedules, else 0 (arXiv 2305.08891)."""
     return 0.7 if scheduler.config.get("rescale_betas_zero_snr") else 0.0
@@ -76,7 +101,8 @@ def predicted_latents(scheduler: Any, noisy: Tensor, prediction: Tensor, timeste
     Raises: InputError where the UNet predicts neither noise nor velocity.
     """
     abar = scheduler.alphas_cumprod.to(noisy.device)[timesteps].view(-1, 1, 1, 1)
-    signal, noise = abar.sqrt(), (1 - abar).sqrt()
+    signal: Tensor = abar.sqrt()
+    noise: Tensor = (1 - abar).sqrt()
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return (noisy - noise * prediction) / signal

@@ -10,7 +10,7 @@ from PIL import Image
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.prompts import encode_prompts
-from likeness.diffusion.schedule import ddim, guidance_rescale
+from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,9 +31,12 @@ def paint_text(
     *,
     steps: int = 30,
     guidance: float = 5.0,
+    eta: float = 0.0,
     batch_size: int = 16,
 ) -> Tensor:
     """Pictures (N, 3, H, W) in [-1, 1] on the CPU, one a prompt, by DDIM with classifier-free guidance.
+
+    eta: noise added anew at each step, see `schedule.denoised`.
 
     Each has a seed of its own and its noise does not depend on the others'; the last digits of a
     picture can, for kernels choose their order of summation by the batch's size.
@@ -51,10 +54,11 @@ def paint_text(
         few = slice(start, start + batch_size)
         rows = encode_prompts(base, list(prompts[few])).rows
         scheduler = ddim(base.scheduler, steps)
+        sources = [generator(seed) for seed in seeds[few]]
         latents = torch.cat(
             [
                 initial_latents(
-                    generator(seed),
+                    source,
                     channels=base.unet.config.in_channels,
                     height=side,
                     width=side,
@@ -62,7 +66,7 @@ def paint_text(
                     device=base.device,
                     dtype=base.dtype,
                 )
-                for seed in seeds[few]
+                for source in sources
             ]
         )
         both = torch.cat([empty.expand_as(rows), rows])
@@ -73,7 +77,7 @@ def paint_text(
                 prediction = guide(without, with_words, guidance, guidance_rescale(base.scheduler))
             else:
                 prediction = base.unet(latents, timestep, rows).sample
-            latents = scheduler.step(prediction, timestep, latents).prev_sample
+            latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
         painted.append(decode(base, latents))
     return torch.cat(painted)
 

@@ -121,7 +121,14 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
     base = load_base(pack)
     started = time.perf_counter()
     with autocast("cpu"):
-        painted = paint_text(base, [pictures.captions[i][0] for i in rows.tolist()], rows.tolist())
+        painted = paint_text(
+            base,
+            [pictures.captions[i][0] for i in rows.tolist()],
+            rows.tolist(),
+            steps=mini.STEPS,
+            guidance=mini.GUIDANCE,
+            eta=mini.ETA,
+        )
     seconds = (time.perf_counter() - started) / len(rows)
     net = mini.load_attributes(pack / "attributes")
     truth = attribute_truth(pictures, net.config.kinds)

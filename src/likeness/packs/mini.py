@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BORROWED",
+    "ETA",
+    "GUIDANCE",
     "MINUTES",
     "NAME",
     "SIZE_PX",
+    "STEPS",
     "attribute_net",
     "autoencoder",
     "first_seed",
@@ -55,6 +58,9 @@ TOKENS = 77
 WIDTH = 192
 """Of the text encoder, the image encoder and the UNet's cross-attention."""
 VOCABULARY = 2048
+
+STEPS, GUIDANCE, ETA = 40, 3.0, 1.0
+"""How the pack paints best: denoising steps, classifier-free guidance, and noise added anew at each step."""
 
 MINUTES = {
     "autoencoder": 25.0,

@@ -20,7 +20,7 @@ from likeness.diffusion.guidance import guide
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, prompt_warnings
-from likeness.diffusion.schedule import ddim, guidance_rescale
+from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import Cancelled, InputError
 from likeness.faces.detect import FaceDetector
 from likeness.faces.embed import FaceEncoder
@@ -29,6 +29,7 @@ from likeness.methods.consistentid.conditioning import Identity, ImageEncoder, i
 from likeness.methods.consistentid.config import PARTS, ConsistentIDOptions
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.text import mark_prompt
+from likeness.packs import mini
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 __all__ = ["ConsistentIDPipeline", "load"]
@@ -38,8 +39,6 @@ Box = tuple[float, float, float, float]
 STEPS = 50
 GUIDANCE = 5.0
 """The paper's settings (section 4.1)."""
-MINI_STEPS = 30
-MINI_GUIDANCE = 3.0
 
 
 def load(
@@ -154,6 +153,7 @@ class ConsistentIDPipeline:
             "guidance": request.guidance,
             "size_px": list(request.size_px or ()),
             "merge_step": merge_step,
+            "eta": self._eta(options),
             "options": options.model_dump(mode="json"),
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
@@ -185,9 +185,11 @@ class ConsistentIDPipeline:
         base, unet = self.base, self.base.unet
         scheduler = ddim(base.scheduler, request.steps or STEPS)
         scale, rescale = request.guidance or 1.0, guidance_rescale(base.scheduler)
+        eta = self._eta(options)
         width, height = request.size_px or (base.size_px, base.size_px)
+        source = generator(request.seed)
         latents = initial_latents(
-            generator(request.seed),
+            source,
             channels=unet.config.in_channels,
             height=height // base.downscale,
             width=width // base.downscale,
@@ -214,7 +216,7 @@ class ConsistentIDPipeline:
                 else:
                     added = conditions.added and {key: value[1:] for key, value in conditions.added.items()}
                     prediction = unet(latents, timestep, conditional, added_cond_kwargs=added).sample
-                latents = scheduler.step(prediction, timestep, latents).prev_sample
+                latents = denoised(scheduler, prediction, timestep, latents, eta, [source])
         return latents
 
     def _conditions(
@@ -289,6 +291,11 @@ class ConsistentIDPipeline:
             return -1 if share == 0 else steps
         return min(round(share * steps), steps - 2)
 
+    def _eta(self, options: ConsistentIDOptions) -> float:
+        if options.eta is not None:
+            return options.eta
+        return mini.ETA if self.base.family == "mini" else 0.0
+
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, ConsistentIDOptions]:
         """Fill in defaults; refuse what cannot be painted."""
         if len(request.references) not in CARD.references:
@@ -303,13 +310,14 @@ class ConsistentIDPipeline:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"ConsistentID's option {where!r}: {first['msg']}.") from error
-        base, mini = self.base, self.base.family == "mini"
-        steps = (MINI_STEPS if mini else STEPS) if request.steps is None else request.steps
+        base = self.base
+        usual = (mini.STEPS, mini.GUIDANCE) if base.family == "mini" else (STEPS, GUIDANCE)
+        steps = usual[0] if request.steps is None else request.steps
         if not 1 <= steps <= base.scheduler.config.num_train_timesteps:
             raise InputError(
                 f"steps must be between 1 and {base.scheduler.config.num_train_timesteps}, got {steps}."
             )
-        guidance = (MINI_GUIDANCE if mini else GUIDANCE) if request.guidance is None else request.guidance
+        guidance = usual[1] if request.guidance is None else request.guidance
         if not 1 <= guidance <= 100:
             raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
         unit = base.downscale * 2 ** (len(base.unet.config.block_out_channels) - 1)

@@ -95,7 +95,7 @@ class ConsistentIDPhase:
     recogniser: nn.Module | None = None
     identity_weight: float = 0.1
     identity_rows: int = 6
-    identity_until: float = 0.4
+    identity_until: float = 0.6
     name: str = "adapter"
     every: int = 1
     _empty: TextRows | None = None
