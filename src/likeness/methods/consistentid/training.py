@@ -78,9 +78,9 @@ class ConsistentIDPhase:
     "zeros" as in the paper, or the rows of the "empty" prompt, which is what the frozen base knows
     as no condition.
 
-    recogniser: what made the ID embeddings, (B, 3, 112, 112) -> (B, E); with it, up to `identity_rows` of
-    the pictures whose noise is of the lower `identity_until` of all steps are decoded as predicted, and
-    their faces compared with the person: `identity_weight` times `identity_loss`. None in the
+    recogniser: what made the ID embeddings, (B, 3, 112, 112) -> (B, E); with it, the `identity_rows`
+    noisiest pictures of the lower `identity_until` of all steps are decoded as predicted, for there
+    the face is the adapter's to decide, and their faces compared with the person: `identity_weight` times `identity_loss`. None in the
     paper; a small base and few pictures tell too little of a person through the noise loss alone.
     """
 
@@ -95,7 +95,7 @@ class ConsistentIDPhase:
     recogniser: nn.Module | None = None
     identity_weight: float = 0.1
     identity_rows: int = 6
-    identity_until: float = 0.6
+    identity_until: float = 0.75
     name: str = "adapter"
     every: int = 1
     _empty: TextRows | None = None
@@ -140,7 +140,8 @@ class ConsistentIDPhase:
         terms = {"noise": noise_loss(prediction, target, self._place_weight(batch))}
         if self.recogniser is not None:
             clear = timesteps < self.identity_until * self._scheduler.config.num_train_timesteps
-            rows = (clear & ~dropped).nonzero()[: self.identity_rows, 0]
+            noisiest = timesteps.masked_fill(~clear | dropped, -1).argsort(descending=True)
+            rows = noisiest[: min(self.identity_rows, int((clear & ~dropped).sum()))]
             clean = predicted_latents(self._scheduler, noisy[rows], prediction[rows].float(), timesteps[rows])
             unlike = self._unlike(clean, batch, rows)
             terms["identity"] = self.identity_weight * unlike
