@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from likeness.cli.output import AsJson, show
-from likeness.packs.mini import ETA, GUIDANCE, STEPS
+from likeness.packs.mini import GUIDANCE, STEPS
 
 __all__ = ["app"]
 
@@ -178,7 +178,7 @@ def sheet(
         float, typer.Option(min=1, help="How closely to follow the words; 1 is off.")
     ] = GUIDANCE,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
-    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise added anew at each step.")] = ETA,
+    eta: Annotated[float, typer.Option(min=0, max=1, help="Noise added anew at each step.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Chooses captions and noise.")] = 0,
     pack: Pack = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or openvino.")] = "cpu",

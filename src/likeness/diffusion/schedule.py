@@ -60,8 +60,8 @@ def denoised(
 ) -> Tensor:
     """Latents (B, C, h, w) one step of `ddim`'s scheduler cleaner.
 
-    eta: how much of DDPM's noise each step adds anew (arXiv 2010.02502, eq. 16), from 0, none, to 1. What
-    a small UNet got wrong early it can then mend later. sources: with eta, one generator a picture.
+    eta: how much of DDPM's noise each step adds anew (arXiv 2010.02502, eq. 16), from 0, none, to 1.
+    sources: with eta, one generator a picture.
     """
     if not eta:
         return scheduler.step(prediction, timestep, latents).prev_sample  # type: ignore[no-any-return]

@@ -127,7 +127,6 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
             rows.tolist(),
             steps=mini.STEPS,
             guidance=mini.GUIDANCE,
-            eta=mini.ETA,
         )
     seconds = (time.perf_counter() - started) / len(rows)
     net = mini.load_attributes(pack / "attributes")

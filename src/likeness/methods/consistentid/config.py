@@ -116,8 +116,8 @@ class ConsistentIDOptions(BaseModel):
     """Strength of the identity tokens' attention."""
     lora_scale: float = Field(default=1.0, ge=0, le=2)
     """Strength of the low-rank changes to the base's attention."""
-    eta: float | None = Field(default=None, ge=0, le=1)
-    """Noise added anew at each step, from 0 (DDIM) to 1 (DDPM). None: 0, on the mini pack what suits it."""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    """Noise added anew at each step, from 0 (DDIM, the paper's) to 1 (DDPM)."""
     caption: str = CAPTION
     """Description of the face that names its parts; each named part gets its picture."""
     face_box: tuple[float, float, float, float] | None = None

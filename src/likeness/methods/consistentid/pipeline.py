@@ -153,7 +153,6 @@ class ConsistentIDPipeline:
             "guidance": request.guidance,
             "size_px": list(request.size_px or ()),
             "merge_step": merge_step,
-            "eta": self._eta(options),
             "options": options.model_dump(mode="json"),
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
@@ -185,7 +184,6 @@ class ConsistentIDPipeline:
         base, unet = self.base, self.base.unet
         scheduler = ddim(base.scheduler, request.steps or STEPS)
         scale, rescale = request.guidance or 1.0, guidance_rescale(base.scheduler)
-        eta = self._eta(options)
         width, height = request.size_px or (base.size_px, base.size_px)
         source = generator(request.seed)
         latents = initial_latents(
@@ -216,7 +214,7 @@ class ConsistentIDPipeline:
                 else:
                     added = conditions.added and {key: value[1:] for key, value in conditions.added.items()}
                     prediction = unet(latents, timestep, conditional, added_cond_kwargs=added).sample
-                latents = denoised(scheduler, prediction, timestep, latents, eta, [source])
+                latents = denoised(scheduler, prediction, timestep, latents, options.eta, [source])
         return latents
 
     def _conditions(
@@ -290,11 +288,6 @@ class ConsistentIDPipeline:
         if share in (0, 1):
             return -1 if share == 0 else steps
         return min(round(share * steps), steps - 2)
-
-    def _eta(self, options: ConsistentIDOptions) -> float:
-        if options.eta is not None:
-            return options.eta
-        return mini.ETA if self.base.family == "mini" else 0.0
 
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, ConsistentIDOptions]:
         """Fill in defaults; refuse what cannot be painted."""

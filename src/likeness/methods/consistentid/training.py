@@ -80,8 +80,9 @@ class ConsistentIDPhase:
 
     recogniser: what made the ID embeddings, (B, 3, 112, 112) -> (B, E); with it, the `identity_rows`
     noisiest pictures of the lower `identity_until` of all steps are decoded as predicted, for there
-    the face is the adapter's to decide, and their faces compared with the person: `identity_weight` times `identity_loss`. None in the
-    paper; a small base and few pictures tell too little of a person through the noise loss alone.
+    the face is the adapter's to decide, and their faces compared with the person: `identity_weight` times
+    `identity_loss`. None in the paper; a small base and few pictures tell too little of a person
+    through the noise loss alone.
     """
 
     adapter: ConsistentIDAdapter
