@@ -9,14 +9,20 @@ from record import record
 
 from likeness.packs import mini, mini_path
 from likeness.packs.check import check_pack
-from likeness.packs.data import build_pictures, load_pictures
+from likeness.packs.data import draw_split, load_pictures
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--people", type=int, default=300)
     arguments.add_argument("--work", type=Path, required=True, help="folder for the pictures")
     given = arguments.parse_args()
-    folder, seed = given.work / "data" / "held_out", mini.first_seed("held_out")
-    build_pictures(folder, first_seed=seed, people=given.people, views=4)
+    folder = draw_split(given.work / "data", "held_out", people=given.people, views=4)
     values = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4))
-    print(record("pack", f"python benchmarks/pack.py --people {given.people} --work DIR", seed, dict(values)))
+    print(
+        record(
+            "pack",
+            f"python benchmarks/pack.py --people {given.people} --work DIR",
+            mini.first_seed("held_out"),
+            dict(values),
+        )
+    )

@@ -125,18 +125,16 @@ def draw(
     as_json: AsJson = False,
 ) -> None:
     """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
-    from likeness.packs import mini
-    from likeness.packs.data import build_pictures
+    from likeness.packs.data import draw_split
 
     counts = {"train": people, "portraits": people, "judge": judge_people, "held_out": held_out_people}
     chosen = split or list(counts)
     for one in chosen:
-        build_pictures(
-            work / "data" / one,
-            first_seed=mini.first_seed(one),
+        draw_split(
+            work / "data",
+            one,
             people=counts[one],
             views=views,
-            straight=one == "portraits",
             on_shard=partial(_print_shard, one) if not as_json else None,
         )
     show(

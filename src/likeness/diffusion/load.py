@@ -73,6 +73,18 @@ class Base:
         """D, the width of the text rows the UNet attends to."""
         return int(self.unet.config.cross_attention_dim)
 
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W) in about [-1, 1]; gradients go through."""
+        vae = self.vae
+        raw = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+        if vae.config.get("force_upcast") and self.dtype == torch.float16:
+            vae.to(torch.float32)  # SDXL's autoencoder overflows in fp16
+            pixels = vae.decode(raw.float()).sample
+            vae.to(self.dtype)
+        else:
+            pixels = vae.decode(raw.to(vae.dtype)).sample
+        return pixels  # type: ignore[no-any-return]
+
 
 def load_base(
     name_or_path: str | Path,

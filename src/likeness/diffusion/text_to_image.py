@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from likeness.diffusion.load import Base
 
-__all__ = ["decode", "paint_text", "to_pictures"]
+__all__ = ["paint_text", "to_pictures"]
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def paint_text(
             else:
                 prediction = base.unet(latents, timestep, rows).sample
             latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
-        painted.append(decode(base, latents))
+        painted.append(base.decode(latents).float().clamp(-1, 1).cpu())
     return torch.cat(painted)
 
 
@@ -86,12 +86,3 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """(N, 3, H, W) in [-1, 1] -> PIL RGB pictures."""
     arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(array) for array in arrays]
-
-
-@torch.no_grad()
-def decode(base: Base, latents: Tensor) -> Tensor:
-    """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W) float32 in [-1, 1] on the CPU."""
-    config = base.vae.config
-    raw = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    sample: Tensor = base.vae.decode(raw).sample
-    return sample.float().clamp(-1, 1).cpu()

@@ -26,7 +26,7 @@ import torch
 from torch.nn import functional as F
 
 from likeness.errors import InputError
-from likeness.packs.mini import SIZE_PX
+from likeness.packs.mini import SIZE_PX, first_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "Drawing",
     "Pictures",
     "build_pictures",
+    "draw_split",
     "load_pictures",
     "write_shard",
 ]
@@ -119,6 +120,29 @@ def build_pictures(
         write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers, straight))
         if on_shard is not None:
             on_shard(done, len(starts))
+
+
+def draw_split(
+    data: Path,
+    split: str,
+    *,
+    people: int,
+    views: int,
+    workers: int | None = None,
+    on_shard: Callable[[int, int], None] | None = None,
+) -> Path:
+    """`build_pictures` for a split of `mini.first_seed`, in its folder under `data`, which is returned."""
+    folder = data / split
+    build_pictures(
+        folder,
+        first_seed=first_seed(split),
+        people=people,
+        views=views,
+        workers=workers,
+        straight=split == "portraits",
+        on_shard=on_shard,
+    )
+    return folder
 
 
 def load_pictures(folder: Path, *, people: int, views: int, size_px: int = SIZE_PX) -> Pictures:

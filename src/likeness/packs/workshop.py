@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.card import PartRecord, copy_part, read_card, record_part
-from likeness.packs.data import Pictures, build_pictures, load_pictures
+from likeness.packs.data import Pictures, draw_split, load_pictures
 from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
 
@@ -154,6 +154,7 @@ class Workshop:
         Channels and layers that the pack's has not stay as they are. The part's card will count the
         steps and hours of both trainings.
         """
+        self._begun.pop(folder, None)
         if not self.further:
             return False
         old: dict[str, Tensor] = {}
@@ -170,13 +171,9 @@ class Workshop:
     def spent(self, part: str, folder: str) -> tuple[int, float]:
         """Steps and hours of the training of a part, those before `begin` included."""
         result: TrainResult = self.trained[part]
-        steps, hours = result.step, result.seconds / 3600
-        before = self._begun.pop(folder, None)
-        return (
-            (steps, round(hours, 4))
-            if before is None
-            else (steps + before.steps, round(hours + before.hours, 4))
-        )
+        before = self._begun.get(folder)
+        steps = result.step + (before.steps if before else 0)
+        return steps, round(result.seconds / 3600 + (before.hours if before else 0), 4)
 
     def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
         """A tensor that frozen part `by` makes of the portraits, built once and kept on disk.
@@ -186,12 +183,8 @@ class Workshop:
         """
         weights = sorted(self.part(by).glob("*.safetensors"))
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
-        file = (
-            self.work
-            / "kept"
-            / self.preset.NAME
-            / f"{name}-portraits-{digest}-{self.people}x{self.views}.npy"
-        )
+        made_of = f"{name}-portraits-{digest}-{self.people}x{self.views}"
+        file = self.work / "kept" / self.preset.NAME / f"{made_of}.npy"
         world = World.here()
         if world.writes and not file.is_file():
             made = build().cpu()
@@ -227,20 +220,11 @@ class Workshop:
 
 @functools.lru_cache(maxsize=3)
 def _pictures(data: Path, split: str, people: int, views: int, size_px: int, workers: int | None) -> Pictures:
-    first = mini.first_seed(split)
-    folder = data / split
     world = World.here()
     if world.writes:
-        build_pictures(
-            folder,
-            first_seed=first,
-            people=people,
-            views=views,
-            workers=workers,
-            straight=split == "portraits",
-        )
+        draw_split(data, split, people=people, views=views, workers=workers)
     world.wait()
-    return load_pictures(folder, people=people, views=views, size_px=size_px)
+    return load_pictures(data / split, people=people, views=views, size_px=size_px)
 
 
 def _forget_origin(config: Path) -> None:

@@ -270,14 +270,7 @@ class ConsistentIDPipeline:
 
     def _decode(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) to a PIL RGB picture."""
-        vae = self.base.vae
-        raw = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-        if vae.config.get("force_upcast") and self.base.dtype == torch.float16:
-            vae.to(torch.float32)  # SDXL's autoencoder overflows in fp16
-            pixels = vae.decode(raw.float()).sample
-            vae.to(self.base.dtype)
-        else:
-            pixels = vae.decode(raw.to(vae.dtype)).sample
+        pixels = self.base.decode(latents)
         array = ((pixels[0].float().clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).cpu().numpy()
         return Image.fromarray(array.astype(np.uint8))
 

@@ -159,12 +159,12 @@ class ConsistentIDPhase:
         """Mean identity loss of predicted latents; 0 where there are none."""
         if self.recogniser is None or not len(rows):
             return clean.sum() * 0
-        vae = self.base.vae
-        pixels = vae.decode(
-            clean / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-        ).sample
         unlike = identity_loss(
-            pixels, batch["face_affine"][rows], batch["id_embedding"][rows], self.recogniser, ALIGNED_PX
+            self.base.decode(clean),
+            batch["face_affine"][rows],
+            batch["id_embedding"][rows],
+            self.recogniser,
+            ALIGNED_PX,
         )
         return unlike.mean()
 
