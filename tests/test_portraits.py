@@ -13,7 +13,7 @@ from likeness.errors import Cancelled, InputError
 from likeness.files.images import read_image, read_recipe
 from likeness.files.provenance import pixels_sha256
 from likeness.portraits import SITTERS_ONLY, Judge, make_portraits, slug
-from likeness.types import PortraitPipeline
+from likeness.types import PortraitPipeline, PortraitRequest
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
 
@@ -75,6 +75,32 @@ def test_the_score_is_the_judges_cosine(pipeline: PortraitPipeline, tmp_path: Pa
     painted = read_image(tmp_path / document["pictures"][0]["file"])
     rows = encoder([align_arcface(image, detector(image)[0]) for image in (picture(0), painted)])
     assert document["pictures"][0]["likeness"] == pytest.approx(float(rows[0] @ rows[1]), abs=1e-4)
+
+
+def test_the_likest_of_several_is_kept(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    """It is the one the method's own encoder finds most like, and its seed alone paints it again."""
+    ticks: list[tuple[int, int]] = []
+    document = make_portraits(
+        pipeline, [picture(0)], PROMPTS[:1], 2, 5, tmp_path / "best", best_of=3, judge=judge(),
+        on_progress=lambda *at: ticks.append(at), **SETTINGS,
+    )  # fmt: skip
+    assert ticks == [(step, 12) for step in range(1, 13)]
+    own = Judge(PixelEncoder(), MiddleDetector())
+    for first, entry in zip((5, 8), document["pictures"], strict=True):
+        tried = {int(seed): value for seed, value in entry["resemblance_by_seed"].items()}
+        assert list(tried) == [first, first + 1, first + 2] and len(set(tried.values())) == 3
+        assert entry["seed"] == max(tried, key=tried.__getitem__)
+        for seed, value in tried.items():
+            again = make_portraits(
+                pipeline, [picture(0)], PROMPTS[:1], 1, seed, tmp_path / str(seed), **SETTINGS
+            )
+            assert (again["pictures"][0]["pixels_sha256"] == entry["pixels_sha256"]) == (
+                seed == entry["seed"]
+            )
+            result = pipeline([PortraitRequest(PROMPTS[0], (picture(0),), seed=seed, **SETTINGS)])[0]
+            assert own.resemblance(result)[0] == value
+    with pytest.raises(InputError, match="best_of must be at least 1, got 0"):
+        make_portraits(pipeline, [picture(0)], PROMPTS, 1, 0, tmp_path / "none", best_of=0, **SETTINGS)
 
 
 def test_nobody_judges_his_own_teaching(pipeline: PortraitPipeline, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import ImageOps
@@ -69,6 +69,10 @@ class Judge:
             return None, self.reason or "no judge was given"
         if result.provenance.recipe.get("identity_encoder") == self.encoder.name:
             return None, f"{self.encoder.name} gave the picture its identity and may not judge it"
+        return self.resemblance(result)
+
+    def resemblance(self, result: PortraitResult) -> tuple[float | None, str]:
+        """`score`, whoever gave the picture its identity."""
         painted = self._embedding(result.image)
         if painted is None:
             return None, "no face was found on the painted picture"
@@ -92,6 +96,14 @@ class Judge:
             return None
         embedding: NDArray[np.float32] = self.encoder([align_arcface(picture, faces[0])])[0]
         return embedding
+
+
+@runtime_checkable
+class KnowsFaces(Protocol):
+    """A pipeline that looks at faces to know the person."""
+
+    detector: FaceDetector
+    face_encoder: FaceEncoder
 
 
 def open_detector(base: str | Path, references_are_sitters: bool = False) -> FaceDetector:
@@ -164,6 +176,7 @@ def make_portraits(
     seed: int,
     out_dir: Path | str,
     *,
+    best_of: int = 1,
     judge: Judge | None = None,
     negative_prompt: str = "",
     steps: int | None = None,
@@ -176,8 +189,10 @@ def make_portraits(
 ) -> dict[str, Any]:
     """Paint `count` pictures of every prompt and save them in `out_dir`.
 
-    Picture k of a prompt has seed `seed + k`. Each PNG holds its full recipe; beside them lie a
-    contact sheet and `result.json`, whose content is returned. `warnings` are those about the
+    Picture k of a prompt has seed `seed + k`. With `best_of` N each is painted N times, picture k from
+    the seeds `seed + k * N` and on, and the one most like the references is kept; the pipeline's own face
+    encoder chooses, so that the judge's score stays a judge's. Each PNG holds its full recipe; beside them
+    lie a contact sheet and `result.json`, whose content is returned. `warnings` are those about the
     references, known beforehand; unless `references_are_sitters`, a pack of sitters adds its own.
     `on_progress(step, steps)` counts denoising steps of all pictures.
     Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what was finished is
@@ -187,8 +202,10 @@ def make_portraits(
         raise InputError(
             "At least one prompt is needed: say what the portrait shows, such as 'wearing a red hat'."
         )
-    if count < 1:
-        raise InputError(f"count must be at least 1, got {count}.")
+    for name, number in (("count", count), ("best_of", best_of)):
+        if number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}.")
+    chooser = _chooser(pipeline) if best_of > 1 else None
     out_dir = Path(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
@@ -201,27 +218,33 @@ def make_portraits(
             size_px=size_px,
             steps=steps,
             guidance=guidance,
-            seed=seed + index,
+            seed=seed + index * best_of,
             options=dict(options or {}),
         )
         for prompt in prompts
         for index in range(count)
     ]
     started = time.perf_counter()
-    done: list[tuple[str, PortraitResult, str]] = []
+    done: list[_Picture] = []
     stopped = False
     for number, request in enumerate(requests):
         try:
-            result = _paint(pipeline, request, number, len(requests), on_progress)
+            tried = [
+                _paint(pipeline, attempt, number * best_of + index, len(requests) * best_of, on_progress)
+                for index, attempt in enumerate(_attempts(request, best_of))
+            ]
+            seen = [chooser.resemblance(one)[0] for one in tried] if chooser else [None]
+            result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
             likeness, reason = judge.score(result)
         except (KeyboardInterrupt, Cancelled):
             stopped = True
             break
         result = replace(result, scores={**result.scores, "likeness": likeness})
-        name = f"{number + 1:03d}-{slug(request.prompt)}-{request.seed}.png"
+        name = f"{number + 1:03d}-{slug(request.prompt)}-{result.request.seed}.png"
         write_png(result.image, out_dir / name, recipe_of(result))
-        done.append((name, result, reason))
-    if done and done[0][1].provenance.recipe.get("family") == "mini" and not references_are_sitters:
+        seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
+        done.append(_Picture(name, result, reason, seeds))
+    if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
         warnings = [SITTERS_ONLY, *warnings]
     document = _document(done, judge, warnings, stopped, time.perf_counter() - started)
     if done:
@@ -235,10 +258,35 @@ def make_portraits(
     return document
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """A saved picture. reason: why it has no score. tried: seeds and what the chooser saw of each."""
+
+    file: str
+    result: PortraitResult
+    reason: str
+    tried: Mapping[int, float | None]
+
+
 def slug(text: str) -> str:
     """A short file name's worth of `text`: lower-case letters, digits and hyphens."""
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     return words[:40].strip("-") or "portrait"
+
+
+def _chooser(pipeline: PortraitPipeline) -> Judge:
+    if not isinstance(pipeline, KnowsFaces):
+        raise InputError("This method has no face encoder to choose pictures by: leave best_of at 1.")
+    return Judge(pipeline.face_encoder, pipeline.detector)
+
+
+def _attempts(request: PortraitRequest, count: int) -> list[PortraitRequest]:
+    return [replace(request, seed=request.seed + index) for index in range(count)]
+
+
+def _rank(resemblance: float | None) -> float:
+    """A picture without a face is chosen last."""
+    return -2.0 if resemblance is None else resemblance
 
 
 def _paint(
@@ -256,18 +304,18 @@ def _paint(
 
 
 def _document(
-    done: Sequence[tuple[str, PortraitResult, str]],
+    done: Sequence[_Picture],
     judge: Judge,
     warnings: Sequence[str],
     stopped: bool,
     seconds: float,
 ) -> dict[str, Any]:
-    scores = [value for _, result, _ in done if (value := result.scores["likeness"]) is not None]
-    reasons = sorted({reason for _, _, reason in done if reason})
+    scores = [value for p in done if (value := p.result.scores["likeness"]) is not None]
+    reasons = sorted({picture.reason for picture in done if picture.reason})
     return {
         "format": 1,
-        "method": done[0][1].provenance.method if done else None,
-        "settings": dict(done[0][1].provenance.recipe) if done else {},
+        "method": done[0].result.provenance.method if done else None,
+        "settings": dict(done[0].result.provenance.recipe) if done else {},
         "stopped": stopped,
         "likeness": {
             "encoder": judge.encoder.name if judge.encoder else None,
@@ -278,31 +326,31 @@ def _document(
         },
         "pictures": [
             {
-                "file": name,
-                "prompt": result.request.prompt,
-                "seed": result.request.seed,
-                "likeness": result.scores["likeness"],
-                "reason": reason or None,
-                "warnings": list(result.warnings),
-                "timings_s": {key: round(value, 3) for key, value in result.timings_s.items()},
-                "pixels_sha256": pixels_sha256(result.image),
+                "file": picture.file,
+                "prompt": picture.result.request.prompt,
+                "seed": picture.result.request.seed,
+                "resemblance_by_seed": {str(seed): value for seed, value in picture.tried.items()},
+                "likeness": picture.result.scores["likeness"],
+                "reason": picture.reason or None,
+                "warnings": list(picture.result.warnings),
+                "timings_s": {key: round(value, 3) for key, value in picture.result.timings_s.items()},
+                "pixels_sha256": pixels_sha256(picture.result.image),
             }
-            for name, result, reason in done
+            for picture in done
         ],
         "contact_sheet": CONTACT_SHEET if done else None,
-        "warnings": list(dict.fromkeys([*warnings, *(w for _, result, _ in done for w in result.warnings)])),
+        "warnings": list(dict.fromkeys([*warnings, *(w for p in done for w in p.result.warnings)])),
         "timings_s": {"total": round(seconds, 3)},
     }
 
 
-def _sheet(
-    reference: Image.Image, done: Sequence[tuple[str, PortraitResult, str]], count: int
-) -> Image.Image:
+def _sheet(reference: Image.Image, done: Sequence[_Picture], count: int) -> Image.Image:
     """The reference, then the pictures; with several of each prompt, a row a prompt."""
-    size = done[0][1].image.size
+    size = done[0].result.image.size
     small = ImageOps.contain(reference.convert("RGB"), size)
     images, labels = [], []
-    for index, (_, result, _) in enumerate(done):
+    for index, picture in enumerate(done):
+        result = picture.result
         if index == 0 or (count > 1 and index % count == 0):
             images.append(small)
             labels.append("reference")

@@ -21,11 +21,11 @@ from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES, Consiste
 from likeness.methods.consistentid.loading import load_pipeline
 from likeness.methods.consistentid.losses import identity_loss
 from likeness.methods.consistentid.model import FacialEncoder
-from likeness.methods.consistentid.recipe import face_affines
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
 from likeness.methods.consistentid.weights import load_adapter, new_adapter, save_adapter
 from likeness.packs import mini as mini_sizes
+from likeness.packs.recipes.landmarks import face_affines
 from likeness.sitters import render_many, sample_scene
 from likeness.types import Face
 from tests import tiny
@@ -271,9 +271,9 @@ def test_identity_is_compared_on_the_face_as_recognisers_see_it() -> None:
     ]
     known = Eye()(faces_to_tensor(aligned))
     affine = face_affines(torch.from_numpy(np.stack(points)))
-    same = identity_loss(pixels, affine, known, Eye(), 112)
-    other = identity_loss(pixels, affine, known.flip(0), Eye(), 112)
-    beside = identity_loss(pixels, affine + torch.tensor([0, 0, 12.0]), known, Eye(), 112)
+    same = identity_loss(pixels, affine, known, Eye())
+    other = identity_loss(pixels, affine, known.flip(0), Eye())
+    beside = identity_loss(pixels, affine + torch.tensor([0, 0, 12.0]), known, Eye())
     assert same.max() < 0.01  # the filters differ a little
     assert other.min() > 0.1 and beside.min() > 0.05
 

@@ -34,6 +34,12 @@ def generate(
     seed: Annotated[
         int, typer.Option(min=0, help="The first picture's seed; the same seed gives the same pixels.")
     ] = 0,
+    best_of: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Paint each picture this many times, from one seed after another; keep the likest."
+        ),
+    ] = 1,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Denoising steps; by default the method's.")
     ] = None,
@@ -105,6 +111,7 @@ def generate(
             count,
             seed,
             out,
+            best_of=best_of,
             judge=scorer,
             negative_prompt=negative_prompt,
             steps=steps,

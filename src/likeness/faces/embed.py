@@ -34,6 +34,7 @@ __all__ = [
     "OnnxEncoder",
     "RecogniserNet",
     "TorchEncoder",
+    "crop_faces",
     "faces_to_tensor",
     "load_encoder",
 ]
@@ -200,6 +201,21 @@ class ArcFaceHead(nn.Module):
             true - self.margin * float(np.sin(self.margin)),
         )
         return self.scale * cosine.scatter(1, identity[:, None], moved)
+
+
+def crop_faces(pixels: Tensor, affine: Tensor) -> Tensor:
+    """Faces in ArcFace's square, with gradients: (B, 3, H, W) in any range -> (B, 3, 112, 112) float32.
+
+    affine: (B, 2, 3), aligned face px -> picture px, the inverse of what `align_arcface` warps by.
+    """
+    height, width = pixels.shape[-2:]
+    half = ALIGNED_PX / 2
+    to_crop = torch.tensor([[half, 0, half], [0, half, half], [0, 0, 1]])
+    to_unit = torch.tensor([[2 / width, 0], [0, 2 / height]])
+    theta = to_unit.to(affine) @ (affine @ to_crop.to(affine))
+    theta[:, :, 2] -= 1
+    grid = F.affine_grid(theta, [len(pixels), pixels.shape[1], ALIGNED_PX, ALIGNED_PX], align_corners=False)
+    return F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
 
 
 def faces_to_tensor(aligned: Sequence[Image.Image]) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likeness.faces.embed import crop_faces
+
 __all__ = ["FACIAL_WEIGHT", "facial_localisation_loss", "identity_loss", "noise_loss"]
 
 FACIAL_WEIGHT = 0.01
@@ -26,21 +28,15 @@ def noise_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None)
 
 
 def identity_loss(
-    pixels: Tensor, affine: Tensor, embedding: Tensor, recogniser: Callable[[Tensor], Tensor], side_px: int
+    pixels: Tensor, affine: Tensor, embedding: Tensor, recogniser: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """1 - cosine between the face on each picture and its person, (B,). Not in the paper.
 
-    pixels: (B, 3, H, W) in [-1, 1]. affine: (B, 2, 3), crop px -> picture px. embedding: (B, E) unit
-    length. recogniser: aligned faces (B, 3, side_px, side_px) in [-1, 1] -> (B, E) unit length.
+    pixels: (B, 3, H, W) in [-1, 1]. affine: (B, 2, 3), aligned face px -> picture px. embedding: (B, E)
+    unit length. recogniser: aligned faces (B, 3, 112, 112) in [-1, 1] -> (B, E) unit length.
     """
-    height, width = pixels.shape[-2:]
-    to_crop = torch.tensor([[side_px / 2, 0, side_px / 2], [0, side_px / 2, side_px / 2], [0, 0, 1]])
-    to_unit = torch.tensor([[2 / width, 0], [0, 2 / height]])
-    theta = to_unit.to(affine) @ (affine @ to_crop.to(affine))
-    theta[:, :, 2] -= 1
-    grid = F.affine_grid(theta, [len(pixels), 3, side_px, side_px], align_corners=False)
-    faces = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
-    return 1 - (recogniser(faces).float() * embedding.float()).sum(dim=1)
+    found = recogniser(crop_faces(pixels, affine)).float()
+    return 1 - (found * embedding.float()).sum(dim=1)
 
 
 def facial_localisation_loss(

@@ -18,7 +18,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from likeness.diffusion.load import load_base
-from likeness.faces.align import ARCFACE_TEMPLATE, invert_affine, similarity
 from likeness.faces.embed import load_encoder
 from likeness.methods.consistentid.conditioning import identity_of_faces
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES
@@ -28,7 +27,7 @@ from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.card import record_part
-from likeness.packs.recipes.landmarks import face_boxes
+from likeness.packs.recipes.landmarks import face_affines, face_boxes
 from likeness.packs.recipes.unet import FACE_LABELS, latent_spread, latents_of
 from likeness.sitters.render import LABELS
 from likeness.training import cosine
@@ -189,12 +188,6 @@ def marked_ids(tokenizers: tuple[Any, ...], pictures: Pictures) -> tuple[Tensor,
         ids.append(torch.stack([m.ids[0] for m in marked]).int())
         places.append(torch.stack([m.part_tokens for m in marked]).int())
     return torch.stack(ids), torch.stack(places)
-
-
-def face_affines(landmarks: Tensor) -> Tensor:
-    """(N, L, 2) px, eyes, nose and mouth first -> (N, 2, 3) float32: aligned face px to picture px."""
-    affines = [invert_affine(similarity(five, ARCFACE_TEMPLATE)) for five in landmarks[:, :5].numpy()]
-    return torch.from_numpy(np.stack(affines).astype(np.float32))
 
 
 def part_masks(labels: Tensor, size: int) -> Tensor:

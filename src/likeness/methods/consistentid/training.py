@@ -23,7 +23,6 @@ from likeness.diffusion.schedule import (
     prediction_target,
     random_timesteps,
 )
-from likeness.faces.embed import ALIGNED_PX
 from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import (
     FACIAL_WEIGHT,
@@ -164,7 +163,6 @@ class ConsistentIDPhase:
             batch["face_affine"][rows],
             batch["id_embedding"][rows],
             self.recogniser,
-            ALIGNED_PX,
         )
         return unlike.mean()
 

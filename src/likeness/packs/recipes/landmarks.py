@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from likeness.faces.align import ARCFACE_TEMPLATE, invert_affine, similarity
 from likeness.faces.landmarks import LandmarkTarget, landmark_loss, random_views
 from likeness.packs import mini
 from likeness.training import cosine
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["LandmarksPhase", "face_boxes", "landmark_errors", "train_landmarks"]
+__all__ = ["LandmarksPhase", "face_affines", "face_boxes", "landmark_errors", "train_landmarks"]
 
 BATCH = 48
 
@@ -51,6 +53,12 @@ def face_boxes(landmarks: Tensor) -> Tensor:
     low, high = landmarks.amin(1), landmarks.amax(1)
     forehead = 0.25 * (high - low)[:, 1:]
     return torch.cat([low[:, :1], low[:, 1:] - forehead, high], dim=1)
+
+
+def face_affines(landmarks: Tensor) -> Tensor:
+    """(N, L, 2) px, eyes, nose and mouth first -> (N, 2, 3) float32: aligned face px to picture px."""
+    affines = [invert_affine(similarity(five, ARCFACE_TEMPLATE)) for five in landmarks[:, :5].numpy()]
+    return torch.from_numpy(np.stack(affines).astype(np.float32))
 
 
 def train_landmarks(shop: Workshop) -> TrainResult:
