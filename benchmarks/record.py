@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from likeness.evaluation.result import commit, machine
 from likeness.files.images import write_json
 
 ROOT = Path(__file__).parent.parent
@@ -22,14 +20,9 @@ def record(name: str, command: str, seed: int | None, values: dict[str, Any]) ->
     document = {
         "command": command,
         "seed": seed,
-        "commit": _git("rev-parse", "HEAD") + ("-dirty" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "system": platform.system(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "values": values,
     }
     write_json(path, document)
@@ -53,17 +46,3 @@ def mean(values: Sequence[float]) -> dict[str, float | None]:
     spread = math.sqrt(math.fsum((v - middle) ** 2 for v in values) / max(n - 1, 1))
     half = 1.96 * spread / math.sqrt(n)
     return {"value": middle, "low": middle - half, "high": middle + half, "n": n}
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()

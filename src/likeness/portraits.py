@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ImageOps
 
 from likeness.errors import Cancelled, ImageError, InputError
-from likeness.faces.align import align_arcface
+from likeness.evaluation.metrics.faces import look
 from likeness.faces.detect import find_detector
 from likeness.faces.doctor import inspect
 from likeness.faces.embed import load_encoder
@@ -81,21 +81,19 @@ class Judge:
             return None, "the judge found no face on the reference"
         return round(float(painted @ reference), 4), ""
 
-    def _reference(self, pictures: tuple[Image.Image, ...]) -> NDArray[np.float32] | None:
+    def _reference(self, pictures: tuple[Image.Image, ...]) -> NDArray[np.float64] | None:
         key = " ".join(pixels_sha256(picture) for picture in pictures)
         if key not in self._known:
             found = [e for e in (self._embedding(picture) for picture in pictures) if e is not None]
             mean = np.mean(found, axis=0) if found else None
             self._known[key] = None if mean is None else mean / max(float(np.linalg.norm(mean)), 1e-8)
-        known: NDArray[np.float32] | None = self._known[key]
+        known: NDArray[np.float64] | None = self._known[key]
         return known
 
-    def _embedding(self, picture: Image.Image) -> NDArray[np.float32] | None:
-        faces = self.detector(picture) if self.detector else []
-        if not faces or self.encoder is None:
+    def _embedding(self, picture: Image.Image) -> NDArray[np.float64] | None:
+        if self.detector is None or self.encoder is None:
             return None
-        embedding: NDArray[np.float32] = self.encoder([align_arcface(picture, faces[0])])[0]
-        return embedding
+        return look(picture, self.detector, self.encoder)[1]
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
-from likeness.packs.statistics import psnr
+from likeness.statistics import psnr
 
 
 def smooth_pictures(count: int) -> torch.Tensor:

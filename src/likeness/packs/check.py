@@ -13,7 +13,7 @@ from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.check_garments import garments
 from likeness.packs.check_words import attribute_accuracy, painting, retrieval
-from likeness.packs.statistics import mean_interval, psnr, resampled_interval, share_interval
+from likeness.statistics import mean_interval, psnr, resampled_interval, share_interval
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from likeness.packs import mini
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes.vit import cut
-from likeness.packs.statistics import mean_interval
 from likeness.sitters import LABELS, Scene, render_many
+from likeness.statistics import mean_interval
 
 if TYPE_CHECKING:
     from pathlib import Path

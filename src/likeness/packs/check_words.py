@@ -14,8 +14,8 @@ from likeness.faces.attributes import NOT_SHOWN
 from likeness.packs import mini
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes.attributes import attribute_truth
-from likeness.packs.statistics import area_under_curve, frechet_distance, mean_interval
 from likeness.sitters import Scene, attributes
+from likeness.statistics import area_under_curve, frechet_distance, mean_interval
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from likeness.packs import mini
-from likeness.packs.statistics import psnr
+from likeness.statistics import psnr
 from likeness.training import cosine
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from likeness.packs import mini
 from likeness.packs.card import read_card
 from likeness.packs.recipes.autoencoder import picture_terms
 from likeness.packs.recipes.unet import latents_of
-from likeness.packs.statistics import psnr
+from likeness.statistics import psnr
 from likeness.training import cosine
 
 if TYPE_CHECKING:

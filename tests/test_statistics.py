@@ -9,14 +9,14 @@ import torch
 
 from likeness.packs.check_words import separation
 from likeness.packs.data import Drawing, load_pictures, shard_folder, write_shard
-from likeness.packs.statistics import (
+from likeness.sitters import attributes, sample_scene
+from likeness.statistics import (
     area_under_curve,
     frechet_distance,
     mean_interval,
     resampled_interval,
     share_interval,
 )
-from likeness.sitters import attributes, sample_scene
 from tests.toy_shop import drawing
 
 

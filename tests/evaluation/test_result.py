@@ -1,0 +1,89 @@
+"""Intervals, orderings and the schema every table is written in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from likeness.errors import InputError
+from likeness.evaluation.result import (
+    MetricValue,
+    Result,
+    bootstrap_interval,
+    commit,
+    machine,
+    ordering,
+    summarised,
+    write_result,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(200):
+        low, high = bootstrap_interval(rng.exponential(size=80), draws=300, seed=trial)
+        inside += low < 1 < high
+    assert 0.88 <= inside / 200 <= 0.99
+    values = rng.normal(size=400)
+    low, high = bootstrap_interval(values)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert bootstrap_interval(values) == (low, high)
+
+
+def test_cases_without_a_value_are_left_out() -> None:
+    found = summarised(np.array([1.0, np.nan, 3.0]), "cosine")
+    assert (found.mean, found.n, found.unit) == (2.0, 2, "cosine")
+    assert summarised(np.array([np.nan]), "dB") == MetricValue(mean=None, low=None, high=None, n=0, unit="dB")
+
+
+def test_an_ordering_holds_only_beyond_doubt() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=100)
+    sure = ordering("a > b", "Table 1", noise + 1, noise + 0.5 + 0.01 * rng.normal(size=100))
+    assert sure.holds and sure.difference == pytest.approx(0.5, abs=0.01)  # paired: the common noise cancels
+    lower = ordering("a < b", "Table 1", noise, noise + 1, higher_is_better=False)
+    assert lower.holds and lower.difference == pytest.approx(1)
+    assert not ordering("a > b", "Table 1", noise, noise + 1).holds
+    assert not ordering("a > b", "Table 1", noise, rng.normal(size=100)).holds
+    few = ordering("a > b", "Table 1", np.array([np.nan, 1.0]), np.array([1.0, np.nan]))
+    assert (few.n, few.holds, few.difference) == (0, False, None)
+    with pytest.raises(InputError, match="the same cases twice, got 2 and 1"):
+        ordering("a > b", "Table 1", np.zeros(2), np.zeros(1))
+
+
+def test_a_result_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    values = np.array([0.1, 0.2, 0.4])
+    result = Result(
+        name="quick", method="consistentid", base="mini", seed=7, commit=commit(), machine=machine(), n=3,
+        metrics={"CLIP-T": summarised(values, "cosine")}, orderings=[ordering("a", "b", values, values - 1)],
+    )  # fmt: skip
+    write_result(result, tmp_path / "one.json")
+    assert Result.model_validate_json((tmp_path / "one.json").read_text()) == result
+    content = json.loads((tmp_path / "one.json").read_text())
+    fields = "name method base seed commit machine n metrics orderings"
+    assert list(content) == fields.split()
+    with pytest.raises(ValidationError):
+        MetricValue(mean=float("nan"), low=0, high=1, n=1, unit="cosine")
+    with pytest.raises(ValidationError):
+        Result.model_validate({**content, "note": "by hand"})
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_the_commit_is_gits() -> None:
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607  whichever git is used here
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert commit().removesuffix("-dirty") == head.stdout.strip()
+    assert machine()["cores"]
