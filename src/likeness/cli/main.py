@@ -41,6 +41,12 @@ def _demo() -> typer.Typer:
     return demo.app
 
 
+def _evaluate() -> typer.Typer:
+    from likeness.cli import evaluate
+
+    return evaluate.app
+
+
 def _face() -> typer.Typer:
     from likeness.cli import face
 
@@ -68,6 +74,7 @@ def _sitters() -> typer.Typer:
 VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "demo": ("Paint three portraits of a bundled sitter and write a page to look at.", _demo),
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
+    "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
     "sitters": ("Make pictures of people who do not exist, with their ground truth.", _sitters),
     "pack": ("Look at, check or train the models that come with the package.", _pack),

@@ -14,7 +14,7 @@ from likeness.files.images import read_image, read_recipe, to_json
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["portraits_page"]
+__all__ = ["inline", "portraits_page", "table", "whole_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #faf9f6; --card: #fff; --ink: #262420; --soft: #6f6a60;
@@ -69,6 +69,20 @@ def portraits_page(
         for picture, recipe in zip(document["pictures"], recipes, strict=True)
     ]
     warnings = "".join(f'<p class="warning">{escape(text)}</p>\n' for text in document["warnings"])
+    return whole_page(
+        title,
+        lead,
+        f"""<div class="grid">
+{"".join(figures)}</div>
+<h2>How alike</h2>
+<p class="note">{escape(_judgement(document["likeness"]))}</p>
+{warnings}<h2>Weights and licences</h2>
+{_weights_table([link for recipe in recipes for link in recipe["weights"]])}""",
+    )
+
+
+def whole_page(title: str, lead: str, body: str) -> str:
+    """A page in the house's look, light and dark; `body` is HTML, `title` and `lead` are text."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -83,21 +97,30 @@ def portraits_page(
 <main>
 <h1>{escape(title)}</h1>
 <p class="lead">{escape(lead)}</p>
-<div class="grid">
-{"".join(figures)}</div>
-<h2>How alike</h2>
-<p class="note">{escape(_judgement(document["likeness"]))}</p>
-{warnings}<h2>Weights and licences</h2>
-{_weights_table([link for recipe in recipes for link in recipe["weights"]])}
+{body}
 </main>
 </body>
 </html>
 """
 
 
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts that scrolls where it is too wide."""
+    lines = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def inline(image: Image.Image) -> str:
+    """A picture as a data URL, for an <img> that needs no file."""
+    buffer = BytesIO()
+    image.convert("RGB").save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def _reference(image: Image.Image, number: int, count: int) -> str:
     name = "Reference" if count == 1 else f"Reference {number} of {count}"
-    return f"""<figure class="reference"><img src="{_inline(image)}" alt="{name}">
+    return f"""<figure class="reference"><img src="{inline(image)}" alt="{name}">
 <figcaption><span class="tag">{name}</span>
 <span>The person to keep. {image.width} × {image.height} px.</span></figcaption></figure>
 """
@@ -106,7 +129,7 @@ def _reference(image: Image.Image, number: int, count: int) -> str:
 def _portrait(image: Image.Image, picture: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     prompt = escape(picture["prompt"])
     seconds = sum(picture["timings_s"].values())
-    return f"""<figure><img src="{_inline(image)}" alt="{prompt}">
+    return f"""<figure><img src="{inline(image)}" alt="{prompt}">
 <figcaption><span class="tag">seed {picture["seed"]}</span>
 <span class="prompt">{prompt}</span>
 {_score(picture["likeness"], picture["reason"])}<details><summary>Recipe, {seconds:.1f} s</summary>
@@ -143,9 +166,3 @@ def _weights_table(weights: Sequence[Mapping[str, str]]) -> str:
     }
     head = "<tr><th>Weights</th><th>Role</th><th>Licence</th><th>From</th><th>sha256</th></tr>\n"
     return f'<div class="wide"><table>\n{head}{"".join(rows)}</table></div>'
-
-
-def _inline(image: Image.Image) -> str:
-    buffer = BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

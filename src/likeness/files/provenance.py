@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from likeness.types import PortraitRequest, PortraitResult
 
-__all__ = ["RECIPE_FORMAT", "pixels_sha256", "recipe_of", "record_weights"]
+__all__ = ["RECIPE_FORMAT", "pixels_sha256", "recipe_of", "record_weights", "request_of"]
 
 RECIPE_FORMAT = 1
 
@@ -31,7 +31,7 @@ def recipe_of(result: PortraitResult) -> dict[str, Any]:
         "format": RECIPE_FORMAT,
         "method": made.method,
         "version": made.version,
-        "request": _request(result.request) | {"seed": made.seed},
+        "request": request_of(result.request) | {"seed": made.seed},
         "settings": dict(made.recipe),
         "weights": [
             {
@@ -71,7 +71,8 @@ def record_weights(path: Path | str, role: str, licence: str, source: str = "") 
     return WeightsRecord(path.name, role, licence, sha256_of(path), source)
 
 
-def _request(request: PortraitRequest) -> dict[str, Any]:
+def request_of(request: PortraitRequest) -> dict[str, Any]:
+    """A request as it stands in a recipe."""
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -82,5 +83,6 @@ def _request(request: PortraitRequest) -> dict[str, Any]:
         "size_px": list(request.size_px) if request.size_px else None,
         "steps": request.steps,
         "guidance": request.guidance,
+        "seed": request.seed,
         "options": dict(request.options),
     }

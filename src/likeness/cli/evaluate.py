@@ -1,0 +1,110 @@
+"""`likeness evaluate`: how well a method keeps the person and follows the words, by its paper's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from likeness.cli.output import AsJson, show, step_progress
+
+if TYPE_CHECKING:
+    from likeness.evaluation.result import MetricValue
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    method: Annotated[str, typer.Argument(help="The portrait method, such as consistentid.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for pictures, table and report; taken up again when there."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="paper: all of its people and prompts; quick: a few of them.")
+    ] = "quick",
+    cases: Annotated[int | None, typer.Option(min=1, help="At most this many pictures.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the people, the noise and the intervals.")] = 0,
+    base: Annotated[str, typer.Option(help="As in `likeness generate`.")] = "mini",
+    adapter: Annotated[Path | None, typer.Option(help="As in `likeness generate`.")] = None,
+    device: Annotated[str | None, typer.Option(help="As in `likeness generate`.")] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="A folder with a folder of pictures for each person; default: held-out sitters."),
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="CLIP for CLIP-T, CLIP-I, FID, KID: pack, folder or hub name.")
+    ] = None,
+    dino: Annotated[
+        str | None, typer.Option(help="DINO for DINO-I and FGIS: pack, folder or hub name.")
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="A face recogniser (folder or .onnx) that the method is not given.")
+    ] = None,
+    result: Annotated[Path | None, typer.Option(help="Write the table to this JSON file too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a method by its paper's protocol, with intervals, cases and a report."""
+    from likeness.catalog import card, load_pipeline
+    from likeness.errors import InputError
+    from likeness.evaluation.people import people_in, sitters
+    from likeness.evaluation.protocol import load_protocol, tasks_of
+    from likeness.evaluation.report import report_html, report_markdown
+    from likeness.evaluation.result import write_result
+    from likeness.evaluation.run import measure, paint_cases, write_cases
+    from likeness.evaluation.suite import suite
+    from likeness.files.images import write_bytes
+    from likeness.packs.mini import mini_path
+    from likeness.portraits import open_detector, open_judge
+
+    card(method)
+    if protocol not in ("paper", "quick"):
+        raise InputError(f"There is no protocol {protocol!r}; give paper or quick.")
+    pack = mini_path() if base == "mini" else Path(base)
+    is_pack = (pack / "pack.json").is_file()
+    chosen = load_protocol(method, protocol, sitters=is_pack)  # type: ignore[arg-type]
+    who = people_in(people) if people else sitters(chosen.people, seed, 128 if is_pack else 512)
+    tasks = tasks_of(chosen, who, seed, cases)
+    folder = out or Path("out") / "evaluations" / f"{method}-{protocol}-{pack.name}-{seed}"
+    detector = open_detector(base, references_are_sitters=people is None)
+    own = str(pack) if is_pack else None
+    has_vit = is_pack and (pack / "vit").is_dir()
+    measures = suite(
+        detector,
+        open_judge(base, judge, detector).encoder,
+        clip=clip or own,
+        dino=dino or (own if has_vit else None),
+    )
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
+    with step_progress("painting", as_json) as on_progress:
+        painted = paint_cases(pipeline, tasks, folder, on_progress=on_progress)
+    measured = measure(painted, measures, chosen, base=base, seed=seed)
+    write_cases(measured, folder)
+    write_result(measured.result, folder / "result.json")
+    if result:
+        write_result(measured.result, result)
+    markdown = report_markdown(measured, measures, chosen)
+    write_bytes(folder / "report.md", markdown.encode())
+    write_bytes(folder / "report.html", report_html(measured, measures, chosen, folder).encode())
+    show(
+        {**measured.result.model_dump(mode="json"), "out": str(folder)},
+        as_json,
+        _numbers(measured.result.metrics),
+        f"report: {(folder / 'report.html').resolve()}",
+    )
+
+
+def _numbers(metrics: Mapping[str, MetricValue]) -> str:
+    lines = []
+    for name, value in metrics.items():
+        if value.mean is None:
+            lines.append(f"{name:20} not measured")
+        else:
+            interval = f"[{value.low:.3f}, {value.high:.3f}]"
+            lines.append(f"{name:20} {value.mean:8.3f} {interval:18} n {value.n:<4} {value.unit}")
+    return "\n".join(lines)

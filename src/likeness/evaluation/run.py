@@ -1,0 +1,178 @@
+"""An evaluation from tasks to a table: paint what is not painted yet, measure, write down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from likeness.errors import FaceError, ImageError, InputError
+from likeness.evaluation.case import Case
+from likeness.evaluation.result import MetricValue, Result, commit, machine, summarised
+from likeness.files.images import read_image, read_recipe, whole_file, write_png
+from likeness.files.provenance import recipe_of, request_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likeness.evaluation.protocol import Protocol, Task
+    from likeness.evaluation.suite import Suite
+    from likeness.types import PortraitPipeline
+
+__all__ = ["Measured", "measure", "paint_cases", "write_cases"]
+
+PICTURES = "pictures"
+CASES = "cases.parquet"
+DRAWS = 200
+"""Resamplings of a set metric, each of which costs a whole distance."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Painted:
+    """A task with its picture, or with the reason why there is none."""
+
+    task: Task
+    case: Case | None
+    seconds: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """values: of each metric, one a painted case. result: the table."""
+
+    painted: Sequence[Painted]
+    values: Mapping[str, NDArray[np.float64]]
+    result: Result
+
+
+def paint_cases(
+    pipeline: PortraitPipeline,
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Painted]:
+    """Paint every task into `folder`; what an earlier run painted there is taken as it is.
+
+    References without a usable face are kept as such, not painted.
+    Raises: InputError where the folder holds pictures of other requests or of other weights.
+    """
+    painted: list[Painted] = []
+    weights: Any = None
+    for number, task in enumerate(tasks):
+        file = folder / PICTURES / f"{task.id}.png"
+        recipe = _recipe(file)
+        if recipe is None:
+            try:
+                result = pipeline([task.request])[0]
+            except FaceError as error:
+                painted.append(Painted(task, None, reason=str(error)))
+                continue
+            recipe = recipe_of(result)
+            write_png(result.image, file, recipe)
+        elif not _asked(request_of(task.request), recipe["request"]):
+            raise InputError(f"{folder} holds pictures of another evaluation; choose another folder.")
+        if weights is not None and recipe["weights"] != weights:
+            raise InputError(f"{folder} holds pictures painted by other weights; choose another folder.")
+        weights = recipe["weights"]
+        person = task.person
+        case = Case(
+            task.id, read_image(file), task.request.prompt, person.references, person.profiles,
+            groups={"prompts": task.group, **person.groups},
+        )  # fmt: skip
+        painted.append(Painted(task, case, sum(recipe["timings_s"].values())))
+        if on_progress is not None:
+            on_progress(number + 1, len(tasks))
+    return painted
+
+
+def _asked(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether a recorded request is this one, with the method's defaults filled in."""
+    return all(recorded.get(key) == value for key, value in request.items() if value not in (None, {}))
+
+
+def _recipe(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    try:
+        return read_recipe(file)
+    except ImageError as error:
+        raise InputError(f"{error} Remove it, or choose another folder.") from None
+
+
+def measure(
+    painted: Sequence[Painted], suite: Suite, protocol: Protocol, *, base: str, seed: int
+) -> Measured:
+    """All metrics of a suite over all painted cases.
+
+    Set metrics compare with the references and profiles of the people painted; their intervals come from
+    painted cases drawn again and again.
+    Raises: InputError where nothing was painted.
+    """
+    cases = [one.case for one in painted if one.case is not None]
+    if not cases:
+        raise InputError(f"Nothing was painted: {painted[0].reason if painted else 'there is no task'}.")
+    values = {metric.name: metric(cases) for metric in suite.metrics}
+    metrics = {m.name: summarised(values[m.name], m.unit, seed=seed) for m in suite.metrics}
+    real = list({id(p): p for case in cases for p in (*case.references, *case.profiles)}.values())
+    for distance in suite.sets:
+        features, others = distance.features([case.image for case in cases]), distance.features(real)
+        rng = np.random.default_rng(seed)
+        again = [
+            distance.distance(features[rng.integers(len(cases), size=len(cases))], others)
+            for _ in range(DRAWS)
+        ] if len(cases) > 1 else []  # fmt: skip
+        if again:
+            # Resampling repeats pictures, which moves a distance: the spread counts, not the place.
+            value = distance.distance(features, others)
+            half = 1.96 * float(np.std(again))
+            metrics[distance.name] = MetricValue(
+                mean=value, low=value - half, high=value + half, n=len(cases), unit=distance.unit
+            )
+    seconds = np.array([one.seconds for one in painted if one.seconds is not None])
+    metrics["seconds a picture"] = summarised(seconds, "s", seed=seed)
+    for name in suite.missing:
+        metrics[name] = MetricValue(mean=None, low=None, high=None, n=0, unit="not measured")
+    result = Result(
+        name=f"{protocol.method}-{protocol.name}",
+        method=protocol.method,
+        base=base,
+        seed=seed,
+        commit=commit(),
+        machine=machine(),
+        n=len(cases),
+        metrics=metrics,
+    )
+    return Measured(painted, values, result)
+
+
+def write_cases(measured: Measured, folder: Path) -> Path:
+    """The table of all cases, `cases.parquet`: one row a task, a column a metric; returns its path."""
+    places = {one.task.id: row for row, one in enumerate(o for o in measured.painted if o.case)}
+    rows = []
+    for one in measured.painted:
+        row: dict[str, Any] = {
+            "id": one.task.id,
+            "person": one.task.person.id,
+            "prompt": one.task.request.prompt,
+            "seed": one.task.request.seed,
+            "file": f"{PICTURES}/{one.task.id}.png" if one.case else None,
+            "reason": one.reason or None,
+            "seconds": one.seconds,
+            "prompts": one.task.group,
+            **one.task.person.groups,
+        }
+        for name, values in measured.values.items():
+            value = values[places[one.task.id]] if one.case else np.nan
+            row[name] = None if np.isnan(value) else float(value)
+        rows.append(row)
+    target = folder / CASES
+    with whole_file(target) as part:
+        pq.write_table(pa.Table.from_pylist(rows), part)
+    return target

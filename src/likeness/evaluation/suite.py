@@ -1,0 +1,93 @@
+"""Which metrics can be measured with the models at hand, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from likeness.evaluation.embedders import load_clip, load_dino
+from likeness.evaluation.metrics.distribution import FrechetDistance, KernelDistance
+from likeness.evaluation.metrics.embedding import ClipImage, ClipText, DinoImage
+from likeness.evaluation.metrics.faces import (
+    FacePartSimilarity,
+    FaceSimilarity,
+    FaceViews,
+    ProfileSimilarity,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likeness.evaluation.case import Case
+    from likeness.evaluation.metrics import Metric, SetMetric
+    from likeness.faces.detect import FaceDetector
+    from likeness.faces.embed import FaceEncoder
+
+__all__ = ["FaceFound", "Suite", "suite"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFound:
+    """Share of the pictures on which the detector finds a face; what has none has no likeness either."""
+
+    views: FaceViews
+    name: ClassVar[str] = "face found"
+    unit: ClassVar[str] = "share"
+    higher_is_better: ClassVar[bool] = True
+    source: ClassVar[str] = "ours"
+
+    def __call__(self, cases: Sequence[Case]) -> NDArray[np.float64]:
+        """See `Metric`."""
+        return np.array([float(self.views.face(case.image) is not None) for case in cases])
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """metrics and sets: what is measured. missing: name of a metric -> why it is not."""
+
+    metrics: tuple[Metric, ...]
+    sets: tuple[SetMetric, ...]
+    missing: dict[str, str]
+
+
+def suite(
+    detector: FaceDetector,
+    judge: FaceEncoder | None,
+    *,
+    clip: str | Path | None,
+    dino: str | Path | None,
+) -> Suite:
+    """What the given models can measure.
+
+    judge: a recogniser the method is not conditioned on. clip, dino: pack, folder or name on the hub.
+    Raises: MissingWeightsError, IncompatibleWeightsError for models that are given and cannot be loaded.
+    """
+    metrics: list[Metric] = []
+    sets: list[SetMetric] = []
+    missing: dict[str, str] = {}
+    views = FaceViews(judge, detector) if judge else None
+    eyes = load_dino(dino) if dino is not None else None
+    if clip is not None:
+        towers = load_clip(clip)
+        metrics += [ClipText(towers), ClipImage(towers)]
+        sets += [FrechetDistance(towers), KernelDistance(towers)]
+    else:
+        missing |= dict.fromkeys(("CLIP-T", "CLIP-I", "FID", "KID"), "no CLIP was given")
+    if eyes is not None:
+        metrics.append(DinoImage(eyes))
+    else:
+        missing["DINO-I"] = "no DINO was given"
+    if views is not None:
+        metrics += [FaceFound(views), FaceSimilarity(views)]
+        metrics += [ProfileSimilarity(views, of) for of in ("min", "max", "median", "mean")]
+    else:
+        missing |= dict.fromkeys(("FaceSim", "ArcFace"), "no judge was given")
+    if views is not None and eyes is not None:
+        metrics.append(FacePartSimilarity(views, eyes))
+    else:
+        missing["FGIS"] = "it needs a judge's detector and DINO"
+    return Suite(tuple(metrics), tuple(sets), missing)
