@@ -12,6 +12,7 @@ passed are also `ValueError`, so library callers can catch the usual built-in.
     |       |-- SeveralFacesError
     |       `-- FaceCutOffError
     |-- MissingWeightsError            exit 6   a model file is needed and cannot be had
+    |-- ServiceError                   exit 7   a server refused, was silent or answered nonsense
     `-- Cancelled                      exit 130 the user stopped the work
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "LikenessError",
     "MissingWeightsError",
     "NoFaceError",
+    "ServiceError",
     "SeveralFacesError",
 ]
 
@@ -84,6 +86,12 @@ class MissingWeightsError(LikenessError):
     """Weights are needed and are neither here nor reachable; the message says how to provide them."""
 
     exit_code = 6
+
+
+class ServiceError(LikenessError):
+    """A server was asked and gave no usable answer; the message says which, and what it said."""
+
+    exit_code = 7
 
 
 class Cancelled(LikenessError):

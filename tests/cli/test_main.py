@@ -174,6 +174,7 @@ def test_exit_codes_are_stable() -> None:
         "FaceCutOffError": 4,
         "IncompatibleWeightsError": 5,
         "MissingWeightsError": 6,
+        "ServiceError": 7,
         "Cancelled": 130,
     }
 

@@ -183,7 +183,9 @@ def test_people_are_held_out_sitters_or_folders(tmp_path: Path) -> None:
 
 def test_what_cannot_be_measured_says_why() -> None:
     nothing = suite(MiddleDetector(), None, clip=None, dino=None)
-    assert nothing.metrics == () and {"CLIP-T", "FID", "DINO-I", "FaceSim", "FGIS"} <= set(nothing.missing)
+    assert nothing.metrics == () and {"CLIP-T", "FID", "DINO-I", "FaceSim", "FGIS", "DP", "PF"} <= set(
+        nothing.missing
+    )
 
 
 @pytest.mark.skipif(
@@ -210,6 +212,9 @@ def test_the_command_writes_everything(tmp_path: Path, capsys: pytest.CaptureFix
     table = json.loads(out)
     assert table.pop("out") == str(tmp_path / "e")
     assert table == json.loads((tmp_path / "r.json").read_text())
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--vlm", "http://127.0.0.1:9/v1"])
+    assert stop.value.code == 2 and "belong together" in capsys.readouterr().out
     assert table["n"] == 3 and table["metrics"]["CLIP-T"]["n"] == 3
     assert len(list((tmp_path / "e" / "pictures").iterdir())) == 3
     for name in ("cases.parquet", "result.json", "report.md", "report.html"):

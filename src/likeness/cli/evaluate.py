@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from likeness.cli.output import AsJson, show, step_progress
 
 if TYPE_CHECKING:
     from likeness.evaluation.result import MetricValue
+    from likeness.evaluation.vision_language import VisionLanguageModel
 
 __all__ = ["app"]
 
@@ -46,6 +48,13 @@ def evaluate(
     judge: Annotated[
         Path | None, typer.Option(help="A face recogniser (folder or .onnx) that the method is not given.")
     ] = None,
+    vlm: Annotated[
+        str | None,
+        typer.Option(help="An OpenAI-compatible server, up to /v1, that rates details and prompts (DP, PF)."),
+    ] = None,
+    vlm_model: Annotated[
+        str | None, typer.Option(help="Its model; its key, where it wants one, is $LIKENESS_VLM_KEY.")
+    ] = None,
     result: Annotated[Path | None, typer.Option(help="Write the table to this JSON file too.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,6 +88,7 @@ def evaluate(
         open_judge(base, judge, detector).encoder,
         clip=clip or own,
         dino=dino or (own if has_vit else None),
+        vision_language=_rater(vlm, vlm_model, folder / "asked"),
     )
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
     with step_progress("painting", as_json) as on_progress:
@@ -97,6 +107,17 @@ def evaluate(
         _numbers(measured.result.metrics),
         f"report: {(folder / 'report.html').resolve()}",
     )
+
+
+def _rater(url: str | None, model: str | None, kept: Path) -> VisionLanguageModel | None:
+    from likeness.errors import InputError
+    from likeness.evaluation.vision_language import VisionLanguageModel
+
+    if url is None and model is None:
+        return None
+    if url is None or model is None:
+        raise InputError("--vlm and --vlm-model belong together: the server's address and its model's name.")
+    return VisionLanguageModel(url, model, os.environ.get("LIKENESS_VLM_KEY") or "none", kept=kept)
 
 
 def _numbers(metrics: Mapping[str, MetricValue]) -> str:

@@ -18,12 +18,14 @@ from likeness.evaluation.metrics.faces import (
     FaceViews,
     ProfileSimilarity,
 )
+from likeness.evaluation.metrics.judged import JudgedDetails, JudgedPrompt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likeness.evaluation.case import Case
     from likeness.evaluation.metrics import Metric, SetMetric
+    from likeness.evaluation.vision_language import VisionLanguageModel
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
 
@@ -60,10 +62,12 @@ def suite(
     *,
     clip: str | Path | None,
     dino: str | Path | None,
+    vision_language: VisionLanguageModel | None = None,
 ) -> Suite:
     """What the given models can measure.
 
     judge: a recogniser the method is not conditioned on. clip, dino: pack, folder or name on the hub.
+    vision_language: who rates details and prompts.
     Raises: MissingWeightsError, IncompatibleWeightsError for models that are given and cannot be loaded.
     """
     metrics: list[Metric] = []
@@ -90,4 +94,8 @@ def suite(
         metrics.append(FacePartSimilarity(views, eyes))
     else:
         missing["FGIS"] = "it needs a judge's detector and DINO"
+    if vision_language is not None:
+        metrics += [JudgedDetails(vision_language), JudgedPrompt(vision_language)]
+    else:
+        missing |= dict.fromkeys(("DP", "PF"), "no vision-language model was given")
     return Suite(tuple(metrics), tuple(sets), missing)
