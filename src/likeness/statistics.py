@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = [
     "area_under_curve",
     "frechet_distance",
+    "krippendorff_alpha",
     "mean_interval",
     "psnr",
     "resampled_interval",
@@ -52,6 +55,36 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     both = torch.linalg.eigvals(spreads[0] @ spreads[1]).real.clamp_min(0).sqrt().sum()
     apart = (means[0] - means[1]).square().sum()
     return float(apart + spreads[0].trace() + spreads[1].trace() - 2 * both)
+
+
+def krippendorff_alpha(
+    values: NDArray[np.float64], level: Literal["nominal", "ordinal", "interval"]
+) -> float | None:
+    """How far raters agree beyond chance: 1 wholly, 0 as if at random (Krippendorff 2011, section E).
+
+    values: (raters, items), nan where a rater gave none. level: what makes two values differ: that they
+    do, how many answers lie between them, or the square of their distance. None where no item has two
+    values, or all values are the same.
+    """
+    kinds = np.unique(values[~np.isnan(values)])
+    counts = np.stack([(values == kind).sum(0) for kind in kinds], 1) if len(kinds) else np.zeros((0, 0))
+    counts = counts[counts.sum(1) > 1].astype(float)  # items that two raters or more have in common
+    if not len(counts) or (counts.sum(0) > 0).sum() < 2:
+        return None
+    raters = counts.sum(1)
+    pairs = (counts[:, :, None] * counts[:, None, :] - np.eye(len(kinds)) * counts[:, :, None]) / (
+        raters[:, None, None] - 1
+    )
+    observed, totals = pairs.sum(0), counts.sum(0)
+    if level == "nominal":
+        apart = 1 - np.eye(len(kinds))
+    elif level == "interval":
+        apart = (kinds[:, None] - kinds[None, :]) ** 2
+    else:
+        middle = totals.cumsum() - totals / 2  # the rank of each value: answers below it and half its own
+        apart = (middle[:, None] - middle[None, :]) ** 2
+    expected = np.outer(totals, totals) / (totals.sum() - 1)
+    return float(1 - (observed * apart).sum() / (expected * apart).sum())
 
 
 def psnr(out: Tensor, wanted: Tensor) -> Tensor:

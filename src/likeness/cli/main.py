@@ -71,10 +71,17 @@ def _sitters() -> typer.Typer:
     return sitters.app
 
 
+def _study() -> typer.Typer:
+    from likeness.cli import study
+
+    return study.app
+
+
 VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "demo": ("Paint three portraits of a bundled sitter and write a page to look at.", _demo),
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
+    "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
     "sitters": ("Make pictures of people who do not exist, with their ground truth.", _sitters),
     "pack": ("Look at, check or train the models that come with the package.", _pack),

@@ -73,6 +73,7 @@ def paint_cases(
                 result = pipeline([task.request])[0]
             except FaceError as error:
                 painted.append(Painted(task, None, reason=str(error)))
+                _tell(on_progress, number + 1, len(tasks))
                 continue
             recipe = recipe_of(result)
             write_png(result.image, file, recipe)
@@ -82,14 +83,25 @@ def paint_cases(
             raise InputError(f"{folder} holds pictures painted by other weights; choose another folder.")
         weights = recipe["weights"]
         person = task.person
+        reference = folder / _reference(task)
+        if not reference.is_file():
+            write_png(person.references[0], reference)
         case = Case(
             task.id, read_image(file), task.request.prompt, person.references, person.profiles,
             groups={"prompts": task.group, **person.groups},
         )  # fmt: skip
         painted.append(Painted(task, case, sum(recipe["timings_s"].values())))
-        if on_progress is not None:
-            on_progress(number + 1, len(tasks))
+        _tell(on_progress, number + 1, len(tasks))
     return painted
+
+
+def _reference(task: Task) -> str:
+    return f"references/{task.person.id}.png"
+
+
+def _tell(on_progress: Callable[[int, int], None] | None, done: int, of: int) -> None:
+    if on_progress is not None:
+        on_progress(done, of)
 
 
 def _asked(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
@@ -163,6 +175,7 @@ def write_cases(measured: Measured, folder: Path) -> Path:
             "prompt": one.task.request.prompt,
             "seed": one.task.request.seed,
             "file": f"{PICTURES}/{one.task.id}.png" if one.case else None,
+            "reference": _reference(one.task) if one.case else None,
             "reason": one.reason or None,
             "seconds": one.seconds,
             "prompts": one.task.group,

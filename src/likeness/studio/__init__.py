@@ -1,0 +1,1 @@
+"""Pages in a browser: the only code that speaks HTTP to people."""
