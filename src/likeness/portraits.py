@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -339,7 +340,22 @@ def _document(
         "contact_sheet": CONTACT_SHEET if done else None,
         "warnings": list(dict.fromkeys([*warnings, *(w for p in done for w in p.result.warnings)])),
         "timings_s": {"total": round(seconds, 3)},
+        "peak_memory_mib": _peak_memory(),
     }
+
+
+def _peak_memory() -> dict[str, int | None]:
+    """The most this process has held so far, in MiB: "process" on the host, "cuda" on a GPU, or None."""
+    import torch
+
+    process = None
+    if sys.platform != "win32":
+        import resource
+
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+        process = held // (2**20 if sys.platform == "darwin" else 2**10)
+    cuda = torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_initialized() else None
+    return {"process": process, "cuda": cuda}
 
 
 def _sheet(reference: Image.Image, done: Sequence[_Picture], count: int) -> Image.Image:

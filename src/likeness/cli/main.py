@@ -35,6 +35,12 @@ EXIT_BUG = 70
 EXIT_STOPPED = Cancelled.exit_code
 
 
+def _compare() -> typer.Typer:
+    from likeness.cli import compare
+
+    return compare.app
+
+
 def _demo() -> typer.Typer:
     from likeness.cli import demo
 
@@ -80,6 +86,7 @@ def _study() -> typer.Typer:
 VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "demo": ("Paint three portraits of a bundled sitter and write a page to look at.", _demo),
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
+    "compare": ("Paint with several methods, bases or adapters and put the pictures side by side.", _compare),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
