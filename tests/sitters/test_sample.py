@@ -111,7 +111,11 @@ def test_straightened_people_look_ahead_and_stand_in_one_place() -> None:
     assert {name for scene, new in zip(SCENES, straight, strict=True) for name in changed(scene, new)} == {
         "pose",
         "camera",
+        "accessories",
     }
+    assert {scene.accessories.glasses for scene in straight} == {"none"}
+    hats = [scene.accessories.hat for scene in straight]
+    assert hats == [scene.accessories.hat for scene in SCENES]
     assert max(abs(scene.pose.yaw_deg) for scene in straight) <= 15
     assert max(abs(scene.pose.yaw_deg) for scene in SCENES) > 45
     assert len({scene.pose.yaw_deg for scene in straight}) > 0.9 * len(straight)  # still a little apart

@@ -138,7 +138,7 @@ def with_other_view(scene: Scene, seed: int) -> Scene:
 
 
 def straightened(scene: Scene) -> Scene:
-    """The same moment as a studio portrait: the head nearly straight, centred and at nearly one size.
+    """The same moment as a studio portrait: head nearly straight, centred, at nearly one size, no glasses.
 
     What differs between pictures is kept at a fraction, so yaw stays within 15 degrees. `seed` of the new
     scene is None: no single seed makes it.
@@ -157,6 +157,7 @@ def straightened(scene: Scene) -> Scene:
             shift_y=0.2 * camera.shift_y,
             elevation_deg=1 + 0.3 * (camera.elevation_deg - 1),
         ),
+        accessories=dataclasses.replace(scene.accessories, glasses="none"),
         seed=None,
     )
 
