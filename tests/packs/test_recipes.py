@@ -217,7 +217,7 @@ def test_a_folder_that_is_no_pack(tmp_path: Path) -> None:
         read_card(tmp_path)
 
 
-def test_what_a_frozen_part_makes_is_kept_until_its_weights_change(shop: Workshop) -> None:
+def test_what_a_frozen_part_makes_is_kept_until_weights_or_pictures_change(shop: Workshop) -> None:
     part = shop.pack / "vae"
     part.mkdir(parents=True)
     (part / "config.json").write_text("{}")
@@ -233,5 +233,8 @@ def test_what_a_frozen_part_makes_is_kept_until_its_weights_change(shop: Worksho
         assert kept.dtype == torch.bfloat16 and kept.tolist() == [[1.0] * 3] * 2
     (part / "model.safetensors").write_bytes(b"two")
     assert shop.kept("latents", "vae", build).tolist() == [[2.0] * 3] * 2
-    assert len(made) == 2
-    assert len(list((shop.work / "kept").iterdir())) == 1  # gigabytes: the old one is gone
+    rows = next((shop.work / "data" / "portraits").rglob("rows.jsonl"))
+    rows.write_text(rows.read_text().replace("hat", "cap"))  # drawn again by another rule
+    assert shop.kept("latents", "vae", build).tolist() == [[3.0] * 3] * 2
+    assert len(made) == 3
+    assert len(list((shop.work / "kept").rglob("*.npy"))) == 1  # gigabytes: the old ones are gone

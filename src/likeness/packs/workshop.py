@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.card import PartRecord, copy_part, read_card, record_part
-from likeness.packs.data import Pictures, draw_split, load_pictures
+from likeness.packs.data import Pictures, draw_split, load_pictures, shard_folder
 from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
 
@@ -181,8 +181,11 @@ class Workshop:
         It is mapped, not read, so that processes training together share it. What was made by
         other weights of the part, or of other pictures, is not used.
         """
-        weights = sorted(self.part(by).glob("*.safetensors"))
-        digest = hashlib.sha256(b"".join(f.read_bytes() for f in weights)).hexdigest()[:16]
+        made_from = sorted(self.part(by).glob("*.safetensors"))
+        # What is drawn first tells how all is drawn: by another renderer or rule it would differ.
+        first = shard_folder(self.work / "data" / "portraits", 0, self.views)
+        made_from += sorted(path for path in first.iterdir() if path.is_file())
+        digest = hashlib.sha256(b"".join(f.read_bytes() for f in made_from)).hexdigest()[:16]
         made_of = f"{name}-portraits-{digest}-{self.people}x{self.views}"
         file = self.work / "kept" / self.preset.NAME / f"{made_of}.npy"
         world = World.here()
