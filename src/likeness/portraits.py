@@ -20,7 +20,7 @@ from likeness.faces.doctor import inspect
 from likeness.faces.embed import load_encoder
 from likeness.files.images import contact_sheet, read_recipe, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
-from likeness.packs.mini import mini_path
+from likeness.packs.mini import pack_folder
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def open_detector(base: str | Path, references_are_sitters: bool = False) -> Fac
     network where YuNet cannot be had.
     Raises: MissingWeightsError when there is neither.
     """
-    landmarks = (mini_path() if str(base) == "mini" else Path(base)) / "landmarks"
+    landmarks = pack_folder(base) / "landmarks"
     own = landmarks if landmarks.is_dir() else None
     return find_detector("sitters" if own and references_are_sitters else None, own)
 
@@ -127,7 +127,7 @@ def open_judge(
     `judge_recogniser` is taken; other bases have none, and the scores say so.
     Raises: MissingWeightsError or IncompatibleWeightsError for an `encoder` that is none.
     """
-    folder = mini_path() if str(base) == "mini" else Path(base)
+    folder = pack_folder(base)
     own = folder / "judge_recogniser"
     if encoder is None and not own.is_dir():
         return Judge(
@@ -154,7 +154,7 @@ def reference_warnings(
 
     face_box: (x0, y0, x1, y1) px of the face on the first picture, when it was given by hand.
     """
-    landmarks = (mini_path() if str(base) == "mini" else Path(base)) / "landmarks"
+    landmarks = pack_folder(base) / "landmarks"
     needs_px = 48 if landmarks.is_dir() else 96  # a pack paints 128 px, the others 512 and more
     detector = detector or open_detector(base)
     found = []

@@ -136,6 +136,13 @@ def test_groups_are_told_apart(toy, tmp_path: Path) -> None:  # type: ignore[no-
     assert "Largest difference of means: prompts" in report_markdown(measured, looked(), six)
 
 
+def test_too_few_pictures_for_a_distance_spare_the_other_numbers(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    alone = [Person("p", "man", (picture(0),))]
+    painted = paint_cases(toy, tasks_of(PROTOCOL, alone, 7), tmp_path)
+    found = measure(painted, looked(), PROTOCOL, base="mini", seed=7).result.metrics
+    assert found["FID"].mean is None and found["FaceSim"].n == 2
+
+
 def test_nothing_painted_is_an_error(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tasks = tasks_of(PROTOCOL, [Person("nobody", "man", ())], 0)
     with pytest.raises(InputError, match="Nothing was painted: No face was found"):
@@ -215,6 +222,9 @@ def test_the_command_writes_everything(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as stop:
         main([*words, "--vlm", "http://127.0.0.1:9/v1"])
     assert stop.value.code == 2 and "belong together" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--judge", str(mini_path() / "recogniser")])
+    assert stop.value.code == 2 and "may not judge it" in capsys.readouterr().out
     assert table["n"] == 3 and table["metrics"]["CLIP-T"]["n"] == 3
     assert len(list((tmp_path / "e" / "pictures").iterdir())) == 3
     for name in ("cases.parquet", "result.json", "report.md", "report.html"):

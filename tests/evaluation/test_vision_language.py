@@ -106,6 +106,12 @@ def test_cases_are_rated(server: tuple[str, str], tmp_path: Path) -> None:
     assert len(texts) == 2 and all("'smiling'" in text for text in texts)
 
 
+def test_a_server_that_never_answers_is_an_error_not_an_empty_column(tmp_path: Path) -> None:
+    nowhere = VisionLanguageModel("http://127.0.0.1:9/v1", "m", kept=tmp_path, attempts=1)
+    with pytest.raises(ServiceError, match="cannot be reached"):
+        JudgedPrompt(nowhere)([Case("a", PICTURES[0], "smiling", PICTURES[1:])])
+
+
 def test_a_copy_is_held_against_the_picture() -> None:
     class Says:
         def __init__(self, copied: bool, score: int) -> None:

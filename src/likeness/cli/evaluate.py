@@ -68,13 +68,11 @@ def evaluate(
     from likeness.evaluation.run import measure, paint_cases, write_cases
     from likeness.evaluation.suite import suite
     from likeness.files.images import write_bytes
-    from likeness.packs.mini import mini_path
-    from likeness.portraits import open_detector, open_judge
+    from likeness.packs.mini import pack_folder
+    from likeness.portraits import KnowsFaces, open_detector, open_judge
 
     card(method)
-    if protocol not in ("paper", "quick"):
-        raise InputError(f"There is no protocol {protocol!r}; give paper or quick.")
-    pack = mini_path() if base == "mini" else Path(base)
+    pack = pack_folder(base)
     is_pack = (pack / "pack.json").is_file()
     chosen = load_protocol(method, protocol, sitters=is_pack)  # type: ignore[arg-type]
     who = people_in(people) if people else sitters(chosen.people, seed, 128 if is_pack else 512)
@@ -83,14 +81,19 @@ def evaluate(
     detector = open_detector(base, references_are_sitters=people is None)
     own = str(pack) if is_pack else None
     has_vit = is_pack and (pack / "vit").is_dir()
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
+    judging = open_judge(base, judge, detector).encoder
+    if judging and isinstance(pipeline, KnowsFaces) and judging.name == pipeline.face_encoder.name:
+        raise InputError(
+            f"{judging.name} gives {method} its identity and may not judge it; give another --judge."
+        )
     measures = suite(
         detector,
-        open_judge(base, judge, detector).encoder,
+        judging,
         clip=clip or own,
         dino=dino or (own if has_vit else None),
         vision_language=_rater(vlm, vlm_model, folder / "asked"),
     )
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
     with step_progress("painting", as_json) as on_progress:
         painted = paint_cases(pipeline, tasks, folder, on_progress=on_progress)
     measured = measure(painted, measures, chosen, base=base, seed=seed)

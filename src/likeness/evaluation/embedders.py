@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.packs import read_card
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +117,7 @@ def load_clip(source: str | Path, licence: str = "not declared") -> Clip:
             _loaded(CLIPTokenizer, pack / "tokenizer"),
             _loaded(CLIPImageProcessor, pack / "image_encoder"),
             f"{pack.name} pack's CLIP",
-            "Apache-2.0",
+            read_card(pack).licence,
         )
     model = _loaded(CLIPModel, source, dtype=torch.float32).eval()
     return Clip(
@@ -145,7 +146,9 @@ def load_dino(source: str | Path, licence: str = "not declared") -> Dino:
             f"{source} holds a {type(model).__name__}, not a vision transformer; give DINO, DINOv2 or a ViT."
         )
     name = f"{Path(source).name} pack's ViT" if pack else str(source)
-    return Dino(model, _loaded(AutoImageProcessor, folder), name, "Apache-2.0" if pack else licence)
+    return Dino(
+        model, _loaded(AutoImageProcessor, folder), name, read_card(Path(source)).licence if pack else licence
+    )
 
 
 def _loaded(kind: Any, source: str | Path, **settings: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +135,7 @@ def write_result(result: Result, path: Path) -> None:
 def commit() -> str:
     """Of the source tree this package runs from, "-dirty" when changed; the version outside of one."""
     root = Path(likeness.__file__).parents[2]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return f"likeness {likeness.__version__}"
     return _git(root, "rev-parse", "HEAD") + ("-dirty" if _git(root, "status", "--porcelain", "-uno") else "")
 

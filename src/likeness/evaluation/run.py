@@ -19,12 +19,14 @@ from likeness.files.provenance import recipe_of, request_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
+    from likeness.evaluation.metrics import SetMetric
     from likeness.evaluation.protocol import Protocol, Task
     from likeness.evaluation.suite import Suite
     from likeness.types import PortraitPipeline
 
-__all__ = ["Measured", "measure", "paint_cases", "write_cases"]
+__all__ = ["Measured", "Painted", "measure", "paint_cases", "write_cases"]
 
 PICTURES = "pictures"
 CASES = "cases.parquet"
@@ -134,19 +136,7 @@ def measure(
     metrics = {m.name: summarised(values[m.name], m.unit, seed=seed) for m in suite.metrics}
     real = list({id(p): p for case in cases for p in (*case.references, *case.profiles)}.values())
     for distance in suite.sets:
-        features, others = distance.features([case.image for case in cases]), distance.features(real)
-        rng = np.random.default_rng(seed)
-        again = [
-            distance.distance(features[rng.integers(len(cases), size=len(cases))], others)
-            for _ in range(DRAWS)
-        ] if len(cases) > 1 else []  # fmt: skip
-        if again:
-            # Resampling repeats pictures, which moves a distance: the spread counts, not the place.
-            value = distance.distance(features, others)
-            half = 1.96 * float(np.std(again))
-            metrics[distance.name] = MetricValue(
-                mean=value, low=value - half, high=value + half, n=len(cases), unit=distance.unit
-            )
+        metrics[distance.name] = _distance(distance, [case.image for case in cases], real, seed)
     seconds = np.array([one.seconds for one in painted if one.seconds is not None])
     metrics["seconds a picture"] = summarised(seconds, "s", seed=seed)
     for name in suite.missing:
@@ -162,6 +152,21 @@ def measure(
         metrics=metrics,
     )
     return Measured(painted, values, result)
+
+
+def _distance(
+    metric: SetMetric, painted: Sequence[Image.Image], real: Sequence[Image.Image], seed: int
+) -> MetricValue:
+    """Not measured where either set has less than two pictures."""
+    if min(len(painted), len(real)) < 2:
+        return MetricValue(mean=None, low=None, high=None, n=0, unit=metric.unit)
+    features, others = metric.features(painted), metric.features(real)
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(len(painted), size=len(painted)) for _ in range(DRAWS))
+    again = [metric.distance(features[rows], others) for rows in drawn]
+    # Resampling repeats pictures, which moves a distance: the spread counts, not the place.
+    value, half = metric.distance(features, others), 1.96 * float(np.std(again))
+    return MetricValue(mean=value, low=value - half, high=value + half, n=len(painted), unit=metric.unit)
 
 
 def write_cases(measured: Measured, folder: Path) -> Path:

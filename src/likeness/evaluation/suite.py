@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from likeness.evaluation.embedders import load_clip, load_dino
 from likeness.evaluation.metrics.distribution import FrechetDistance, KernelDistance
 from likeness.evaluation.metrics.embedding import ClipImage, ClipText, DinoImage
 from likeness.evaluation.metrics.faces import (
+    FaceFound,
     FacePartSimilarity,
     FaceSimilarity,
     FaceViews,
@@ -21,30 +19,12 @@ from likeness.evaluation.metrics.faces import (
 from likeness.evaluation.metrics.judged import JudgedDetails, JudgedPrompt
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from likeness.evaluation.case import Case
     from likeness.evaluation.metrics import Metric, SetMetric
     from likeness.evaluation.vision_language import VisionLanguageModel
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
 
-__all__ = ["FaceFound", "Suite", "suite"]
-
-
-@dataclass(frozen=True, slots=True)
-class FaceFound:
-    """Share of the pictures on which the detector finds a face; what has none has no likeness either."""
-
-    views: FaceViews
-    name: ClassVar[str] = "face found"
-    unit: ClassVar[str] = "share"
-    higher_is_better: ClassVar[bool] = True
-    source: ClassVar[str] = "ours"
-
-    def __call__(self, cases: Sequence[Case]) -> NDArray[np.float64]:
-        """See `Metric`."""
-        return np.array([float(self.views.face(case.image) is not None) for case in cases])
+__all__ = ["Suite", "suite"]
 
 
 @dataclass(frozen=True, slots=True)

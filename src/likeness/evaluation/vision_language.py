@@ -7,14 +7,12 @@ Every exchange is kept as a file named by its content: asked again, it is read, 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from likeness.errors import MissingWeightsError, ServiceError
 from likeness.files.images import write_json
+from likeness.files.page import inline
 from likeness.files.provenance import pixels_sha256
 
 if TYPE_CHECKING:
@@ -190,15 +189,9 @@ def _schema(answer: type[BaseModel]) -> str:
 def _content(question: Question[Any]) -> list[dict[str, Any]]:
     text = f"{question.text}\n\nAnswer with one JSON object of this schema: {_schema(question.answer)}"
     return [
-        *({"type": "image_url", "image_url": {"url": _data_url(image)}} for image in question.images),
+        *({"type": "image_url", "image_url": {"url": inline(image)}} for image in question.images),
         {"type": "text", "text": text},
     ]
-
-
-def _data_url(image: Image.Image) -> str:
-    buffer = BytesIO()
-    image.convert("RGB").save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _read(file: Path, answer: type[Answer]) -> Answer | None:

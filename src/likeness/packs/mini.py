@@ -39,6 +39,7 @@ __all__ = [
     "load_landmarks",
     "load_recogniser",
     "mini_path",
+    "pack_folder",
     "parser",
     "recogniser",
     "scheduler",
@@ -97,6 +98,11 @@ def first_seed(split: str) -> int:
 def mini_path() -> Path:
     """Folder of the shipped pack, a diffusers-like folder of folders; it may be empty in a source tree."""
     return Path(__file__).parent / "mini"
+
+
+def pack_folder(base: str | Path) -> Path:
+    """Where a base's parts would lie were it a pack: the shipped one for "mini", else `base` itself."""
+    return mini_path() if str(base) == "mini" else Path(base)
 
 
 def to_unit(pixels: Tensor) -> Tensor:
@@ -271,7 +277,7 @@ def unet(**sizes: Any) -> Any:
         "out_channels": LATENT_CHANNELS,
         "block_out_channels": (128, 128, 192),
         "down_block_types": ("CrossAttnDownBlock2D",) * 3,
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D",) * 3,
         "layers_per_block": 1,
         "cross_attention_dim": WIDTH,
         "attention_head_dim": 4,

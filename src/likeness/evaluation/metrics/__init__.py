@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from likeness.evaluation.case import Case
 
-__all__ = ["Metric", "SetMetric"]
+__all__ = ["Described", "Metric", "SetMetric"]
 
 
-class Metric(Protocol):
-    """One value a case. source: where it is defined."""
+class Described(Protocol):
+    """What every metric says of itself."""
 
     @property
     def name(self) -> str:
@@ -42,33 +42,17 @@ class Metric(Protocol):
         """Paper and section, or formula."""
         ...
 
+
+class Metric(Described, Protocol):
+    """One value a case."""
+
     def __call__(self, cases: Sequence[Case]) -> NDArray[np.float64]:
         """(N,), nan where a case has no value."""
         ...
 
 
-class SetMetric(Protocol):
-    """A distance of two sets of pictures; `name` to `source` as in `Metric`."""
-
-    @property
-    def name(self) -> str:
-        """As it stands in tables, such as "FID"."""
-        ...
-
-    @property
-    def unit(self) -> str:
-        """What the distance is measured in."""
-        ...
-
-    @property
-    def higher_is_better(self) -> bool:
-        """The direction."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Paper and section, or formula."""
-        ...
+class SetMetric(Described, Protocol):
+    """A distance of two sets of pictures."""
 
     def features(self, images: Sequence[Image.Image]) -> NDArray[np.float64]:
         """(N, D), computed once for all resamplings."""

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.types import Face
 
-__all__ = ["FacePartSimilarity", "FaceSimilarity", "FaceViews", "ProfileSimilarity", "Statistic", "look"]
+__all__ = [
+    "FaceFound",
+    "FacePartSimilarity",
+    "FaceSimilarity",
+    "FaceViews",
+    "ProfileSimilarity",
+    "Statistic",
+    "look",
+]
 
 Statistic = Literal["min", "max", "median", "mean"]
 STATISTICS: dict[Statistic, Callable[[NDArray[np.float64]], Any]] = {
@@ -78,6 +86,21 @@ def similarities(views: FaceViews, image: Image.Image, known: Sequence[Image.Ima
         return np.zeros(0)
     found: NDArray[np.float64] = np.stack(rows) @ painted
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFound:
+    """Share of the pictures on which the detector finds a face; what has none has no likeness either."""
+
+    views: FaceViews
+    name: ClassVar[str] = "face found"
+    unit: ClassVar[str] = "share"
+    higher_is_better: ClassVar[bool] = True
+    source: ClassVar[str] = "ours"
+
+    def __call__(self, cases: Sequence[Case]) -> NDArray[np.float64]:
+        """See `Metric`."""
+        return np.array([float(self.views.face(case.image) is not None) for case in cases])
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,21 @@ PROMPT = (
 def rated(
     model: VisionLanguageModel, text: str, cases: Sequence[Case], copies_at_most: float
 ) -> NDArray[np.float64]:
-    """Scores in [0, 1], (N,); a copy gets `copies_at_most`. nan without a reference or an answer."""
+    """Scores in [0, 1], (N,); a copy gets `copies_at_most`. nan without a reference or an answer.
+
+    Raises: ServiceError where no case at all was answered.
+    """
     rows = [row for row, case in enumerate(cases) if case.references]
     questions = [
         Question(text.format(prompt=cases[row].prompt), (cases[row].references[0], cases[row].image), Rating)
         for row in rows
     ]
     out = np.full(len(cases), np.nan)
-    for row, answer in zip(rows, model.ask_many(questions), strict=True):
+    answers = model.ask_many(questions)
+    failed = [answer for answer in answers if isinstance(answer, ServiceError)]
+    if failed and len(failed) == len(answers):
+        raise failed[0]
+    for row, answer in zip(rows, answers, strict=True):
         if not isinstance(answer, ServiceError):
             score = answer.score / BEST
             out[row] = min(score, copies_at_most) if answer.copied else score
