@@ -8,6 +8,7 @@ pictures of one person and of two people, which is the scale they are to be read
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,9 +16,10 @@ from record import mean, record
 
 from likeness.catalog import load_pipeline
 from likeness.errors import FaceError
+from likeness.evaluation.judge import open_judge
 from likeness.faces.align import align_arcface
 from likeness.faces.detect import find_one_face
-from likeness.portraits import open_detector, open_judge
+from likeness.portraits import open_detector
 from likeness.sitters import sample_scene, with_same_person
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest
@@ -31,9 +33,9 @@ if __name__ == "__main__":
     given = arguments.parse_args()
     detector = open_detector("mini", references_are_sitters=True)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
-    judge = open_judge("mini", detector=detector).encoder
-    if judge is None:
-        raise SystemExit("The mini pack has no judge recogniser.")
+    judging = open_judge("mini", detector)
+    judge = judging.independent(pipeline.face_encoder.name)[0]
+    calibration = judging.calibration(pipeline.face_encoder.name)
 
     def embed(image: Image.Image) -> np.ndarray | None:
         try:
@@ -72,6 +74,12 @@ if __name__ == "__main__":
                     lost[name] += 1
                 else:
                     scores[name].append(float(known @ painted))
-    values = {name: mean(row) for name, row in scores.items()} | {"no_face_found": lost, "prompts": PROMPTS}
+    values: dict[str, Any] = {name: mean(row) for name, row in scores.items()}
+    if calibration is not None:
+        values["same_person_chance"] = {
+            name: mean([calibration.chance({judge.name: cosine}) for cosine in row])
+            for name, row in scores.items()
+        }
+    values |= {"no_face_found": lost, "prompts": PROMPTS}
     command = f"python benchmarks/consistentid_likeness.py --people {given.people} --seed {given.seed}"
     print(record("consistentid_likeness", command, given.seed, values))

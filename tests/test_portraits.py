@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from likeness.errors import Cancelled, InputError
+from likeness.evaluation.judge import Judge
+from likeness.faces.calibration import Calibration, Calibrations
 from likeness.files.images import read_image, read_recipe
 from likeness.files.provenance import pixels_sha256
-from likeness.portraits import SITTERS_ONLY, Judge, make_portraits, slug
+from likeness.portraits import SITTERS_ONLY, make_portraits, slug
 from likeness.types import PortraitPipeline, PortraitRequest
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
@@ -27,7 +29,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> PortraitPipeline:
 
 
 def judge(name: str = "another encoder") -> Judge:
-    return Judge(PixelEncoder(name), MiddleDetector())
+    fitted = Calibration(encoders=(name,), weights=(5.0,), bias=-1.0, own_pictures=0.9)
+    calibrations = Calibrations(digests={name: ""}, people=2, first_seed=0, pairs=2, sets=(fitted,))
+    return Judge([PixelEncoder(name)], MiddleDetector(), calibrations)
 
 
 def test_everything_is_saved(pipeline: PortraitPipeline, tmp_path: Path) -> None:
@@ -53,9 +57,10 @@ def test_everything_is_saved(pipeline: PortraitPipeline, tmp_path: Path) -> None
         assert pixels_sha256(image) == entry["pixels_sha256"] == recipe["pixels_sha256"]
         assert recipe["request"]["prompt"] == entry["prompt"]
         assert recipe["scores"]["likeness"] == entry["likeness"]
-        assert -1 <= entry["likeness"] <= 1
+        assert 0 <= entry["likeness"] <= 1
         assert {weights["role"] for weights in recipe["weights"]} >= {"unet", "adapter", "identity encoder"}
-    assert document["likeness"]["encoder"] == "another encoder"
+    assert document["likeness"]["encoders"] == {"another encoder": "none"}
+    assert document["likeness"]["own_pictures"] == 0.9
     scores = [entry["likeness"] for entry in document["pictures"]]
     assert document["likeness"]["mean"] == pytest.approx(np.mean(scores), abs=1e-4)
     sheet = read_image(tmp_path / document["contact_sheet"])
@@ -67,14 +72,17 @@ def test_everything_is_saved(pipeline: PortraitPipeline, tmp_path: Path) -> None
     }
 
 
-def test_the_score_is_the_judges_cosine(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+def test_the_score_is_the_judges_chance(pipeline: PortraitPipeline, tmp_path: Path) -> None:
     document = make_portraits(pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path, judge=judge(), **SETTINGS)
     from likeness.faces.align import align_arcface
 
     detector, encoder = MiddleDetector(), PixelEncoder()
     painted = read_image(tmp_path / document["pictures"][0]["file"])
     rows = encoder([align_arcface(image, detector(image)[0]) for image in (picture(0), painted)])
-    assert document["pictures"][0]["likeness"] == pytest.approx(float(rows[0] @ rows[1]), abs=1e-4)
+    (entry,), cosine = document["pictures"], float(rows[0] @ rows[1])
+    assert entry["cosines"] == {"another encoder": pytest.approx(cosine, abs=1e-4)}
+    assert entry["likeness"] == pytest.approx(1 / (1 + np.exp(1 - 5 * cosine)), abs=1e-3)
+    assert bool(entry["explained"]) == (entry["likeness"] < 0.5), "toy pictures are small and no photos"
 
 
 def test_the_likest_of_several_is_kept(pipeline: PortraitPipeline, tmp_path: Path) -> None:
@@ -85,7 +93,7 @@ def test_the_likest_of_several_is_kept(pipeline: PortraitPipeline, tmp_path: Pat
         on_progress=lambda *at: ticks.append(at), **SETTINGS,
     )  # fmt: skip
     assert ticks == [(step, 12) for step in range(1, 13)]
-    own = Judge(PixelEncoder(), MiddleDetector())
+    own = Judge([PixelEncoder()], MiddleDetector())
     for first, entry in zip((5, 8), document["pictures"], strict=True):
         tried = {int(seed): value for seed, value in entry["resemblance_by_seed"].items()}
         assert list(tried) == [first, first + 1, first + 2] and len(set(tried.values())) == 3
@@ -98,7 +106,7 @@ def test_the_likest_of_several_is_kept(pipeline: PortraitPipeline, tmp_path: Pat
                 seed == entry["seed"]
             )
             result = pipeline([PortraitRequest(PROMPTS[0], (picture(0),), seed=seed, **SETTINGS)])[0]
-            assert own.resemblance(result)[0] == value
+            assert own.compare(result.image, [picture(0)]).cosines == {"pixels": value}
     with pytest.raises(InputError, match="best_of must be at least 1, got 0"):
         make_portraits(pipeline, [picture(0)], PROMPTS, 1, 0, tmp_path / "none", best_of=0, **SETTINGS)
 
@@ -118,13 +126,13 @@ def test_no_judge_and_no_face_are_reasons(pipeline: PortraitPipeline, tmp_path: 
 
     none = make_portraits(pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path / "a", **SETTINGS)
     assert none["likeness"] == {
-        "encoder": None,
-        "licence": None,
+        "encoders": {},
+        "own_pictures": None,
         "mean": None,
         "lowest": None,
         "reason": "no judge was given",
     }
-    blind = Judge(PixelEncoder("x"), Blind())
+    blind = Judge([PixelEncoder("x")], Blind())
     faceless = make_portraits(
         pipeline, [picture(0)], PROMPTS[:1], 1, 0, tmp_path / "b", judge=blind, **SETTINGS
     )

@@ -131,5 +131,5 @@ def _sheet(reference: Image.Image, painted: Sequence[Mapping[str, Any]], out: Pa
         for table, row, image in zip(painted, rows, shown, strict=True):
             likeness = row["likeness"]
             images.append(ImageOps.contain(image, size))
-            labels.append(table["variant"] if likeness is None else f"{table['variant']} ({likeness:.2f})")
+            labels.append(table["variant"] if likeness is None else f"{table['variant']} ({likeness:.0%})")
     return contact_sheet(images, len(painted) + 1, labels)

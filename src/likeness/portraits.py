@@ -6,25 +6,22 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 from PIL import ImageOps
 
 from likeness.errors import Cancelled, ImageError, InputError
-from likeness.evaluation.metrics.faces import look
+from likeness.evaluation.judge import UNLIKE, Judge, Likeness, explanation
 from likeness.faces.detect import find_detector
 from likeness.faces.doctor import inspect
-from likeness.faces.embed import load_encoder
 from likeness.files.images import contact_sheet, read_recipe, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
 from likeness.packs.mini import pack_folder
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import Image
 
     from likeness.faces.detect import FaceDetector
@@ -33,11 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SITTERS_ONLY",
-    "Judge",
+    "KnowsFaces",
     "is_sitter",
     "make_portraits",
     "open_detector",
-    "open_judge",
     "reference_warnings",
     "slug",
 ]
@@ -49,52 +45,6 @@ SITTERS_ONLY = (
 
 CONTACT_SHEET = "contact-sheet.png"
 RESULT = "result.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judge:
-    """Scores likeness with an encoder that the method was not conditioned on.
-
-    A score is the cosine between the judge's embedding of the painted face and the mean of those
-    of the references, in [-1, 1]. Without an encoder every score is None and `reason` says why.
-    """
-
-    encoder: FaceEncoder | None
-    detector: FaceDetector | None
-    reason: str = ""
-    _known: dict[str, Any] = field(default_factory=dict)
-
-    def score(self, result: PortraitResult) -> tuple[float | None, str]:
-        """The likeness of one picture, or None and the reason."""
-        if self.encoder is None or self.detector is None:
-            return None, self.reason or "no judge was given"
-        if result.provenance.recipe.get("identity_encoder") == self.encoder.name:
-            return None, f"{self.encoder.name} gave the picture its identity and may not judge it"
-        return self.resemblance(result)
-
-    def resemblance(self, result: PortraitResult) -> tuple[float | None, str]:
-        """`score`, whoever gave the picture its identity."""
-        painted = self._embedding(result.image)
-        if painted is None:
-            return None, "no face was found on the painted picture"
-        reference = self._reference(result.request.references)
-        if reference is None:
-            return None, "the judge found no face on the reference"
-        return round(float(painted @ reference), 4), ""
-
-    def _reference(self, pictures: tuple[Image.Image, ...]) -> NDArray[np.float64] | None:
-        key = " ".join(pixels_sha256(picture) for picture in pictures)
-        if key not in self._known:
-            found = [e for e in (self._embedding(picture) for picture in pictures) if e is not None]
-            mean = np.mean(found, axis=0) if found else None
-            self._known[key] = None if mean is None else mean / max(float(np.linalg.norm(mean)), 1e-8)
-        known: NDArray[np.float64] | None = self._known[key]
-        return known
-
-    def _embedding(self, picture: Image.Image) -> NDArray[np.float64] | None:
-        if self.detector is None or self.encoder is None:
-            return None
-        return look(picture, self.detector, self.encoder)[1]
 
 
 @runtime_checkable
@@ -118,30 +68,17 @@ def open_detector(base: str | Path, references_are_sitters: bool = False) -> Fac
     return find_detector("sitters" if own and references_are_sitters else None, own)
 
 
-def open_judge(
-    base: str | Path, encoder: Path | str | None = None, detector: FaceDetector | None = None
-) -> Judge:
-    """The judge for pictures painted on `base`; `detector` defaults to `open_detector(base)`.
-
-    encoder: a folder of one of our recognisers, or an .onnx file. Without it a pack's own
-    `judge_recogniser` is taken; other bases have none, and the scores say so.
-    Raises: MissingWeightsError or IncompatibleWeightsError for an `encoder` that is none.
-    """
-    folder = pack_folder(base)
-    own = folder / "judge_recogniser"
-    if encoder is None and not own.is_dir():
-        return Judge(
-            None, None, "no judge: give --judge a face recogniser that the method is not conditioned on"
-        )
-    return Judge(load_encoder(Path(encoder) if encoder else own), detector or open_detector(base))
-
-
 def is_sitter(path: Path | str) -> bool:
     """Whether a file is a picture of a synthetic sitter: its PNG recipe says so."""
     try:
         return "sitter" in read_recipe(path)
     except ImageError:
         return False
+
+
+def needed_px(base: str | Path) -> int:
+    """Face size that is enough on references: a pack paints 128 px, the others 512 and more."""
+    return 48 if (pack_folder(base) / "landmarks").is_dir() else 96
 
 
 def reference_warnings(
@@ -154,16 +91,13 @@ def reference_warnings(
 
     face_box: (x0, y0, x1, y1) px of the face on the first picture, when it was given by hand.
     """
-    landmarks = pack_folder(base) / "landmarks"
-    needs_px = 48 if landmarks.is_dir() else 96  # a pack paints 128 px, the others 512 and more
     detector = detector or open_detector(base)
     found = []
     for number, picture in enumerate(references, start=1):
         box = face_box if number == 1 else None
         where = f"Reference {number}" if len(references) > 1 else "Reference"
-        found += [
-            f"{where}: {reason.sentence}" for reason in inspect(picture, detector, box, needs_px).reasons
-        ]
+        reasons = inspect(picture, detector, box, needed_px(base)).reasons
+        found += [f"{where}: {reason.sentence}" for reason in reasons]
     return found
 
 
@@ -208,7 +142,7 @@ def make_portraits(
     out_dir = Path(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
-    judge = judge or Judge(None, None)
+    judge = judge or Judge()
     requests = [
         PortraitRequest(
             prompt=prompt,
@@ -232,20 +166,20 @@ def make_portraits(
                 _paint(pipeline, attempt, number * best_of + index, len(requests) * best_of, on_progress)
                 for index, attempt in enumerate(_attempts(request, best_of))
             ]
-            seen = [chooser.resemblance(one)[0] for one in tried] if chooser else [None]
+            seen = [_resemblance(chooser, one) for one in tried] if chooser else [None]
             result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
-            likeness, reason = judge.score(result)
+            likeness = judge.compare(result.image, references, _identity_encoder(result))
         except (KeyboardInterrupt, Cancelled):
             stopped = True
             break
-        result = replace(result, scores={**result.scores, "likeness": likeness})
+        result = replace(result, scores={**result.scores, "likeness": likeness.chance})
         name = f"{number + 1:03d}-{slug(request.prompt)}-{result.request.seed}.png"
         write_png(result.image, out_dir / name, recipe_of(result))
         seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
-        done.append(_Picture(name, result, reason, seeds))
+        done.append(_Picture(name, result, likeness, _explained(likeness, result, judge), seeds))
     if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
         warnings = [SITTERS_ONLY, *warnings]
-    document = _document(done, judge, warnings, stopped, time.perf_counter() - started)
+    document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
     if done:
         write_png(_sheet(references[0], done, count), out_dir / CONTACT_SHEET)
         write_json(out_dir / RESULT, document)
@@ -259,11 +193,13 @@ def make_portraits(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """A saved picture. reason: why it has no score. tried: seeds and what the chooser saw of each."""
+    """A saved picture. explained: what may keep it from being alike. tried: seeds and what the chooser saw
+    of each."""
 
     file: str
     result: PortraitResult
-    reason: str
+    likeness: Likeness
+    explained: Sequence[str]
     tried: Mapping[int, float | None]
 
 
@@ -276,11 +212,29 @@ def slug(text: str) -> str:
 def _chooser(pipeline: PortraitPipeline) -> Judge:
     if not isinstance(pipeline, KnowsFaces):
         raise InputError("This method has no face encoder to choose pictures by: leave best_of at 1.")
-    return Judge(pipeline.face_encoder, pipeline.detector)
+    return Judge([pipeline.face_encoder], pipeline.detector)
 
 
 def _attempts(request: PortraitRequest, count: int) -> list[PortraitRequest]:
     return [replace(request, seed=request.seed + index) for index in range(count)]
+
+
+def _identity_encoder(result: PortraitResult) -> str | None:
+    found: str | None = result.provenance.recipe.get("identity_encoder")
+    return found
+
+
+def _resemblance(chooser: Judge, result: PortraitResult) -> float | None:
+    """The cosine by the chooser's encoder; None without a face."""
+    cosines = chooser.compare(result.image, result.request.references).cosines
+    return next(iter(cosines.values()), None)
+
+
+def _explained(likeness: Likeness, result: PortraitResult, judge: Judge) -> list[str]:
+    if likeness.chance is None or likeness.chance >= UNLIKE or judge.detector is None:
+        return []
+    needs_px = 48 if result.provenance.recipe.get("family") == "mini" else 96
+    return explanation(result.image, result.request.references, judge.detector, needs_px)
 
 
 def _rank(resemblance: float | None) -> float:
@@ -305,20 +259,22 @@ def _paint(
 def _document(
     done: Sequence[_Picture],
     judge: Judge,
+    references: Sequence[Image.Image],
     warnings: Sequence[str],
     stopped: bool,
     seconds: float,
 ) -> dict[str, Any]:
-    scores = [value for p in done if (value := p.result.scores["likeness"]) is not None]
-    reasons = sorted({picture.reason for picture in done if picture.reason})
+    scores = [value for p in done if (value := p.likeness.chance) is not None]
+    reasons = sorted({picture.likeness.reason for picture in done if picture.likeness.reason})
+    without = _identity_encoder(done[0].result) if done else None
     return {
         "format": 1,
         "method": done[0].result.provenance.method if done else None,
         "settings": dict(done[0].result.provenance.recipe) if done else {},
         "stopped": stopped,
         "likeness": {
-            "encoder": judge.encoder.name if judge.encoder else None,
-            "licence": judge.encoder.licence if judge.encoder else None,
+            "encoders": {encoder.name: encoder.licence for encoder in judge.independent(without)},
+            "own_pictures": judge.own_pictures(references, without),
             "mean": round(sum(scores) / len(scores), 4) if scores else None,
             "lowest": min(scores, default=None),
             "reason": "; ".join(reasons) or None,
@@ -329,8 +285,10 @@ def _document(
                 "prompt": picture.result.request.prompt,
                 "seed": picture.result.request.seed,
                 "resemblance_by_seed": {str(seed): value for seed, value in picture.tried.items()},
-                "likeness": picture.result.scores["likeness"],
-                "reason": picture.reason or None,
+                "likeness": picture.likeness.chance,
+                "cosines": dict(picture.likeness.cosines),
+                "reason": picture.likeness.reason or None,
+                "explained": list(picture.explained),
                 "warnings": list(picture.result.warnings),
                 "timings_s": {key: round(value, 3) for key, value in picture.result.timings_s.items()},
                 "pixels_sha256": pixels_sha256(picture.result.image),
@@ -371,6 +329,6 @@ def _sheet(reference: Image.Image, done: Sequence[_Picture], count: int) -> Imag
         likeness = result.scores["likeness"]
         images.append(result.image)
         labels.append(
-            result.request.prompt if likeness is None else f"{result.request.prompt} ({likeness:.2f})"
+            result.request.prompt if likeness is None else f"{result.request.prompt} ({likeness:.0%})"
         )
     return contact_sheet(images, count + 1 if count > 1 else min(len(images), 4), labels)

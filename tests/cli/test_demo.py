@@ -24,7 +24,7 @@ def test_demo_paints_scores_and_writes_its_page(tmp_path: Path, capsys: pytest.C
     for path, entry in zip(pictures, document["pictures"], strict=True):
         assert read_image(path).size == (128, 128)
         assert read_recipe(path)["request"]["prompt"] == entry["prompt"]
-        assert entry["reason"] is None and -1 <= entry["likeness"] <= 1  # a face is found on each
+        assert entry["reason"] is None and 0 <= entry["likeness"] <= 1  # a face is found on each
     assert json.loads((tmp_path / "demo" / "result.json").read_text()) == {
         key: value for key, value in document.items() if key not in ("out", "page")
     }

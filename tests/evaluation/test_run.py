@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from likeness.errors import InputError, NoFaceError
+from likeness.evaluation.judge import Judge
 from likeness.evaluation.metrics.distribution import FrechetDistance
 from likeness.evaluation.metrics.embedding import ClipText
 from likeness.evaluation.metrics.faces import FaceSimilarity, FaceViews
@@ -189,7 +190,7 @@ def test_people_are_held_out_sitters_or_folders(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_says_why() -> None:
-    nothing = suite(MiddleDetector(), None, clip=None, dino=None)
+    nothing = suite(Judge(), MiddleDetector(), clip=None, dino=None)
     assert nothing.metrics == () and {"CLIP-T", "FID", "DINO-I", "FaceSim", "FGIS", "DP", "PF"} <= set(
         nothing.missing
     )

@@ -29,8 +29,9 @@ def page(tmp_path: Path) -> str:
         )
         write_png(result.image, tmp_path / f"{seed}.png", recipe_of(result))
         entry = {"file": f"{seed}.png", "prompt": prompt, "seed": seed, "likeness": likeness}
+        entry |= {"cosines": {"judge": 0.31}, "explained": ["It is <dark>."]}
         pictures.append(entry | {"reason": "no <face>", "timings_s": {"paint": 1.5}})
-    judge = {"encoder": "judge", "licence": "MIT", "mean": 0.75, "lowest": 0.75, "reason": None}
+    judge = {"encoders": {"judge": "MIT"}, "own_pictures": 0.9, "mean": 0.75, "lowest": 0.75, "reason": None}
     document = {"pictures": pictures, "warnings": ["a <b>warning</b>"], "likeness": judge}
     return portraits_page("Three & more", "What this is.", [card()], tmp_path, document)
 
@@ -70,7 +71,8 @@ def test_words_are_escaped_and_shown(page: str) -> None:
     assert "<hat>" not in page
     assert "wearing a &quot;red&quot; &lt;hat&gt;" in page
     assert "a &lt;b&gt;warning&lt;/b&gt;" in page
-    assert "<span>Likeness</span><b>0.75</b>" in page
-    assert "No likeness score: no &lt;face&gt;." in page
+    assert "<span>Same person</span><b>75%</b>" in page
+    assert "It is &lt;dark&gt;." in page
+    assert "No likeness score: no &lt;face&gt;. Cosine 0.31 by judge." in page
     assert "judge (MIT)" in page
     assert "Apache-2.0" in page

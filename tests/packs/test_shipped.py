@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -97,11 +95,12 @@ def test_a_caption_finds_its_picture(pictures: list[tuple[Image.Image, Image.Ima
 def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
     """By the judge, who conditions nothing: own identity against another's, same words, same noise."""
     from likeness.catalog import load_pipeline
-    from likeness.portraits import open_detector, open_judge
+    from likeness.evaluation.judge import open_judge
+    from likeness.portraits import open_detector
     from likeness.types import PortraitRequest
 
     detector = open_detector("mini", references_are_sitters=True)
-    judge = open_judge("mini", detector=detector)
+    judge = open_judge("mini", detector)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
     references = []
     for seed in list(HELD_OUT_SEEDS)[:60]:
@@ -114,10 +113,12 @@ def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
             pipeline([PortraitRequest("wearing a red hat", (one,), seed=seed, steps=20)])[0]
             for one in (own, other)
         )
-        mine, _ = judge.score(with_own)
-        theirs, _ = judge.score(dataclasses.replace(with_other, request=with_own.request))
-        if mine is not None and theirs is not None:
-            nearer.append(mine - theirs)
+        mine, theirs = (
+            judge.compare(one.image, [own], without="likeness recogniser").cosines
+            for one in (with_own, with_other)
+        )
+        if mine and theirs:
+            nearer.append(mine["likeness judge_recogniser"] - theirs["likeness judge_recogniser"])
     assert len(nearer) >= 8
     assert sum(nearer) / len(nearer) > 0.1
 

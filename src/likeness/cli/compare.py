@@ -54,7 +54,7 @@ def _text(document: dict[str, Any]) -> list[str]:
             lines.append(f"{table['variant']}: {table['error']}")
             continue
         likeness = table["likeness"]
-        score = "no score" if likeness["mean"] is None else f"likeness {likeness['mean']:.2f}"
+        score = "no score" if likeness["mean"] is None else f"same person {likeness['mean']:.0%}"
         memory = table["peak_memory_mib"]
         held = ", ".join(f"{place} {mib} MiB" for place, mib in memory.items() if mib is not None)
         lines.append(f"{table['variant']}: {score}, {table['seconds_a_picture']:.2f} s a picture, {held}")

@@ -36,10 +36,11 @@ def demo(
 ) -> None:
     """Paint three portraits of a bundled sitter and write a page to look at."""
     from likeness.catalog import load_pipeline
+    from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image, write_bytes
     from likeness.files.page import portraits_page
     from likeness.packs.mini import mini_path
-    from likeness.portraits import make_portraits, open_detector, open_judge
+    from likeness.portraits import make_portraits, open_detector
 
     reference = read_image(mini_path().parent / "demo" / "reference.png")
     detector = open_detector("mini", references_are_sitters=True)
@@ -52,7 +53,7 @@ def demo(
             count=1,
             seed=seed,
             out_dir=out,
-            judge=open_judge("mini", detector=detector),
+            judge=open_judge("mini", detector),
             references_are_sitters=True,
             on_progress=on_progress,
         )
@@ -63,6 +64,6 @@ def demo(
         {**document, "out": str(out), "page": str(out / PAGE)},
         as_json,
         f"{len(document['pictures'])} portraits in {document['timings_s']['total']:.0f} s"
-        + ("" if mean is None else f", likeness {mean:.2f} on average"),
+        + ("" if mean is None else f", {mean:.0%} likely of the same person on average"),
         f"look at {(out / PAGE).resolve()}",
     )

@@ -46,7 +46,8 @@ def evaluate(
         str | None, typer.Option(help="DINO for DINO-I and FGIS: pack, folder or hub name.")
     ] = None,
     judge: Annotated[
-        Path | None, typer.Option(help="A face recogniser (folder or .onnx) that the method is not given.")
+        list[Path] | None,
+        typer.Option(help="A face recogniser (folder or .onnx) that the method is not given; repeatable."),
     ] = None,
     vlm: Annotated[
         str | None,
@@ -61,6 +62,7 @@ def evaluate(
     """Measure a method by its paper's protocol, with intervals, cases and a report."""
     from likeness.catalog import card, load_pipeline
     from likeness.errors import InputError
+    from likeness.evaluation.judge import open_judge
     from likeness.evaluation.people import people_in, sitters
     from likeness.evaluation.protocol import load_protocol, tasks_of
     from likeness.evaluation.report import report_html, report_markdown
@@ -69,7 +71,7 @@ def evaluate(
     from likeness.evaluation.suite import suite
     from likeness.files.images import write_bytes
     from likeness.packs.mini import pack_folder
-    from likeness.portraits import KnowsFaces, open_detector, open_judge
+    from likeness.portraits import KnowsFaces, open_detector
 
     card(method)
     pack = pack_folder(base)
@@ -82,14 +84,14 @@ def evaluate(
     own = str(pack) if is_pack else None
     has_vit = is_pack and (pack / "vit").is_dir()
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
-    judging = open_judge(base, judge, detector).encoder
-    if judging and isinstance(pipeline, KnowsFaces) and judging.name == pipeline.face_encoder.name:
-        raise InputError(
-            f"{judging.name} gives {method} its identity and may not judge it; give another --judge."
-        )
+    judging = open_judge(base, detector, judge or ())
+    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+    if judging.encoders and not judging.independent(without):
+        raise InputError(f"{without} gives {method} its identity and may not judge it; give another --judge.")
     measures = suite(
-        detector,
         judging,
+        detector,
+        without=without,
         clip=clip or own,
         dino=dino or (own if has_vit else None),
         vision_language=_rater(vlm, vlm_model, folder / "asked"),

@@ -72,8 +72,10 @@ def generate(
         ),
     ] = None,
     judge: Annotated[
-        Path | None,
-        typer.Option(help="A face recogniser (folder or .onnx) to score likeness with; packs bring one."),
+        list[Path] | None,
+        typer.Option(
+            help="A face recogniser (folder or .onnx) to score likeness with; repeatable. Packs bring theirs."
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -85,8 +87,9 @@ def generate(
 ) -> None:
     """Paint portraits of the person on one photo or several."""
     from likeness.catalog import load_pipeline
+    from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image
-    from likeness.portraits import is_sitter, make_portraits, open_detector, open_judge, reference_warnings
+    from likeness.portraits import is_sitter, make_portraits, open_detector, reference_warnings
 
     pictures = [read_image(path) for path in reference]
     box = _box(face_box)
@@ -95,7 +98,7 @@ def generate(
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
     detector = open_detector(base, sitters)
     warnings = reference_warnings(pictures, base, box, detector)
-    scorer = open_judge(base, judge, detector)
+    scorer = open_judge(base, detector, judge or ())
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
 
@@ -139,11 +142,18 @@ def _text(document: dict[str, Any], out: Path) -> list[str]:
     lines.append(str(out / document["contact_sheet"]))
     likeness = document["likeness"]
     if likeness["mean"] is not None:
-        lines.append(f"likeness {likeness['mean']:.2f} on average, by {likeness['encoder']}")
+        own = likeness["own_pictures"]
+        lines.append(
+            f"same person: {likeness['mean']:.0%} on average by {' and '.join(likeness['encoders'])}; "
+            f"two real pictures of one person: {own:.0%}"
+        )
     if likeness["reason"]:
         lines.append(f"no likeness score: {likeness['reason']}")
+    lines += [text for picture in document["pictures"] for text in picture["explained"]]
     return lines + [f"warning: {warning}" for warning in document["warnings"]]
 
 
 def _score(picture: dict[str, Any]) -> str:
-    return "" if picture["likeness"] is None else f"  likeness {picture['likeness']:.2f}"
+    if picture["likeness"] is not None:
+        return f"  same person: {picture['likeness']:.0%}"
+    return "".join(f"  cosine {value:.2f} by {name}" for name, value in picture["cosines"].items())

@@ -71,6 +71,12 @@ def _pack() -> typer.Typer:
     return pack.app
 
 
+def _score() -> typer.Typer:
+    from likeness.cli import score
+
+    return score.app
+
+
 def _sitters() -> typer.Typer:
     from likeness.cli import sitters
 
@@ -87,6 +93,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "demo": ("Paint three portraits of a bundled sitter and write a page to look at.", _demo),
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
     "compare": ("Paint with several methods, bases or adapters and put the pictures side by side.", _compare),
+    "score": ("Say how likely pictures show the same person.", _score),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),

@@ -53,7 +53,8 @@ def build(
 ) -> None:
     """Train the parts of a pack on freshly drawn sitters.
 
-    Without --part, everything in order: the base's parts, then each method's adapter. Ctrl-C
+    Without --part, everything in order: the base's parts, then each method's adapter, then
+    `likeness pack calibrate`. Ctrl-C
     writes a checkpoint; --resume goes on from it. Under torchrun several processes, on as many
     GPUs or as many cores (give --threads 1), train together.
     """
@@ -108,8 +109,41 @@ def build(
             "seconds": round(result.seconds, 1),
             "finished": result.stopped_by == "finished",
         }
+    if world.writes and part is None:
+        from likeness.packs.recipes.calibration import calibrate as fit
+
+        fit(shop.pack, shop.pictures("calibration"))
     if world.writes:
         show(done, as_json, *(f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()))
+
+
+@app.command()
+def calibrate(
+    pack: Pack = None,
+    work: Work = WORK,
+    people: Annotated[int, typer.Option(min=2, help="How many held-out people.")] = 400,
+    views: Annotated[int, typer.Option(min=2, help="Pictures of each.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Fit what the recognisers' cosines mean: the chance that two pictures show one person.
+
+    To be done again when a recogniser or the landmark network was trained; `check` measures it on other
+    people.
+    """
+    from likeness.packs import mini_path, read_card
+    from likeness.packs.presets import PRESETS
+    from likeness.packs.recipes.calibration import calibrate as fit
+    from likeness.packs.workshop import Workshop
+
+    where = pack or mini_path()
+    preset = PRESETS[read_card(where).name]
+    shop = Workshop(work=work, pack=where, preset=preset, calibration_people=people, views=views)
+    found = fit(where, shop.pictures("calibration"))
+    lines = [
+        f"{' + '.join(one.encoders)}: two pictures of one person are given {one.own_pictures:.0%}"
+        for one in found.sets
+    ]
+    show(found.model_dump(), as_json, *lines)
 
 
 @app.command()

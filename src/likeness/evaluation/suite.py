@@ -15,14 +15,15 @@ from likeness.evaluation.metrics.faces import (
     FaceSimilarity,
     FaceViews,
     ProfileSimilarity,
+    SamePerson,
 )
 from likeness.evaluation.metrics.judged import JudgedDetails, JudgedPrompt
 
 if TYPE_CHECKING:
+    from likeness.evaluation.judge import Judge
     from likeness.evaluation.metrics import Metric, SetMetric
     from likeness.evaluation.vision_language import VisionLanguageModel
     from likeness.faces.detect import FaceDetector
-    from likeness.faces.embed import FaceEncoder
 
 __all__ = ["Suite", "suite"]
 
@@ -37,23 +38,27 @@ class Suite:
 
 
 def suite(
+    judge: Judge,
     detector: FaceDetector,
-    judge: FaceEncoder | None,
     *,
+    without: str | None = None,
     clip: str | Path | None,
     dino: str | Path | None,
     vision_language: VisionLanguageModel | None = None,
 ) -> Suite:
     """What the given models can measure.
 
-    judge: a recogniser the method is not conditioned on. clip, dino: pack, folder or name on the hub.
+    judge: compares faces; the first of its encoders gives the cosines, all together the chance of the same
+    person, but for `without`, the one that the method is conditioned on. clip, dino: pack, folder or name
+    on the hub.
     vision_language: who rates details and prompts.
     Raises: MissingWeightsError, IncompatibleWeightsError for models that are given and cannot be loaded.
     """
     metrics: list[Metric] = []
     sets: list[SetMetric] = []
     missing: dict[str, str] = {}
-    views = FaceViews(judge, detector) if judge else None
+    every = [FaceViews(encoder, detector) for encoder in judge.independent(without)]
+    views = every[0] if every else None
     eyes = load_dino(dino) if dino is not None else None
     if clip is not None:
         towers = load_clip(clip)
@@ -70,6 +75,11 @@ def suite(
         metrics += [ProfileSimilarity(views, of) for of in ("min", "max", "median", "mean")]
     else:
         missing |= dict.fromkeys(("FaceSim", "ArcFace"), "no judge was given")
+    calibration = judge.calibration(without)
+    if calibration is not None:
+        metrics.append(SamePerson(every, calibration))
+    else:
+        missing["same person"] = judge.reason
     if views is not None and eyes is not None:
         metrics.append(FacePartSimilarity(views, eyes))
     else:

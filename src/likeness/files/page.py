@@ -132,28 +132,34 @@ def _portrait(image: Image.Image, picture: Mapping[str, Any], recipe: Mapping[st
     return f"""<figure><img src="{inline(image)}" alt="{prompt}">
 <figcaption><span class="tag">seed {picture["seed"]}</span>
 <span class="prompt">{prompt}</span>
-{_score(picture["likeness"], picture["reason"])}<details><summary>Recipe, {seconds:.1f} s</summary>
+{_score(picture)}<details><summary>Recipe, {seconds:.1f} s</summary>
 <pre>{escape(to_json(recipe))}</pre></details></figcaption></figure>
 """
 
 
-def _score(likeness: float | None, reason: str | None) -> str:
-    if likeness is None:
-        return f'<span class="warning">No likeness score: {escape(reason or "not measured")}.</span>\n'
-    width = 100 * min(max(likeness, 0.0), 1.0)
+def _score(picture: Mapping[str, Any]) -> str:
+    """The chance of the same person; without one the reason, and the cosines there are."""
+    chance = picture["likeness"]
+    if chance is None:
+        told = [f"No likeness score: {picture['reason'] or 'not measured'}."]
+        told += [f"Cosine {value:.2f} by {name}." for name, value in picture["cosines"].items()]
+        return f'<span class="warning">{escape(" ".join(told))}</span>\n'
+    notes = "".join(f'<span class="warning">{escape(text)}</span>\n' for text in picture["explained"])
     return (
-        f'<div class="score"><span>Likeness</span><b>{likeness:.2f}</b>'
-        f'<div class="bar"><i style="width:{width:.0f}%"></i></div></div>\n'
+        f'<div class="score"><span>Same person</span><b>{chance:.0%}</b>'
+        f'<div class="bar"><i style="width:{100 * chance:.0f}%"></i></div></div>\n{notes}'
     )
 
 
 def _judgement(likeness: Mapping[str, Any]) -> str:
     if likeness["mean"] is None:
         return f"Likeness was not measured: {likeness['reason'] or 'there is no judge'}."
+    judges = " and ".join(f"{name} ({licence})" for name, licence in likeness["encoders"].items())
     return (
-        f"Likeness is the cosine between embeddings of portrait and reference, 1 for the same face; "
-        f"{likeness['mean']:.2f} on average, {likeness['lowest']:.2f} at worst. The judge is "
-        f"{likeness['encoder']} ({likeness['licence']}), which the method was not conditioned on."
+        f"The chance that portrait and reference show the same person, before which both are as likely: "
+        f"{likeness['mean']:.0%} on average, {likeness['lowest']:.0%} at worst, where two real pictures of "
+        f"one person have {likeness['own_pictures']:.0%}. Judged by {judges}, calibrated on people it never "
+        f"learned from and not shown to the method."
     )
 
 

@@ -32,6 +32,11 @@ class PartRecord:
     first_seed: int
     measures: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """One hash of all its weights."""
+        return hashlib.sha256("".join(sorted(self.sha256.values())).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class PackCard:

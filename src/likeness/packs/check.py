@@ -10,9 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from likeness.errors import MissingWeightsError
+from likeness.faces.calibration import Calibrations, calibration_error, chances
 from likeness.packs import mini
 from likeness.packs.check_garments import garments
 from likeness.packs.check_words import attribute_accuracy, painting, retrieval
+from likeness.packs.recipes import calibration
 from likeness.statistics import mean_interval, psnr, resampled_interval, share_interval
 from likeness.training.precision import autocast
 
@@ -162,12 +164,37 @@ def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
     return mean | {f"iou_{name}": float(value) for name, value in zip(CLASSES, overlap, strict=True)}
 
 
+def same_person_chances(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """Calibration: how far the chances of each set of recognisers are from the shares they claim, over
+    pairs of people on whom nothing was fitted; half of the pairs are of one person."""
+    import numpy as np
+
+    found = Calibrations.read(pack / calibration.FILE)
+    faces, person, _ = calibration.embedded(pack, pictures)
+    one, two, same = calibration.pairs_of(person, calibration.PAIRS)
+    table: dict[str, float] = {"pairs": float(len(same))}
+    rng = np.random.default_rng(0)
+    again = [rng.integers(len(same), size=len(same)) for _ in range(200)]
+    for fitted in found.sets:
+        cosines = calibration.cosines_of(faces, fitted.encoders, one, two)
+        chance = chances(cosines, fitted.weights, fitted.bias)
+        name = " + ".join(fitted.encoders)
+        spread = np.std([calibration_error(chance[rows], same[rows]) for rows in again])
+        table |= {
+            f"{name}: calibration_error": calibration_error(chance, same),
+            f"{name}: calibration_error_interval": float(1.96 * spread),
+            f"{name}: right": float(((chance > 0.5) == same).mean()),
+        }
+    return table
+
+
 CHECKS: dict[str, Check] = {
     "autoencoder": reconstruction,
     "clip": retrieval,
     "landmarks": landmark_error,
     "recogniser": _verification("recogniser"),
     "judge_recogniser": _verification("judge_recogniser"),
+    "calibration": same_person_chances,
     "parser": parsing_overlap,
     "attributes": attribute_accuracy,
     "vit": garments,
@@ -179,10 +206,15 @@ def check_pack(
     pack: Path, pictures: Pictures, parts: tuple[str, ...] = tuple(CHECKS)
 ) -> dict[str, dict[str, float]]:
     """Measure the parts that have been built, on pictures of people none of them was trained on."""
-    needs = {"autoencoder": ("vae",), "clip": ("text_encoder",), "unet": ("unet", "attributes")}
+    needs = {
+        "autoencoder": ("vae/config.json",),
+        "clip": ("text_encoder/config.json",),
+        "calibration": (calibration.FILE,),
+        "unet": ("unet/config.json", "attributes/config.json"),
+    }
     table: dict[str, dict[str, float]] = {}
     for part in parts:
-        if all((pack / folder / "config.json").is_file() for folder in needs.get(part, (part,))):
+        if all((pack / file).is_file() for file in needs.get(part, (f"{part}/config.json",))):
             table[part] = CHECKS[part](pack, pictures)
     if not table:
         raise MissingWeightsError(

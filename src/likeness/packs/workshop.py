@@ -56,6 +56,7 @@ class Workshop:
     people: int = 5000
     judge_people: int = 2000
     held_out_people: int = 500
+    calibration_people: int = 400
     views: int = 4
     workers: int | None = None
     compiled: bool = False
@@ -77,6 +78,7 @@ class Workshop:
             "portraits": self.people,
             "judge": self.judge_people,
             "held_out": self.held_out_people,
+            "calibration": self.calibration_people,
         }[split]
 
     def train(self, phases: Sequence[Phase], batches: Batches, part: str, **options: Any) -> TrainResult:

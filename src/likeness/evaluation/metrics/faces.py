@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from likeness.evaluation.case import Case
     from likeness.evaluation.embedders import ImageEmbedder
+    from likeness.faces.calibration import Calibration
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
     from likeness.types import Face
@@ -27,6 +28,7 @@ __all__ = [
     "FaceSimilarity",
     "FaceViews",
     "ProfileSimilarity",
+    "SamePerson",
     "Statistic",
     "look",
 ]
@@ -117,6 +119,27 @@ class FaceSimilarity:
         """See `Metric`; nan where no face was painted or no reference shows one."""
         found = [similarities(self.views, case.image, case.references) for case in cases]
         return np.array([row.mean() if len(row) else np.nan for row in found], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class SamePerson:
+    """The calibrated chance that the painted face is the references' (`faces.calibration`)."""
+
+    views: Sequence[FaceViews]
+    calibration: Calibration
+    name: ClassVar[str] = "same person"
+    unit: ClassVar[str] = "chance"
+    higher_is_better: ClassVar[bool] = True
+    source: ClassVar[str] = "ours"
+
+    def __call__(self, cases: Sequence[Case]) -> NDArray[np.float64]:
+        """See `Metric`; nan where no face was painted or no reference shows one."""
+        out = np.full(len(cases), np.nan)
+        for row, case in enumerate(cases):
+            found = {v.encoder.name: similarities(v, case.image, case.references) for v in self.views}
+            if all(len(cosines) for cosines in found.values()):
+                out[row] = self.calibration.chance({name: float(of.mean()) for name, of in found.items()})
+        return out
 
 
 @dataclass(frozen=True, slots=True)
