@@ -48,12 +48,32 @@ def test_a_sheet_holds_its_captions_and_is_the_same_twice(
     assert len(read_recipe(files[0])["sheet"]["prompts"]) == 2
 
 
+def test_other_people_can_be_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likeness.packs.data.SHARD_PEOPLE", 3)
+    errors = {}
+    for seed in ("0", "3"):
+        options = ("--part", "landmarks", "--people", "3", "--views", "2", "--seed", seed)
+        code, out, err = run(capsys, "check", *options, "--work", str(tmp_path), "--json")
+        assert code == 0, err
+        errors[seed] = json.loads(out)["landmarks"]["error"]
+    assert errors["0"] != errors["3"]
+    people = {
+        json.loads(line)["seed"]
+        for rows in (tmp_path / "data").glob("held_out*/*/rows.jsonl")
+        for line in rows.read_text().splitlines()
+    }
+    assert len(people) == 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("build", "micro"), "mini and nano"),
         (("build", "nano", "--part", "landmarks"), "no part 'landmarks'"),
         (("check", "--part", "hat"), "Nothing measures 'hat'"),
+        (("check", "--people", "20", "--seed", "4990"), "have 5000 held-out people"),
         (("card", "--pack", "nowhere"), "is not a model pack"),
         (("sheet", "-o", "x.png", "--device", "toaster"), "no device 'toaster'"),
     ],

@@ -261,12 +261,14 @@ def check(
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     people: Annotated[int, typer.Option(help="How many held-out people.")] = 500,
     views: Annotated[int, typer.Option(help="Pictures of each.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Which held-out people: those from this one on.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a pack on sitters that nothing was trained on."""
     from likeness.errors import InputError
     from likeness.packs import mini_path, read_card
     from likeness.packs.check import CHECKS, check_pack
+    from likeness.packs.mini import first_seed
     from likeness.packs.presets import PRESETS
     from likeness.packs.workshop import Workshop
 
@@ -274,7 +276,12 @@ def check(
         raise InputError(f"Nothing measures '{wrong}'; there are checks of {', '.join(CHECKS)}.")
     where = pack or mini_path()
     preset = PRESETS[read_card(where).name]
-    shop = Workshop(work=work, pack=where, preset=preset, held_out_people=people, views=views)
+    kept = first_seed("calibration") - first_seed("held_out")
+    if seed + people > kept:
+        raise InputError(f"Checks have {kept} held-out people; {people} from {seed} on are too many.")
+    shop = Workshop(
+        work=work, pack=where, preset=preset, held_out_people=people, held_out_from=seed, views=views
+    )
     table = check_pack(shop.pack, shop.pictures("held_out"), tuple(part or CHECKS))
     lines = [f"{one}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) for one, row in table.items()]
     show(table, as_json, *lines)

@@ -128,14 +128,18 @@ def draw_split(
     *,
     people: int,
     views: int,
+    skip: int = 0,
     workers: int | None = None,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """`build_pictures` for a split of `mini.first_seed`, in its folder under `data`, which is returned."""
-    folder = data / split
+    """`build_pictures` for a split of `mini.first_seed`, in its folder under `data`, which is returned.
+
+    skip: how many people of the split are passed over; those that follow have a folder of their own.
+    """
+    folder = split_folder(data, split, skip)
     build_pictures(
         folder,
-        first_seed=first_seed(split),
+        first_seed=first_seed(split) + skip,
         people=people,
         views=views,
         workers=workers,
@@ -143,6 +147,11 @@ def draw_split(
         on_shard=on_shard,
     )
     return folder
+
+
+def split_folder(data: Path, split: str, skip: int = 0) -> Path:
+    """Where `draw_split` writes."""
+    return data / (f"{split}-from-{skip}" if skip else split)
 
 
 def load_pictures(folder: Path, *, people: int, views: int, size_px: int = SIZE_PX) -> Pictures:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from likeness.errors import MissingWeightsError
 from likeness.packs import mini
 from likeness.packs.card import PartRecord, copy_part, read_card, record_part
-from likeness.packs.data import Pictures, draw_split, load_pictures, shard_folder
+from likeness.packs.data import Pictures, draw_split, load_pictures, shard_folder, split_folder
 from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
 
@@ -40,7 +40,8 @@ class Workshop:
     minutes: of training for the part in hand; None: the preset's. steps: counted instead, when given;
              then `minutes` limits this call and the part can be resumed.
     preset: which size is built.
-    people, views: how many training people, and pictures of each.
+    people, views: how many training people, and pictures of each. held_out_from: how many held-out people
+                   are passed over.
     compiled: whether the UNet runs through torch.compile while it trains.
     further: train the parts that the pack has further instead of new ones, where the recipe can (`begin`).
     """
@@ -56,6 +57,7 @@ class Workshop:
     people: int = 5000
     judge_people: int = 2000
     held_out_people: int = 500
+    held_out_from: int = 0
     calibration_people: int = 400
     views: int = 4
     workers: int | None = None
@@ -68,7 +70,13 @@ class Workshop:
     def pictures(self, split: str) -> Pictures:
         """The pictures of a split, drawn first where they are not there yet."""
         return _pictures(
-            self.work / "data", split, self.people_of(split), self.views, self.preset.SIZE_PX, self.workers
+            self.work / "data",
+            split,
+            self.people_of(split),
+            self.views,
+            self.held_out_from if split == "held_out" else 0,
+            self.preset.SIZE_PX,
+            self.workers,
         )
 
     def people_of(self, split: str) -> int:
@@ -224,12 +232,14 @@ class Workshop:
 
 
 @functools.lru_cache(maxsize=3)
-def _pictures(data: Path, split: str, people: int, views: int, size_px: int, workers: int | None) -> Pictures:
-    world = World.here()
+def _pictures(
+    data: Path, split: str, people: int, views: int, skip: int, size_px: int, workers: int | None
+) -> Pictures:
+    world, folder = World.here(), split_folder(data, split, skip)
     if world.writes:
-        draw_split(data, split, people=people, views=views, workers=workers)
+        draw_split(data, split, people=people, views=views, skip=skip, workers=workers)
     world.wait()
-    return load_pictures(data / split, people=people, views=views, size_px=size_px)
+    return load_pictures(folder, people=people, views=views, size_px=size_px)
 
 
 def _forget_origin(config: Path) -> None:
