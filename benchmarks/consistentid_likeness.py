@@ -1,30 +1,45 @@
-"""Does the mini pack's ConsistentID keep the person? Held-out sitters, judged by a recogniser of its own.
+"""Does the mini pack's ConsistentID keep the person? Held-out sitters, by recognisers that gave it nothing.
 
-For each person: one reference, prompts, and the same prompts and seeds painted without identity
-(both scales at zero, words only). Beside the scores stand what the judge gives to two real
-pictures of one person and of two people, which is the scale they are to be read on.
+For each person: one reference, prompts, and the same prompts and seeds painted without identity (both
+scales at zero, words only). Beside them stands what two real pictures of one person and of two people
+are given, which is the scale they are to be read on.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import numpy as np
 from PIL import Image
-from record import mean, record
+from record import RESULTS
 
 from likeness.catalog import load_pipeline
-from likeness.errors import FaceError
-from likeness.evaluation.judge import open_judge
-from likeness.faces.align import align_arcface
-from likeness.faces.detect import find_one_face
+from likeness.evaluation.judge import Likeness, open_judge
+from likeness.evaluation.result import (
+    MetricValue,
+    Result,
+    commit,
+    machine,
+    ordering,
+    summarised,
+    write_result,
+)
 from likeness.portraits import open_detector
 from likeness.sitters import sample_scene, with_same_person
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest
 
 PROMPTS = ("wearing a red hat", "smiling, in front of a beach")
+OPTIONS = {"with identity": {}, "words only": {"identity_scale": 0.0, "merge_step": 1.0}}
+
+
+def chances(rows: list[Likeness]) -> np.ndarray:
+    return np.array([np.nan if row.chance is None else row.chance for row in rows])
+
+
+def cosines(rows: list[Likeness]) -> np.ndarray:
+    return np.array([next(iter(row.cosines.values()), np.nan) for row in rows])
+
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -33,53 +48,50 @@ if __name__ == "__main__":
     given = arguments.parse_args()
     detector = open_detector("mini", references_are_sitters=True)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
-    judging = open_judge("mini", detector)
-    judge = judging.independent(pipeline.face_encoder.name)[0]
-    calibration = judging.calibration(pipeline.face_encoder.name)
-
-    def embed(image: Image.Image) -> np.ndarray | None:
-        try:
-            face = find_one_face(image, detector)
-        except FaceError:
-            return None
-        return np.asarray(judge([align_arcface(image, face)])[0])
-
-    scores: dict[str, list[float]] = {
-        "with_identity": [],
-        "words_only": [],
-        "same_person": [],
-        "other_person": [],
+    judge, own = open_judge("mini", detector), pipeline.face_encoder.name
+    references, again = [], []
+    for seed in range(given.seed, given.seed + given.people):
+        scene = sample_scene(seed)
+        pair = [Image.fromarray(render(one, 128).rgb) for one in (scene, with_same_person(scene, 1))]
+        if all(len(detector(picture)) == 1 for picture in pair):  # a reference without a face paints nothing
+            references.append(pair[0])
+            again.append(pair[1])
+    found: dict[str, list[Likeness]] = {
+        "two pictures of one person": [
+            judge.compare(a, [b], own) for a, b in zip(references, again, strict=True)
+        ],
+        "pictures of two people": [
+            judge.compare(a, [b], own) for a, b in zip(references, [again[-1], *again[:-1]], strict=True)
+        ],
     }
-    lost = {"with_identity": 0, "words_only": 0}
-    earlier = None
-    for number in range(given.people):
-        scene = sample_scene(given.seed + number)
-        reference = Image.fromarray(render(scene, 128).rgb)
-        known = embed(reference)
-        again = embed(Image.fromarray(render(with_same_person(scene, 1), 128).rgb))
-        if known is None or again is None:
-            continue
-        scores["same_person"].append(float(known @ again))
-        if earlier is not None:
-            scores["other_person"].append(float(known @ earlier))
-        earlier = again
-        for name, options in (
-            ("with_identity", {}),
-            ("words_only", {"identity_scale": 0.0, "merge_step": 1.0}),
-        ):
+    for name, options in OPTIONS.items():
+        found[name] = []
+        for number, reference in enumerate(references):
             requests = [PortraitRequest(p, (reference,), seed=number, options=options) for p in PROMPTS]
-            for result in pipeline(requests):
-                painted = embed(result.image)
-                if painted is None:
-                    lost[name] += 1
-                else:
-                    scores[name].append(float(known @ painted))
-    values: dict[str, Any] = {name: mean(row) for name, row in scores.items()}
-    if calibration is not None:
-        values["same_person_chance"] = {
-            name: mean([calibration.chance({judge.name: cosine}) for cosine in row])
-            for name, row in scores.items()
-        }
-    values |= {"no_face_found": lost, "prompts": PROMPTS}
-    command = f"python benchmarks/consistentid_likeness.py --people {given.people} --seed {given.seed}"
-    print(record("consistentid_likeness", command, given.seed, values))
+            found[name] += [judge.compare(one.image, [reference], own) for one in pipeline(requests)]
+    metrics: dict[str, MetricValue] = {}
+    for name, rows in found.items():
+        metrics[f"same person, {name}"] = summarised(chances(rows), "chance")
+        metrics[f"cosine, {name}"] = summarised(cosines(rows), "cosine")
+    for name in OPTIONS:
+        faces = np.array([float(bool(row.cosines)) for row in found[name]])
+        metrics[f"face found, {name}"] = summarised(faces, "share")
+    claim = ordering(
+        "a portrait is likelier of its person with identity than by the same words without",
+        "ConsistentID (arXiv 2404.16771), its purpose",
+        chances(found["with identity"]),
+        chances(found["words only"]),
+    )
+    result = Result(
+        name="consistentid-likeness",
+        method="consistentid",
+        base="mini",
+        seed=given.seed,
+        commit=commit(),
+        machine=machine(),
+        n=len(found["with identity"]),
+        metrics=metrics,
+        orderings=[claim],
+    )
+    write_result(result, RESULTS / "consistentid-likeness.json")
+    print(result.model_dump_json(indent=2))

@@ -12,11 +12,12 @@ from likeness.evaluation.result import commit, machine
 from likeness.files.images import write_json
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def record(name: str, command: str, seed: int | None, values: dict[str, Any]) -> Path:
     """Write `results/NAME.json` whole and return its path."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     document = {
         "command": command,
         "seed": seed,

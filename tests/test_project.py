@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import likeness
+from likeness.evaluation.report import result_pages
 
 REPO = Path(__file__).parents[1]
 MODULES = sorted(
@@ -63,6 +64,12 @@ def test_readme_names_the_two_commands_and_they_exist() -> None:
         assert f"make {target}" in (REPO / "README.md").read_text("utf-8")
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     assert "make test" in (REPO / ".ci" / "run").read_text("utf-8")
+
+
+def test_pages_of_results_are_those_of_the_files() -> None:
+    """Where they differ: `python benchmarks/pages.py`."""
+    written = {page.name: page.read_text("utf-8") for page in (REPO / "docs" / "results").glob("*.md")}
+    assert written == result_pages(REPO / "benchmarks" / "results")
 
 
 def test_versions_agree() -> None:

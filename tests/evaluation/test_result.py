@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from likeness.errors import InputError
+from likeness.evaluation.report import result_markdown, result_pages
 from likeness.evaluation.result import (
     MetricValue,
     Result,
@@ -87,3 +88,24 @@ def test_the_commit_is_gits() -> None:
     )
     assert commit().removesuffix("-dirty") == head.stdout.strip()
     assert machine()["cores"]
+
+
+def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
+    value = MetricValue(mean=0.5, low=0.4, high=0.6, n=8, unit="cosine")
+    nothing = MetricValue(mean=None, low=None, high=None, n=0, unit="not measured")
+    claim = ordering("a | b", "eq. 1", np.ones(4), np.zeros(4))
+    result = Result(
+        name="consistentid-quick", method="consistentid", base="mini", seed=7, commit="c" * 40, n=8,
+        machine={"processor": "x", "cores": 2}, metrics={"FaceSim": value, "FGIS": nothing},
+        orderings=[claim],
+    )  # fmt: skip
+    write_result(result, tmp_path / "quick.json")
+    (tmp_path / "other.json").write_text('{"values": 1}')
+    (page,) = result_pages(tmp_path).items()
+    assert page[0] == "quick.md"
+    lines = page[1].splitlines()
+    assert "| FaceSim | 0.500 | 0.400 to 0.600 | 8 | cosine | 0.772 |" in lines
+    assert any(line.startswith("| FGIS | not measured |  | 0 |") for line in lines)
+    assert "| a \\| b | 1.000 | 1.000 to 1.000 | 4 | yes | eq. 1 |" in lines
+    assert "seed 7, commit cccccccccccc, x with 2 cores" in page[1]
+    assert "paper" not in result_markdown(result)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import ValidationError
 
+from likeness.evaluation.protocol import load_protocol, protocol_names
+from likeness.evaluation.result import MetricValue, Result
 from likeness.files.images import read_image
 from likeness.files.page import inline, table, whole_page
 
 if TYPE_CHECKING:
     from likeness.evaluation.protocol import Protocol
-    from likeness.evaluation.result import MetricValue
+    from likeness.evaluation.result import Ordering
     from likeness.evaluation.run import Measured
     from likeness.evaluation.suite import Suite
 
-__all__ = ["by_group", "report_html", "report_markdown"]
+__all__ = ["by_group", "report_html", "report_markdown", "result_markdown", "result_pages"]
 
 WORST = 8
 FEWEST = 3
@@ -68,6 +71,50 @@ def report_html(measured: Measured, suite: Suite, protocol: Protocol, folder: Pa
             )
             parts.append(f'<div class="grid">\n{figures}</div>')
     return whole_page(measured.result.name, _lead(measured, protocol), "\n".join(parts))
+
+
+def result_markdown(result: Result, published: Mapping[str, float] | None = None) -> str:
+    """A written table as a page: what `docs/results/` shows. published: the paper's own figures by metric."""
+    published = published or {}
+    lines = [
+        f"# {result.name}",
+        "",
+        f"{result.method} on {result.base}, {result.n} cases, seed {result.seed}, "
+        f"commit {result.commit[:12]}, {result.machine.get('processor')} with "
+        f"{result.machine.get('cores')} cores. Intervals are 95 %, by bootstrap.",
+        "",
+    ]
+    head = ["metric", "mean", "95 % interval", "n", "unit"]
+    if published:
+        head.append("the paper's own, by its own models")
+    lines += [_row(head), _row(["---"] * len(head))]
+    for name, value in result.metrics.items():
+        mean, interval = _mean(value)
+        cells = [name, mean or "not measured", interval, str(value.n), value.unit if mean else ""]
+        if published:
+            cells.append(f"{published[name]:g}" if name in published else "")
+        lines.append(_row(cells))
+    if result.orderings:
+        head = ["claim", "difference", "95 % interval", "n", "holds", "source"]
+        lines += ["", _row(head), _row(["---"] * len(head))]
+    for one in result.orderings:
+        mean, interval = _mean(one)
+        lines.append(_row([one.claim, mean, interval, str(one.n), "yes" if one.holds else "no", one.source]))
+    return "\n".join(lines) + "\n"
+
+
+def result_pages(folder: Path) -> dict[str, str]:
+    """A page, by its file's name, for every table in a folder of JSON files; other JSON is passed over."""
+    pages = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            result = Result.model_validate_json(file.read_text(encoding="utf-8"))
+        except ValidationError:
+            continue
+        named = result.name.rpartition("-")[2] in ("quick", "paper") and result.method in protocol_names()
+        published = load_protocol(result.method, sitters=True).published if named else None
+        pages[f"{file.stem}.md"] = result_markdown(result, published)
+    return pages
 
 
 def by_group(measured: Measured, metric: str) -> list[tuple[str, str, float, int]]:
@@ -129,7 +176,7 @@ def _numbers(measured: Measured, suite: Suite, protocol: Protocol) -> Block:
 
 def _groups(measured: Measured) -> list[Block]:
     blocks = []
-    for metric in ("FaceSim", "CLIP-T"):
+    for metric in ("same person", "FaceSim", "CLIP-T"):
         if metric not in measured.values:
             continue
         found = by_group(measured, metric)
@@ -166,10 +213,12 @@ def _not_painted(measured: Measured) -> list[Block]:
     return [Block("Not painted", head=("case", "reason"), rows=rows)] if rows else []
 
 
-def _mean(value: MetricValue) -> tuple[str, str]:
-    if value.mean is None or value.low is None or value.high is None:
+def _mean(value: MetricValue | Ordering) -> tuple[str, str]:
+    mean = value.mean if isinstance(value, MetricValue) else value.difference
+    if mean is None:
         return "", ""
-    return f"{value.mean:.3f}", f"{value.low:.3f} to {value.high:.3f}"
+    known = value.low is not None and value.high is not None
+    return f"{mean:.3f}", f"{value.low:.3f} to {value.high:.3f}" if known else ""
 
 
 def _row(cells: Sequence[str]) -> str:
