@@ -41,6 +41,12 @@ def _compare() -> typer.Typer:
     return compare.app
 
 
+def _dataset() -> typer.Typer:
+    from likeness.cli import dataset
+
+    return dataset.app
+
+
 def _demo() -> typer.Typer:
     from likeness.cli import demo
 
@@ -97,6 +103,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
+    "dataset": ("Build a data set to train on from a folder of pictures, and check one.", _dataset),
     "sitters": ("Make pictures of people who do not exist, with their ground truth.", _sitters),
     "pack": ("Look at, check or train the models that come with the package.", _pack),
 }
