@@ -4,6 +4,7 @@ A method is a folder `likeness/methods/NAME/` with modules this file knows:
 
 - `card.py` with `CARD: MethodCard`, which imports no torch;
 - `pipeline.py` with `load(base, adapter=None, device=..., dtype=..., sitters=False) -> PortraitPipeline`;
+- `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from likeness.types import MethodCard, PortraitPipeline
 
-__all__ = ["adapter_recipe", "card", "load_pipeline", "method_names"]
+__all__ = ["adapter_recipe", "card", "load_pipeline", "load_training", "method_names"]
 
 _METHODS = Path(__file__).parent / "methods"
 
@@ -76,6 +77,18 @@ def adapter_recipe(name: str) -> Callable[..., Any]:
     """
     recipe: Callable[..., Any] = import_module(f"likeness.methods.{_folder(name)}.recipe").train_adapter
     return recipe
+
+
+def load_training(name: str, dataset: Any, rows: Any, base: str | Path = "mini", **settings: Any) -> Any:
+    """A training of method `name` on rows of a data set, as `finetune.finetune` takes it.
+
+    Raises: InputError for an unknown name, or a method that cannot be trained on a data set; what the
+    method's own `load_training` raises.
+    """
+    folder = _folder(name)
+    if not (_METHODS / folder / "own_data.py").is_file():
+        raise InputError(f"{name} cannot be trained on a data set of one's own.")
+    return import_module(f"likeness.methods.{folder}.own_data").load_training(dataset, rows, base, **settings)
 
 
 def _folder(name: str) -> str:

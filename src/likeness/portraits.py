@@ -33,7 +33,9 @@ __all__ = [
     "KnowsFaces",
     "is_sitter",
     "make_portraits",
+    "needed_px",
     "open_detector",
+    "peak_memory",
     "reference_warnings",
     "slug",
 ]
@@ -298,11 +300,11 @@ def _document(
         "contact_sheet": CONTACT_SHEET if done else None,
         "warnings": list(dict.fromkeys([*warnings, *(w for p in done for w in p.result.warnings)])),
         "timings_s": {"total": round(seconds, 3)},
-        "peak_memory_mib": _peak_memory(),
+        "peak_memory_mib": peak_memory(),
     }
 
 
-def _peak_memory() -> dict[str, int | None]:
+def peak_memory() -> dict[str, int | None]:
     """The most this process has held so far, in MiB: "process" on the host, "cuda" on a GPU, or None."""
     import torch
 

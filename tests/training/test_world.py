@@ -74,6 +74,19 @@ def test_two_processes_train_like_one_with_both_batches(tmp_path: Path) -> None:
 
     alone = Fit()
     train([alone], both, tmp_path / "alone", Budget(steps=STEPS), bf16=False)
+    slowly, saved = Fit(), []
+    train(
+        [slowly],
+        lambda moment: {"x": draw(moment.draw)},
+        tmp_path / "slowly",
+        Budget(steps=STEPS),
+        bf16=False,
+        accumulate=2,
+        checkpoint_at=(2,),
+        on_save=lambda step, emas: saved.append((step, *emas)),
+    )
+    torch.testing.assert_close(weights(slowly.trainable), weights(alone.trainable), rtol=0, atol=1e-6)
+    assert saved == [(2, "fit"), (STEPS, "fit")]
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for rank, one in enumerate(found):
         torch.testing.assert_close(one["weights"], weights(alone.trainable), rtol=0, atol=1e-6)

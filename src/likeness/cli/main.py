@@ -95,6 +95,12 @@ def _study() -> typer.Typer:
     return study.app
 
 
+def _train() -> typer.Typer:
+    from likeness.cli import train
+
+    return train.app
+
+
 VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "demo": ("Paint three portraits of a bundled sitter and write a page to look at.", _demo),
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
@@ -103,6 +109,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
+    "train": ("Train a method on a data set, or on a few photos of one's own.", _train),
     "dataset": ("Build a data set to train on from a folder of pictures, and check one.", _dataset),
     "sitters": ("Make pictures of people who do not exist, with their ground truth.", _sitters),
     "pack": ("Look at, check or train the models that come with the package.", _pack),

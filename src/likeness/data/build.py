@@ -72,11 +72,13 @@ def build(
     captions: Captions,
     parser: tuple[str, ParserNet] | None = None,
     licence: str = "not declared",
+    person: str | None = None,
     on_picture: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Build a data set in `folder` from all pictures under `source`.
 
-    A picture's person is the sub-folder of `source` it lies in, one that lies in none is a person by itself.
+    A picture's person is the sub-folder of `source` it lies in, one that lies in none is a person by itself;
+    with `person` all are of that one.
     Pictures without exactly one main face, and copies of others, are left out and named in `About`. Built
     again, only new and changed pictures are looked at. on_picture(done, of) after each.
     Raises: InputError for a source without a usable picture, or a folder built with other settings.
@@ -111,7 +113,7 @@ def build(
             picture=Path(name).as_posix(),
             sha256=digest,
             size_px=picture.size,
-            person=inside[0] if len(inside) > 1 else path.stem,
+            person=person or (inside[0] if len(inside) > 1 else path.stem),
             face=FaceRow.of(face),
             parts=parts,
             caption=caption,

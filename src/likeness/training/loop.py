@@ -119,6 +119,8 @@ def train(
     log_every: int = 20,
     on_log: Callable[[dict[str, Any]], None] | None = None,
     checkpoint_at: Sequence[int] = (),
+    accumulate: int = 1,
+    on_save: Callable[[int, dict[str, Ema]], None] | None = None,
 ) -> TrainResult:
     """Train the phases' modules in place until the budget is used or a signal asks to stop.
 
@@ -127,6 +129,8 @@ def train(
     SIGINT and SIGTERM end the step in hand, write a checkpoint and return "signal". With `resume`
     the newest checkpoint of the run folder is continued; without, a folder that has one is refused.
     checkpoint_at: steps after which a checkpoint is written in addition to the timed ones.
+    accumulate: batches whose gradients are averaged into one step, as many processes' are.
+    on_save(step, emas): after every checkpoint, in the process that writes; the training waits for it.
     In a `World` of several processes each draws its own batch and the first one writes.
     """
     world = World.here()
@@ -145,6 +149,8 @@ def train(
             return
         seconds = before + time.monotonic() - started
         save_checkpoint(run, step=step, seconds=seconds, modules=modules, optimizers=optimizers, emas=emas)
+        if on_save is not None:
+            on_save(step, emas)
 
     with _stop_on_signal() as stop:
         while True:
@@ -153,17 +159,19 @@ def train(
             reason = _reason(budget, progress, spent, bool(stopped))
             if reason:
                 break
-            moment = Moment(step, progress, step * world.size + world.rank)
-            batch = {k: v.to(device, non_blocking=True) for k, v in batches(moment).items()}
+            draws = [(step * accumulate + part) * world.size + world.rank for part in range(accumulate)]
+            moments = [Moment(step, progress, draw) for draw in draws]
+            drawn = [_on(device, batches(moment)) for moment in moments]
             for index, phase in enumerate(phases):
                 if step % phase.every:
                     continue
                 terms = _phase_step(
                     phase,
                     optimizers[phase.name],
-                    batch,
-                    moment,
-                    seeded(seed, moment.draw, index),
+                    [
+                        (batch, moment, seeded(seed, moment.draw, index))
+                        for batch, moment in zip(drawn, moments, strict=True)
+                    ],
                     device,
                     bf16,
                     max_grad_norm,
@@ -173,7 +181,7 @@ def train(
                 if phase.name in emas:
                     emas[phase.name].update(phase.trainable)
             step += 1
-            sums.pictures += world.size * len(next(iter(batch.values())))
+            sums.pictures += world.size * sum(len(next(iter(batch.values()))) for batch in drawn)
             if step % log_every == 0 and world.writes:
                 row = {"step": step, "progress": round(progress, 4), **sums.take()}
                 log.write(row)
@@ -187,6 +195,10 @@ def train(
     if reason == "finished" and not world.writes:
         reason = "elsewhere"
     return TrainResult(step, before + time.monotonic() - started, reason, emas)
+
+
+def _on(device: torch.device | str, batch: Batch) -> Batch:
+    return {k: v.to(device, non_blocking=True) for k, v in batch.items()}
 
 
 def _begin(
@@ -221,30 +233,31 @@ def _reason(budget: Budget, progress: float, seconds_now: float, stopped: bool) 
 def _phase_step(
     phase: Phase,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    moment: Moment,
-    generator: Generator,
+    parts: Sequence[tuple[Batch, Moment, Generator]],
     device: torch.device | str,
     bf16: bool | None,
     max_grad_norm: float,
     world: World,
 ) -> dict[str, torch.Tensor]:
-    """One optimizer step of one phase; returns its detached terms."""
-    rate = phase.learning_rate
+    """One optimizer step of one phase over all parts; returns its terms' means over them, detached."""
+    rate, moment = phase.learning_rate, parts[0][1]
     rate_now = rate(moment.step, moment.progress) if callable(rate) else rate
     for group in optimizer.param_groups:
         group["lr"] = rate_now
     optimizer.zero_grad(set_to_none=True)
-    with autocast(device, enabled=bf16), trainable_attention(device):
-        terms = phase.loss(batch, generator)
-    total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
-    total.backward()
+    detached: dict[str, torch.Tensor] = {}
+    for batch, _, generator in parts:
+        with autocast(device, enabled=bf16), trainable_attention(device):
+            terms = phase.loss(batch, generator)
+        total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
+        (total / len(parts)).backward()
+        for name, value in terms.items():
+            detached[name] = detached.get(name, 0) + value.detach().float() / len(parts)
     moved = [p for p in phase.trainable.parameters() if p.grad is not None]
     world.average_gradients(moved)
     norm = torch.nn.utils.clip_grad_norm_(moved, max_grad_norm)
     if torch.isfinite(norm):  # a step with a broken gradient is left out rather than poisoning the weights
         optimizer.step()
-    detached = {k: v.detach() for k, v in terms.items()}
     return {**detached, "_grad_norm": norm.detach(), "_lr": torch.tensor(rate_now)}
 
 

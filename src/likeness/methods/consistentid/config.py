@@ -14,8 +14,10 @@ __all__ = [
     "PARTS",
     "PART_WORDS",
     "SIZES",
+    "TRAINING",
     "ConsistentIDOptions",
     "ConsistentIDSizes",
+    "ConsistentIDTraining",
 ]
 
 PARTS = ("face", "eyes", "ears", "nose", "mouth")
@@ -102,6 +104,29 @@ SIZES: dict[str, ConsistentIDSizes] = {
         merge_step=0.2,
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistentIDTraining:
+    """How an adapter is trained on a data set; see `training.ConsistentIDPhase` for the weights.
+
+    learning_rate: from nothing; further_rate: of an adapter that was trained before.
+    """
+
+    learning_rate: float = 1e-4
+    further_rate: float = 2e-5
+    batch_size: int = 16
+    face_weight: float = 0.0
+    identity_weight: float = 0.0
+
+
+TRAINING: dict[str, ConsistentIDTraining] = {
+    "sd15": ConsistentIDTraining(),
+    "sdxl": ConsistentIDTraining(),
+    # The adapter is small and young; the paper's rate is for 200 times its weights.
+    "mini": ConsistentIDTraining(1e-3, 2e-4, 24, face_weight=3.0, identity_weight=0.1),
+}
+"""Section 4.1's settings, and those of the pack's own recipe."""
 
 
 class ConsistentIDOptions(BaseModel):

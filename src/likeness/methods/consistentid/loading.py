@@ -16,6 +16,7 @@ from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
 from likeness.files.weights import cache_folder, is_offline
 from likeness.methods.consistentid.conditioning import ImageEncoder
+from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import load_adapter, published_adapter
 from likeness.types import WeightsRecord
@@ -38,7 +39,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def load_pipeline(
     base: str | Path | Base = "mini",
-    adapter: str | Path | None = None,
+    adapter: str | Path | ConsistentIDAdapter | None = None,
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
@@ -50,7 +51,7 @@ def load_pipeline(
     """A pipeline ready to paint.
 
     base: "mini", "sd15", "sdxl", a diffusers folder, a hub name, a .safetensors file, or a loaded
-    `Base`. adapter: our folder or a published file; by default the base's own
+    `Base`. adapter: our folder, a published file or one that is in memory; by default the base's own
     (`adapters/consistentid` in its folder) or the authors' checkpoint for its family. device: cuda
     where there is one, else cpu; or "openvino", the CPU's faster route once it is warm. dtype: fp16
     on cuda, else fp32. The encoders default to those the adapter was trained with, the detector to
@@ -63,10 +64,14 @@ def load_pipeline(
     if not isinstance(base, Base):
         base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
     beside = base.folder / "adapters" / "consistentid" if base.folder else None
-    if adapter is None:
-        adapter = beside if beside and beside.is_dir() else _default_adapter(base)
-    trained, record = load_adapter(adapter, base)
-    records = [record]
+    records = []
+    if isinstance(adapter, ConsistentIDAdapter):
+        trained = adapter
+    else:
+        if adapter is None:
+            adapter = beside if beside and beside.is_dir() else _default_adapter(base)
+        trained, record = load_adapter(adapter, base)
+        records.append(record)
     if not isinstance(image_encoder, ImageEncoder):
         folder = Path(image_encoder) if image_encoder else _image_encoder_folder(base, trained.sizes)
         image_encoder = load_image_encoder(folder, device=base.device, dtype=base.dtype)

@@ -1,0 +1,183 @@
+"""`likeness train`: a method on one's own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likeness.cli.output import AsJson, show, step_progress
+from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from likeness.data.manifest import Dataset
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+HELD_OUT = 5
+"""People that validation is about, where there are three times as many at least."""
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="The method, such as consistentid.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A data set, as `likeness dataset build` makes one.")
+    ] = None,
+    own: Annotated[
+        Path | None, typer.Option(help="Instead: a folder of photos of one person, to know them better.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option("--base", "--preset", help="mini, sd15, sdxl, or a base of their families.")
+    ] = "mini",
+    adapter: Annotated[Path | None, typer.Option(help="The weights to begin with; the base's own.")] = None,
+    from_nothing: Annotated[bool, typer.Option(help="Begin with untrained weights.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of the training, exactly.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length of the training; with --steps, of this call.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at once; the method's own.")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches to one step.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(help="The method's own by default.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=64, help="Side of the pictures, px; the base's own.")
+    ] = None,
+    checkpoint_gradients: Annotated[bool, typer.Option(help="Less memory, a third more time.")] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.01, help="Between checkpoints, each with a validation.")
+    ] = 5.0,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="People kept from training, for validation.")
+    ] = HELD_OUT,
+    judge: Annotated[
+        list[Path] | None,
+        typer.Option(help="A face recogniser (folder or .onnx) that scores validation; packs bring theirs."),
+    ] = None,
+    sitters: Annotated[bool, typer.Option(help="The pictures are synthetic sitters.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of new weights, batches and noise.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's newest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Take two steps, say what they cost, keep nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a method further, or from nothing. Ctrl-C writes a checkpoint; --resume goes on from it.
+
+    Under torchrun several processes train together. The run folder holds settings, losses, curves, validation
+    pictures, checkpoints, and the weights that scored best: OUT/adapter, for `generate --adapter`.
+    """
+    import torch
+
+    from likeness import finetune
+    from likeness.catalog import card, load_training
+    from likeness.data.manifest import read_dataset
+    from likeness.errors import Cancelled
+    from likeness.evaluation.judge import open_judge
+    from likeness.portraits import open_detector
+    from likeness.training import Budget, join_world
+
+    card(method)
+    if (data is None) == (own is None):
+        raise InputError("Give either --data, a data set, or --own, a folder of photos of one person.")
+    if steps is None and minutes is None and not dry_run:
+        raise InputError("Say how long to train: --steps, or --minutes.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    world = join_world(device)
+    dataset = _of_own(method, base, own, out / "data", sitters, as_json) if own else read_dataset(data)  # type: ignore[arg-type]
+    learned, held = finetune.split_people(dataset, hold_out, seed)
+    training = load_training(
+        method,
+        dataset,
+        learned,
+        base,
+        adapter=adapter,
+        from_nothing=from_nothing,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        size_px=size,
+        checkpoint_gradients=checkpoint_gradients,
+        sitters=sitters,
+        device=device,
+        seed=seed,
+    )
+    if dry_run:
+        cost = finetune.dry_run(training, seed=seed, device=device, accumulate=accumulate)
+        show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
+        return
+    settings = {
+        "method": method, "data": str(own or data), "base": base, "adapter": adapter, "steps": steps,
+        "minutes": minutes, "batch_size": batch_size, "accumulate": accumulate, "size": size, "seed": seed,
+        "learning_rate": learning_rate, "from_nothing": from_nothing, "pictures": len(learned),
+        "held_out": len(held) if held != learned else 0, "processes": world.size,
+    }  # fmt: skip
+    validation = finetune.validation_of(
+        dataset, held, open_judge(base, open_detector(base, sitters), judge or ())
+    )
+    found = finetune.finetune(
+        training,
+        out,
+        Budget(steps=steps, minutes=minutes),
+        validation,
+        settings=settings,
+        seed=seed,
+        device=device,
+        accumulate=accumulate,
+        checkpoint_minutes=checkpoint_minutes,
+        resume=resume,
+        on_log=None if as_json else _print_row,
+    )
+    if found["stopped_by"] == "signal":
+        raise Cancelled(f"Stopped at step {found['steps']}; go on with --resume.")
+    score = (
+        "" if found["score"] is None else f", best score {found['score']:.2f} at step {found['best_step']}"
+    )
+    show(
+        found,
+        as_json,
+        f"{found['steps']} steps in {found['seconds']:.0f} s{score}",
+        f"weights: {out / 'adapter'}",
+    )
+
+
+def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, as_json: bool) -> Dataset:
+    """A data set of one person's photos, known by the method's own face encoder."""
+    from likeness.catalog import load_pipeline
+    from likeness.data.build import build, sidecar
+    from likeness.portraits import KnowsFaces
+
+    if not photos.is_dir():
+        raise InputError(f"{photos} is no folder; give one with photos of one person.")
+    pipeline = load_pipeline(method, base, sitters=sitters)
+    if not isinstance(pipeline, KnowsFaces):
+        raise InputError(f"{method} knows nobody by their face; give it a data set with --data.")
+    with step_progress("looking", as_json) as on_picture:
+        return build(
+            photos,
+            folder,
+            detector=pipeline.detector,
+            encoder=pipeline.face_encoder,
+            encoder_sha256="not known",
+            captions=sidecar(),
+            person=photos.resolve().name,
+            on_picture=on_picture,
+        )
+
+
+def _cost(cost: dict[str, Any], steps: int | None, pictures: int) -> list[str]:
+    held = ", ".join(f"{mib} MiB ({name})" for name, mib in cost["peak_memory_mib"].items() if mib)
+    lines = [
+        f"{cost['parameters_trained'] / 1e6:.1f}M parameters are trained on {pictures} pictures",
+        f"{cost['seconds_a_step']:.2f} s a step, at most {held}",
+    ]
+    if steps:
+        lines.append(
+            f"{steps} steps take {steps * cost['seconds_a_step'] / 60:.0f} minutes, without validation"
+        )
+    return lines
+
+
+def _print_row(row: dict[str, Any]) -> None:
+    typer.echo(", ".join(f"{key.split('/')[-1]} {value:.4g}" for key, value in row.items()), err=True)

@@ -1,0 +1,245 @@
+"""Training a method on a data set: a run folder, pictures painted on the way, the best weights kept.
+
+settings.json      what was asked for, resolved
+log.jsonl          the losses; curves.svg shows them beside the scores
+checkpoint-*/      to go on from
+validation/        what the averaged weights paint, a sheet a checkpoint; scores.jsonl
+adapter/           the weights that scored best, as `--adapter` takes them
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from likeness.errors import InputError
+from likeness.evaluation.judge import Judge
+from likeness.files.chart import line_chart
+from likeness.files.images import contact_sheet, read_image, to_json, write_bytes, write_json, write_png
+from likeness.portraits import KnowsFaces, peak_memory
+from likeness.training import Budget, train
+from likeness.training.checkpoint import latest_checkpoint
+from likeness.training.tracking import JsonlLog, read_log
+from likeness.types import PortraitRequest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from likeness.data.manifest import Dataset
+    from likeness.training import Moment, Phase
+    from likeness.training.ema import Ema
+    from likeness.training.phase import Batch
+    from likeness.types import PortraitPipeline
+
+__all__ = ["Training", "Validation", "dry_run", "finetune", "split_people", "validation_of"]
+
+ADAPTER, SETTINGS, CURVES = "adapter", "settings.json", "curves.svg"
+VALIDATION = 4
+"""Pictures painted at each checkpoint."""
+
+
+class Training(Protocol):
+    """What a method's `load_training` returns. The first phase's average is painted with and saved."""
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """See `training.Phase`."""
+
+    def batches(self, moment: Moment) -> Batch:
+        """See `training.train`."""
+
+    def paints(self, averaged: nn.Module) -> PortraitPipeline:
+        """A pipeline with these weights."""
+
+    def save(self, averaged: nn.Module, folder: Path) -> None:
+        """Write these weights."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What is painted on the way, and who says how alike it is."""
+
+    requests: tuple[PortraitRequest, ...]
+    judge: Judge = field(default_factory=Judge)
+
+
+def split_people(dataset: Dataset, held_out: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Rows to learn from and rows of `held_out` people nothing is learned of, drawn by `seed`.
+
+    With fewer than two people for each held out nobody is, and both lists are the whole data set.
+    """
+    people = dataset.people()
+    if held_out < 1 or len(people) < 3 * held_out:
+        every = list(range(len(dataset.rows)))
+        return every, every
+    kept = set(random.Random(seed).sample(sorted(people), held_out))
+    learned = [row for person, rows in people.items() if person not in kept for row in rows]
+    return sorted(learned), sorted(row for person in kept for row in people[person])
+
+
+def validation_of(dataset: Dataset, rows: Sequence[int], judge: Judge) -> Validation:
+    """The captions of `VALIDATION` rows, each painted from another picture of its person, or its own."""
+    allowed = set(rows)
+    requests = []
+    for seed, row in enumerate(list(rows)[:: max(1, len(rows) // VALIDATION)][:VALIDATION]):
+        mates = [one for one in dataset.people()[dataset.rows[row].person] if one in allowed and one != row]
+        reference = read_image(dataset.path(dataset.rows[(mates or [row])[0]]))
+        requests.append(PortraitRequest(dataset.rows[row].caption, (reference,), seed=seed))
+    return Validation(tuple(requests), judge)
+
+
+def finetune(
+    training: Training,
+    run: Path,
+    budget: Budget,
+    validation: Validation,
+    *,
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    device: str = "cpu",
+    accumulate: int = 1,
+    checkpoint_minutes: float = 5.0,
+    resume: bool = False,
+    log_every: int = 10,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train until the budget is used, or go on with `resume`; returns what became of it.
+
+    At every checkpoint the averaged weights paint `validation`; those with the best mean score (the chance of
+    the same person, or the mean cosine of a judge without calibration) are kept, and the last where nobody
+    judges. Ctrl-C writes a checkpoint.
+    Raises: InputError for a run folder that is taken; what the training raises.
+    """
+    _settle(run, settings, resume)
+    name = training.phases[0].name
+    scores = JsonlLog(run / "validation" / "scores.jsonl")
+
+    def on_save(step: int, emas: dict[str, Ema]) -> None:
+        before = [row["score"] for row in read_log(scores.path) if row["step"] < step]
+        score = _paint(training.paints(emas[name].module), validation, run / "validation" / f"{step:08d}.png")
+        scores.write({"step": step, "score": score})
+        if score is None or score >= max((s for s in before if s is not None), default=-2.0):
+            partial = run / f".{ADAPTER}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            training.save(emas[name].module, partial)
+            shutil.rmtree(run / ADAPTER, ignore_errors=True)
+            partial.replace(run / ADAPTER)
+            write_json(run / SETTINGS, {**settings, "best_step": step, "best_score": score})
+        _draw_curves(run, scores.path)
+
+    result = train(
+        training.phases,
+        training.batches,
+        run,
+        budget,
+        seed=seed,
+        device=device,
+        resume=resume,
+        accumulate=accumulate,
+        checkpoint_minutes=checkpoint_minutes,
+        log_every=log_every,
+        on_log=on_log,
+        on_save=on_save,
+    )
+    found: dict[str, Any] = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
+    return {
+        "steps": result.step,
+        "seconds": round(result.seconds, 1),
+        "stopped_by": result.stopped_by,
+        "adapter": str(run / ADAPTER),
+        "best_step": found["best_step"],
+        "score": found["best_score"],
+        "scored_by": [encoder.name for encoder in validation.judge.encoders],
+    }
+
+
+def dry_run(training: Training, *, seed: int = 0, device: str = "cpu", accumulate: int = 1) -> dict[str, Any]:
+    """Two real steps in a folder that is thrown away: seconds of the second one, and the memory they took."""
+    times: list[float] = []
+
+    def batches(moment: Moment) -> Batch:
+        times.append(time.perf_counter())
+        return training.batches(moment)
+
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            training.phases,
+            batches,
+            Path(folder) / "run",
+            Budget(steps=2),
+            seed=seed,
+            device=device,
+            accumulate=accumulate,
+            checkpoint_minutes=1e9,
+            on_save=lambda *_: times.append(time.perf_counter()),
+        )
+    moved = sum(p.numel() for phase in training.phases for p in phase.trainable.parameters())
+    return {
+        "parameters_trained": moved,
+        "seconds_a_step": round(times[-1] - times[accumulate], 3),
+        "peak_memory_mib": peak_memory(),
+    }
+
+
+def _settle(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
+    """Write the settings of a new run; those of one that goes on must be the same."""
+    known = run / SETTINGS
+    if resume and known.is_file():
+        before = json.loads(known.read_text(encoding="utf-8"))
+        for key, value in json.loads(to_json(dict(settings))).items():
+            if before.get(key) != value:
+                raise InputError(
+                    f"The run {run} was begun with {key} {before.get(key)!r}, not {value!r}; "
+                    "resume it with its own settings, or choose another folder."
+                )
+    elif latest_checkpoint(run) is not None:
+        raise InputError(f"The run folder {run} holds a training; resume it, or choose another folder.")
+    else:
+        write_json(known, dict(settings))
+
+
+def _paint(pipeline: PortraitPipeline, validation: Validation, file: Path) -> float | None:
+    """Write the sheet of what was painted; its mean score, or None where nobody gave one."""
+    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+    images, labels, seen = [], [], []
+    for request, result in zip(validation.requests, pipeline(list(validation.requests)), strict=True):
+        likeness = validation.judge.compare(result.image, request.references, without)
+        score = likeness.chance
+        if score is None and likeness.cosines:
+            score = float(np.mean(list(likeness.cosines.values())))
+        seen.append(score)
+        told = "no score" if score is None else f"{score:.2f}"
+        images += [request.references[0].resize(result.image.size), result.image]
+        labels += ["reference", f"{request.prompt} ({told})"]
+    if images:
+        write_png(contact_sheet(images, 4, labels), file)
+    known = [score for score in seen if score is not None]
+    return round(float(np.mean(known)), 4) if known else None
+
+
+def _draw_curves(run: Path, scores: Path) -> None:
+    """Losses and scores over the steps, each from 0 to its largest."""
+    rows = read_log(run / "log.jsonl")
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if "/" in key and not key.endswith(("/lr", "/grad_norm")):
+                lines.setdefault(key, []).append((row["step"], value))
+    found = [(row["step"], row["score"]) for row in read_log(scores) if row["score"] is not None]
+    if found:
+        lines["score"] = found
+    top = {key: max(abs(v) for _, v in line) or 1.0 for key, line in lines.items()}
+    scaled = {
+        f"{key} (1 is {top[key]:.3g})": [(s, v / top[key]) for s, v in line] for key, line in lines.items()
+    }
+    chart = line_chart(scaled, x="step", y="share of the largest value", y_range=(0, 1), dots=False)
+    write_bytes(run / CURVES, chart.encode())
