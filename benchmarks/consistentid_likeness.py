@@ -48,7 +48,7 @@ if __name__ == "__main__":
     given = arguments.parse_args()
     detector = open_detector("mini", references_are_sitters=True)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
-    judge, own = open_judge("mini", detector), pipeline.face_encoder.name
+    judge, own = open_judge("mini", detector, sitters=True), pipeline.face_encoder.name
     references, again = [], []
     for seed in range(given.seed, given.seed + given.people):
         scene = sample_scene(seed)

@@ -98,7 +98,7 @@ def test_the_baseline_is_the_persons_own_pictures_where_there_are_several() -> N
 @needs_pack
 def test_a_pack_brings_its_judges_and_their_calibration(tmp_path: Path) -> None:
     detector = open_detector("mini", references_are_sitters=True)
-    shipped = open_judge("mini", detector)
+    shipped = open_judge("mini", detector, sitters=True)
     assert [encoder.name for encoder in shipped.encoders] == [
         "likeness judge_recogniser",
         "likeness recogniser",
@@ -108,14 +108,16 @@ def test_a_pack_brings_its_judges_and_their_calibration(tmp_path: Path) -> None:
     for name in ("judge_recogniser", "landmarks"):
         shutil.copytree(SHIPPED / name, bare / name)
     shutil.copy(SHIPPED / "pack.json", bare)
-    assert "are not calibrated" in open_judge(bare, detector).reason
+    assert "are not calibrated" in open_judge(bare, detector, sitters=True).reason
     stale = json.loads((SHIPPED / "calibration.json").read_text())
     stale["digests"]["likeness judge_recogniser"] = "other weights"
     (bare / "calibration.json").write_text(json.dumps(stale))
-    changed = open_judge(bare, detector)
+    changed = open_judge(bare, detector, sitters=True)
     assert changed.calibration() is None and "changed" in changed.reason
     assert "not calibrated" in open_judge("mini", detector, [SHIPPED / "judge_recogniser"]).reason
     assert open_judge("sd15", detector).reason.startswith("no judge")
+    photos = open_judge("mini", detector)
+    assert photos.calibration() is None and "sitters only" in photos.reason
     with pytest.raises(MissingWeightsError):
         open_judge("mini", detector, [tmp_path])
 
@@ -139,6 +141,13 @@ def test_score_tells_people_apart_and_says_why(tmp_path: Path, capsys: pytest.Ca
         own.append(mate["chance"])
         others.append(stranger["chance"])
     assert np.mean(own) > 0.7 and np.mean(others) < 0.3
+
+    plain = tmp_path / "photo.png"
+    Image.open(files[0]).convert("RGB").save(plain)
+    for more, words in (([], "no score"), (["--sitters"], "the same person")):
+        with pytest.raises(SystemExit):
+            main(["score", str(files[1]), str(plain), *more])
+        assert words in capsys.readouterr().out
 
     blurred = Image.open(files[0]).convert("RGB").filter(ImageFilter.GaussianBlur(5))
     write_png(blurred, tmp_path / "blurred.png", {"sitter": {}})

@@ -53,7 +53,7 @@ def demo(
             count=1,
             seed=seed,
             out_dir=out,
-            judge=open_judge("mini", detector),
+            judge=open_judge("mini", detector, sitters=True),
             references_are_sitters=True,
             on_progress=on_progress,
         )

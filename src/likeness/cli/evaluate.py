@@ -84,7 +84,7 @@ def evaluate(
     own = str(pack) if is_pack else None
     has_vit = is_pack and (pack / "vit").is_dir()
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=people is None)
-    judging = open_judge(base, detector, judge or ())
+    judging = open_judge(base, detector, judge or (), sitters=people is None)
     without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
     if judging.encoders and not judging.independent(without):
         raise InputError(f"{without} gives {method} its identity and may not judge it; give another --judge.")

@@ -98,7 +98,7 @@ def generate(
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
     detector = open_detector(base, sitters)
     warnings = reference_warnings(pictures, base, box, detector)
-    scorer = open_judge(base, detector, judge or ())
+    scorer = open_judge(base, detector, judge or (), sitters=sitters)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
 

@@ -25,6 +25,10 @@ def score(
     judge: Annotated[
         list[Path] | None, typer.Option(help="A face recogniser (folder or .onnx); may be repeated.")
     ] = None,
+    sitters: Annotated[
+        bool,
+        typer.Option(help="The pictures are synthetic sitters; known without it where a recipe says so."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The chance that each picture shows the person of the reference.
@@ -46,9 +50,12 @@ def score(
             return {}
 
     # What a pack has painted is a sitter too.
-    sitters = all(is_sitter(p) or recipe(p).get("settings", {}).get("family") == "mini" for p in pictures)
-    detector = open_detector(base, sitters and is_sitter(reference))
-    judging = open_judge(base, detector, judge or ())
+    every = (reference, *pictures, *(also or ()))
+    sitters = sitters or all(
+        is_sitter(one) or recipe(one).get("settings", {}).get("family") == "mini" for one in every
+    )
+    detector = open_detector(base, sitters)
+    judging = open_judge(base, detector, judge or (), sitters=sitters)
     rows, lines = [], []
     for path, image in zip(pictures, painted, strict=True):
         without = recipe(path).get("settings", {}).get("identity_encoder")

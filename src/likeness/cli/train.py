@@ -113,9 +113,8 @@ def train(
         "learning_rate": learning_rate, "from_nothing": from_nothing, "pictures": len(learned),
         "held_out": len(held) if held != learned else 0, "processes": world.size,
     }  # fmt: skip
-    validation = finetune.validation_of(
-        dataset, held, open_judge(base, open_detector(base, sitters), judge or ())
-    )
+    judging = open_judge(base, open_detector(base, sitters), judge or (), sitters=sitters)
+    validation = finetune.validation_of(dataset, held, judging)
     found = finetune.finetune(
         training,
         out,

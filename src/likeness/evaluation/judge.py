@@ -131,11 +131,14 @@ def explanation(
     ]
 
 
-def open_judge(base: str | Path, detector: FaceDetector, encoders: Sequence[Path] = ()) -> Judge:
+def open_judge(
+    base: str | Path, detector: FaceDetector, encoders: Sequence[Path] = (), *, sitters: bool = False
+) -> Judge:
     """The judge for pictures painted on `base`.
 
     encoders: folders of our recognisers, or .onnx files. Without any a pack's own recognisers are taken,
-    with the pack's calibration; other bases have none, and the scores say so.
+    with the pack's calibration where the pictures are of `sitters`, on whom alone it holds; other bases have
+    none, and the scores say so.
     Raises: MissingWeightsError or IncompatibleWeightsError for an encoder that is none.
     """
     if encoders:
@@ -146,6 +149,8 @@ def open_judge(base: str | Path, detector: FaceDetector, encoders: Sequence[Path
     if not own:
         return Judge(reason="no judge: give --judge a face recogniser that the method is not conditioned on")
     judges = [load_encoder(path) for path in own]
+    if not sitters:
+        return Judge(judges, detector, reason=f"the recognisers of {pack.name} know synthetic sitters only")
     calibrations, reason = _calibrations(
         pack, {e.name: path.name for e, path in zip(judges, own, strict=True)}
     )
