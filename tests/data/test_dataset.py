@@ -84,8 +84,10 @@ def test_built_again_only_what_is_new_is_looked_at(photos: Path) -> None:
     before = built(photos)
     write_png(picture(7), photos / "anna" / "2.png")
     (photos / "ben" / "0.png").unlink()
+    (photos / "ben" / "1.txt").write_text("Ben, at last.")
     Some.looked = 0
     again = built(photos)
+    assert [row.caption for row in again.rows if row.picture.endswith("ben/1.png")] == ["Ben, at last."]
     assert Some.looked == 2, "the new one, and the one without a face"
     assert len(again.rows) == 5 and again.people().keys() == before.people().keys()
     kept = {row.picture: tuple(e) for row, e in zip(before.rows, before.embeddings, strict=True)}
@@ -100,7 +102,7 @@ def test_built_again_only_what_is_new_is_looked_at(photos: Path) -> None:
 
 
 def test_what_was_done_before_a_stop_is_kept(photos: Path) -> None:
-    def tell(path: Path, image: Image.Image) -> tuple[str, str]:
+    def tell(path: Path, read: object) -> tuple[str, str]:
         if path.parent.name == "ben" and path.name == "1.png":
             raise KeyboardInterrupt
         return "somebody", "a face"

@@ -12,6 +12,8 @@ from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL import Image
 
     from likeness.data.build import Captions
@@ -121,8 +123,9 @@ def _asked(url: str | None, model: str | None, kept: Path) -> Captions | None:
 
     server = VisionLanguageModel(url, model, os.environ.get("LIKENESS_VLM_KEY") or "none", kept=kept)
 
-    def tell(path: Path, picture: Image.Image) -> tuple[str, str]:
-        whole, face = (server.ask(Question(text, (picture,), Description)).description for text in QUESTIONS)
+    def tell(path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
+        asked = [Question(text, (read(),), Description) for text in QUESTIONS]
+        whole, face = (server.ask(question).description for question in asked)  # kept: asked once
         return whole, face
 
     return Captions(f"{model} at {url}", tell)

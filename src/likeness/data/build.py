@@ -45,16 +45,17 @@ PARSER_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """Who describes a picture. name: for the record. tell(path, picture): (caption, face caption)."""
+    """Who describes a picture. name: for the record. tell(path, read): (caption, face caption), where read()
+    gives the picture to those who look at it."""
 
     name: str
-    tell: Callable[[Path, Image.Image], tuple[str, str]]
+    tell: Callable[[Path, Callable[[], Image.Image]], tuple[str, str]]
 
 
 def sidecar(word: str = "person") -> Captions:
     """The text file of the picture's name beside it ("anna.jpg", "anna.txt"), or "a photo of a {word}"."""
 
-    def tell(path: Path, picture: Image.Image) -> tuple[str, str]:
+    def tell(path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
         file = path.with_suffix(".txt")
         text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
         return text or f"a photo of a {word}", FACE_CAPTION
@@ -108,7 +109,7 @@ def build(
         face = find_one_face(picture, detector)
         inside = path.relative_to(source).parts
         parts = tuple(part for part, crop in part_crops(picture, face, 16).items() if crop is not None)
-        caption, face_caption = captions.tell(path, picture)
+        caption, face_caption = captions.tell(path, lambda: picture)
         row = Row(
             picture=Path(name).as_posix(),
             sha256=digest,
@@ -121,6 +122,13 @@ def build(
             parsing=_parsing(folder, digest, parser[1], picture) if parser else None,
         )
         return row, np.asarray(encoder([align_arcface(picture, face)])[0], np.float32)
+
+    def again(path: Path, name: str, digest: str) -> tuple[Row, NDArray[np.float32]] | None:
+        if (name, digest) not in known:
+            return None
+        row, embedding = known[name, digest]
+        caption, face_caption = captions.tell(path, lambda: read_image(path))  # a text file may be new
+        return row.model_copy(update={"caption": caption, "face_caption": face_caption}), embedding
 
     def save() -> None:
         if rows:
@@ -135,7 +143,7 @@ def build(
                 if digest in hashes:
                     raise InputError(f"It is the same picture as {hashes[digest]}.")
                 hashes[digest] = name
-                row, embedding = known.get((name, digest)) or look(path, name, digest)
+                row, embedding = again(path, name, digest) or look(path, name, digest)
             except InputError as error:
                 left_out[name] = str(error)
             else:
