@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,31 @@ def test_face_parts_join_after_the_merge_step(mini: ToyConsistentID) -> None:
     after = [paint(share) for share in shares]
     changes = [float(np.abs(a.astype(float) - b).mean()) for a, b in zip(after, before, strict=True)]
     assert changes[0] > changes[1] > changes[2] > changes[3] == 0
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_what_stays_the_same_is_computed_once(
+    mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch, guidance: float
+) -> None:
+    """Keys and values of the text without and with the parts, not again at every step."""
+    pipeline = mini.pipeline()
+    asked = mini.request(3, steps=6, guidance=guidance, options={"merge_step": 0.5})
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    layer = next(p for p in pipeline.adapter.adapter_modules if p.is_cross)
+    hook = layer.to_k_ip.register_forward_hook(count)
+    quick = pipeline([asked])[0].image
+    assert calls == 2
+    monkeypatch.setattr(type(pipeline.adapter), "remembering", lambda self: nullcontext())
+    slow = pipeline([asked])[0].image
+    hook.remove()
+    assert calls == 2 + 6
+    assert np.array_equal(np.asarray(quick), np.asarray(slow))
+    assert layer.kept is None, "nothing is held once the picture is finished"
 
 
 def test_without_guidance_and_with_several_references(mini: ToyConsistentID) -> None:

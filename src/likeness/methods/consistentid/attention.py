@@ -40,7 +40,8 @@ class ConsistentIDAttnProcessor(nn.Module):
     """One attention layer's processor, called by diffusers' `Attention`.
 
     record: None, or a list to which the layer's text attention map (B, H, P, T) is appended;
-    training sets it to compute eq. 1.
+    training sets it to compute eq. 1. kept: None, or keys and values of the encoder states seen so far, with
+    those states; painting sets it, for they stay the same from step to step.
     """
 
     def __init__(self, width: int, cross_width: int | None, rank: int, id_tokens: int) -> None:
@@ -49,6 +50,7 @@ class ConsistentIDAttnProcessor(nn.Module):
         self.scale = 1.0
         self.lora_scale = 1.0
         self.record: list[Tensor] | None = None
+        self.kept: list[tuple[Tensor, tuple[Tensor, ...]]] | None = None
         source = width if cross_width is None else cross_width
         self.to_q_lora = LoRALinear(width, width, rank)
         self.to_k_lora = LoRALinear(source, width, rank)
@@ -71,32 +73,46 @@ class ConsistentIDAttnProcessor(nn.Module):
         """(B, P, C) -> (B, P, C); `encoder_hidden_states` is (B, T + K, D) in cross-attention."""
         residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        identity: Tensor | None = None
-        if self.is_cross:
-            rows, identity = rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]
-
-        def split(x: Tensor) -> Tensor:
-            return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
-
-        q = split(attn.to_q(hidden_states) + self.lora_scale * self.to_q_lora(hidden_states))
-        k = split(attn.to_k(rows) + self.lora_scale * self.to_k_lora(rows))
-        v = split(attn.to_v(rows) + self.lora_scale * self.to_v_lora(rows))
-        if self.record is not None and identity is not None:
+        q = _heads(attn, attn.to_q(hidden_states) + self.lora_scale * self.to_q_lora(hidden_states))
+        k, v, *of_identity = self._keys_and_values(attn, rows)
+        if self.record is not None and self.is_cross:
             maps = ((q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])).float().softmax(dim=-1)
             self.record.append(maps)
             out = maps.to(v.dtype) @ v
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
-        if identity is not None and self.scale != 0:
-            out = out + self.scale * F.scaled_dot_product_attention(
-                q, split(self.to_k_ip(identity)), split(self.to_v_ip(identity))
-            )
+        if of_identity:
+            k_id, v_id = of_identity
+            out = out + self.scale * F.scaled_dot_product_attention(q, k_id, v_id)
         out = out.transpose(1, 2).flatten(2)
         out = attn.to_out[0](out) + self.lora_scale * self.to_out_lora(out)
         out = attn.to_out[1](out)
         if attn.residual_connection:
             out = out + residual
         return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+    def _keys_and_values(self, attn: Any, rows: Tensor) -> tuple[Tensor, ...]:
+        """k and v (B, H, T, C/H) of the text, or the pixels; in cross-attention the identity's besides."""
+        for seen, found in self.kept or ():
+            if seen is rows:
+                return found
+        text, identity = (
+            (rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]) if self.is_cross else (rows, None)
+        )
+        found = (
+            _heads(attn, attn.to_k(text) + self.lora_scale * self.to_k_lora(text)),
+            _heads(attn, attn.to_v(text) + self.lora_scale * self.to_v_lora(text)),
+        )
+        if identity is not None and self.scale != 0:
+            found = (*found, _heads(attn, self.to_k_ip(identity)), _heads(attn, self.to_v_ip(identity)))
+        if self.is_cross and self.kept is not None:
+            self.kept.append((rows, found))
+        return found
+
+
+def _heads(attn: Any, x: Tensor) -> Tensor:
+    """(B, P, C) -> (B, H, P, C/H)."""
+    return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
 
 
 def attention_processors(unet: Any, sizes: ConsistentIDSizes) -> dict[str, ConsistentIDAttnProcessor]:

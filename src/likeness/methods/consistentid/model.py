@@ -6,7 +6,8 @@ E identity width, K = 4 identity tokens. Names of parameters are those of the pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -203,6 +204,20 @@ class ConsistentIDAdapter(nn.Module):
     def processors(self) -> dict[str, Any]:
         """The attention processors by the names that `set_attn_processor` wants."""
         return dict(zip(self.names, self.adapter_modules, strict=True))
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Inside the block the keys and values of the same encoder states are computed once.
+
+        The scales must stay as they are. Not for a UNet that is traced.
+        """
+        try:
+            for processor in self.adapter_modules:
+                processor.kept = []  # type: ignore[assignment]
+            yield
+        finally:
+            for processor in self.adapter_modules:
+                processor.kept = None  # type: ignore[assignment]
 
     def set_scales(self, identity: float, lora: float) -> None:
         """Strength of identity attention and of the low-rank changes in all processors."""

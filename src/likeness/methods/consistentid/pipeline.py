@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,25 +196,27 @@ class ConsistentIDPipeline:
             device=base.device,
             dtype=base.dtype,
         )
-        unconditional = torch.cat([conditions.negative, conditions.null_id_tokens], dim=1)
+        before, after = (
+            torch.cat([rows, conditions.id_tokens], dim=1) for rows in (conditions.text, conditions.fused)
+        )
+        if scale > 1:
+            nothing = torch.cat([conditions.negative, conditions.null_id_tokens], dim=1)
+            before, after = torch.cat([nothing, before]), torch.cat([nothing, after])
         self.adapter.set_scales(options.identity_scale, options.lora_scale)
-        with attached(unet, self.adapter.processors):
+        remembering = self.adapter.remembering() if base.runtime == "torch" else nullcontext()
+        with attached(unet, self.adapter.processors), remembering:
             for index, timestep in enumerate(scheduler.timesteps):
                 tick()
-                rows = conditions.text if index <= merge_step else conditions.fused
-                conditional = torch.cat([rows, conditions.id_tokens], dim=1)
+                rows = before if index <= merge_step else after
                 if scale > 1:
                     prediction = unet(
-                        torch.cat([latents, latents]),
-                        timestep,
-                        torch.cat([unconditional, conditional]),
-                        added_cond_kwargs=conditions.added,
+                        torch.cat([latents, latents]), timestep, rows, added_cond_kwargs=conditions.added
                     ).sample
                     without, with_all = prediction.chunk(2)
                     prediction = guide(without, with_all, scale, rescale)
                 else:
                     added = conditions.added and {key: value[1:] for key, value in conditions.added.items()}
-                    prediction = unet(latents, timestep, conditional, added_cond_kwargs=added).sample
+                    prediction = unet(latents, timestep, rows, added_cond_kwargs=added).sample
                 latents = denoised(scheduler, prediction, timestep, latents, options.eta, [source])
         return latents
 
