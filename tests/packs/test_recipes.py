@@ -11,15 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from likeness.diffusion.load import load_base
-from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
 from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import InputError, MissingWeightsError
-from likeness.packs import check_garments, known_words, mini, mini_path, nano, read_card, unknown_words
+from likeness.packs import check_garments, known_words, mini_path, nano, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures
 from likeness.packs.recipes import RECIPES, vit
-from likeness.packs.recipes.landmarks import face_affines
-from likeness.packs.recipes.unet import UnetPhase, feature_distance, latents_of, part_shares
 from likeness.packs.workshop import Workshop
 from likeness.sitters import LABELS
 from tests.toy_shop import toy_shop
@@ -86,41 +83,6 @@ def test_the_unet_of_a_pack_can_be_trained_further(shop: Workshop) -> None:
     assert read_card(shop.pack).parts["unet"].steps == 4
     # one step of the warm-up moves a weight by a few millionths; a new net would be far away
     assert max((load_file(file)[n] - t).abs().max() for n, t in first.items()) < 0.01
-
-
-def test_the_unet_is_told_how_its_faces_look(shop: Workshop) -> None:
-    """Predicted faces are compared where the batch says where they are; the parts' logits are left alone."""
-    for part in ("autoencoder", "recogniser"):
-        RECIPES[part](shop)
-    vae = PatchAutoencoderKL.from_pretrained(shop.pack / "vae")
-    model = shop.preset.unet(out_channels=16 + len(LABELS))
-    told = UnetPhase(
-        model, mini.scheduler(), vae=vae, recogniser=mini.load_recogniser(shop.pack / "recogniser")
-    )
-    pictures = shop.pictures("portraits")
-    batch = {
-        "latents": latents_of(vae, pictures.pixels[:8]).float(),
-        "text": torch.randn(8, 77, 32),
-        "parts": part_shares(pictures.labels[:8], 16).float() / 255,
-    }
-    assert "look" not in told.loss(batch, torch.Generator().manual_seed(0))
-    batch["face_affine"] = face_affines(pictures.landmarks[:8])
-    loss = told.loss(batch, torch.Generator().manual_seed(0))["look"]
-    (slope,) = torch.autograd.grad(loss, [model.conv_out.weight])
-    assert loss > 0 and slope[:16].abs().sum() > 0 and slope[16:].abs().sum() == 0
-    assert told.decode(batch["latents"]).shape == (8, 3, 128, 128)
-
-
-def test_features_are_compared_layer_by_layer() -> None:
-    """Twice the mean of 1 - cosine over places and layers; no gradient reaches the true picture."""
-    one = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]], requires_grad=True)  # two places: (1, 0) and (0, 2)
-    two = torch.tensor([[[[3.0, 5.0]], [[0.0, 0.0]]]], requires_grad=True)  # (3, 0) and (5, 0)
-    swap = torch.nn.Conv2d(2, 2, 1, bias=False)
-    swap.weight.data = torch.tensor([[1.0, 1.0], [0.0, 0.0]])[..., None, None]  # every place becomes (+, 0)
-    distance = feature_distance(one, two, [torch.nn.Identity(), swap])
-    assert distance.item() == pytest.approx(((0 + 2) / 2 + 0) / 2)
-    distance.backward()
-    assert one.grad is not None and two.grad is None
 
 
 def test_other_parts_can_be_trained_further_too(shop: Workshop) -> None:

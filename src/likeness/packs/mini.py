@@ -59,7 +59,7 @@ WIDTH = 192
 """Of the text encoder, the image encoder and the UNet's cross-attention."""
 VOCABULARY = 2048
 
-STEPS, GUIDANCE = 30, 2.0
+STEPS, GUIDANCE = 30, 3.0
 """How the pack paints unless told otherwise: denoising steps and classifier-free guidance."""
 
 MINUTES = {

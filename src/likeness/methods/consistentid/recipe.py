@@ -49,7 +49,7 @@ BATCH = 24
 MINUTES = 40.0
 LEARNING_RATE = 1e-3  # the adapter is small and young; the paper's 1e-4 is for 200 times its weights
 FACE_WEIGHT = 3.0  # the person is in the face; clothes and background only add noise to the gradient
-IDENTITY_WEIGHT = 0.2  # of the recogniser's own loss, which the paper does without
+IDENTITY_WEIGHT = 0.1  # of the recogniser's own loss, which the paper does without
 REFERENCES = 2  # pictures of each person that serve as references; every picture is a target
 CAPTIONS = (3, 2, 1)  # of each picture: short, long, tags
 

@@ -4,14 +4,10 @@ While it trains, the UNet has further output channels that say which part of the
 the clean picture shows. To answer it must find the face in the noise, which is meant
 to teach it faces sooner; REPA (Yu et al. 2025) asks for another network's features to the same end.
 The finished UNet has the latents' channels only.
-
-Where the pack has a recogniser, the predicted face is also compared with the true one through its
-layers: a perceptual loss, for the error of a latent says little of whether two eyes are alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from likeness.diffusion.schedule import predicted_latents
-from likeness.faces.embed import crop_faces
 from likeness.packs import mini
 from likeness.packs.recipes.clip import all_captions
-from likeness.packs.recipes.landmarks import face_affines
 from likeness.sitters.render import LABELS
 from likeness.training import cosine
 from likeness.training.precision import autocast
@@ -42,7 +35,8 @@ __all__ = ["FACE_LABELS", "LOW_SHARE", "UnetPhase", "latent_spread", "latents_of
 LOW_SHARE = 0.15
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
 LOW_BATCH, BATCH = 96, 32
-RATE, RATE_FURTHER = 6e-4, 3e-4
+RATE, RATE_FURTHER = 6e-4, 4e-4
+"""Learning rates from nothing, and of weights that were trained before."""
 EMA = 0.998
 """About the last 500 steps: a longer memory would keep weights of the low resolution."""
 FACE_LABELS = (
@@ -58,10 +52,6 @@ FACE_LABELS = (
 )
 """Sitters' part labels that make up a face."""
 FACE = [LABELS.index(name) for name in FACE_LABELS]
-FACE_STEPS = (0.1, 0.6)
-"""Shares of the steps between which faces are compared: less noise hides nothing of them, more leaves
-so little that the prediction is rightly a blur."""
-FACE_EVERY = 5
 DROP = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
@@ -75,10 +65,6 @@ class UnetPhase:
     more, up to 1 + `face`, as far as the noisy latents still show where it is (alpha^2): the eye judges
     a portrait by it. Channels of the output past those of the
     latents are logits of the parts' shares of each cell, a loss weighted by `parts`.
-
-    vae, recogniser: frozen; with both, every `FACE_EVERY`th picture between the shares `FACE_STEPS` of all
-    steps is decoded as predicted and its face compared with the true one by `feature_distance`, a
-    loss weighted by `look` (compare Berrada et al. 2025, who take the autoencoder's own layers).
     """
 
     trainable: nn.Module
@@ -89,9 +75,6 @@ class UnetPhase:
     gamma: float = 5.0
     face: float = 2.0
     parts: float = 0.1
-    vae: Any = None
-    recogniser: Any = None
-    look: float = 0.1
     compiled: bool = False
 
     def __post_init__(self) -> None:
@@ -99,8 +82,7 @@ class UnetPhase:
         self.forward: Any = torch.compile(self.trainable, dynamic=False) if self.compiled else self.trainable
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """batch: latents (B, C, h, w), text (B, 77, W) states, parts (B, P, h, w) shares that sum to 1;
-        face_affine (B, 2, 3), aligned face px -> picture px, where faces are to be compared."""
+        """batch: latents (B, C, h, w), text (B, 77, W) states, parts (B, P, h, w) shares that sum to 1."""
         latents = batch["latents"].float()
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         steps = stratified_steps(len(latents), self.scheduler.config.num_train_timesteps, generator)
@@ -116,39 +98,11 @@ class UnetPhase:
         error = ((1 + self.face * face) * error).mean(dim=(1, 2))
         snr = alpha2 / (1 - alpha2)
         weight = (snr.clamp(max=self.gamma) + 1) / (snr + 1)
-        terms = {
+        return {
             "v": (weight * error).mean(),
             "parts": self.parts * F.cross_entropy(parts, batch["parts"]),
             "_v_plain": plain,
         }
-        if self.recogniser is not None and "face_affine" in batch:
-            first, end = (round(share * len(latents)) for share in FACE_STEPS)  # rows are in order of steps
-            rows = slice(first, end, FACE_EVERY)
-            clean = predicted_latents(self.scheduler, noisy[rows], velocity[rows], steps[rows])
-            affine = batch["face_affine"][rows]
-            faces = crop_faces(self.decode(clean), affine)
-            with torch.no_grad():
-                true = crop_faces(self.decode(latents[rows]), affine)
-            terms["look"] = self.look * feature_distance(faces, true, self.recogniser.body)
-        return terms
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W) in about [-1, 1]."""
-        pixels: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        return pixels
-
-
-def feature_distance(one: Tensor, two: Tensor, layers: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
-    """Mean over all layers of the squared distance of features scaled to unit length (LPIPS, eq. 1,
-    with equal weights). Gradients reach `one`, not `two`; a scalar, 0 for no pictures."""
-    two, distances = two.detach(), []
-    for layer in layers:
-        one = layer(one)
-        with torch.no_grad():
-            two = layer(two)
-        apart = F.normalize(one.float(), dim=1) - F.normalize(two.float(), dim=1)
-        distances.append(apart.square().sum(dim=1).mean() if len(one) else one.sum())
-    return torch.stack(distances).mean()
 
 
 def stratified_steps(count: int, of: int, generator: Generator) -> Tensor:
@@ -223,17 +177,12 @@ def train_unet(shop: Workshop) -> TrainResult:
 
     vae = PatchAutoencoderKL.from_pretrained(shop.part("vae"), torch_dtype=torch.float32)
     vae.to(shop.device, memory_format=torch.channels_last).requires_grad_(False)
-    recogniser = None
-    if (shop.pack / "recogniser").is_dir():
-        recogniser = mini.load_recogniser(shop.part("recogniser"))
-        recogniser.to(shop.device, memory_format=torch.channels_last)
     text = CLIPTextModel.from_pretrained(shop.part("text_encoder"), dtype=torch.float32).to(shop.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
     pictures = shop.pictures("portraits")
     latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device))
     spread = latent_spread(vae)
     parts = part_shares(pictures.labels, latents.shape[-1])
-    affines = face_affines(pictures.landmarks)
     captions = all_captions(pictures)
     states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions))
     empty = text_states(text, tokenizer, [[""]])[0, 0]
@@ -260,15 +209,12 @@ def train_unet(shop: Workshop) -> TrainResult:
         shares = parts[rows].float() / 255
         if low:
             noisy, shares = F.avg_pool2d(noisy, 2), F.avg_pool2d(shares, 2)
-        batch = {"latents": noisy, "text": drawn, "parts": shares}
-        return batch if low else {**batch, "face_affine": affines[rows]}
+        return {"latents": noisy, "text": drawn, "parts": shares}
 
     phase = UnetPhase(
         model,
         shop.preset.scheduler(),
         cosine(RATE_FURTHER if begun else RATE, warmup_steps=150),
-        vae=vae,
-        recogniser=recogniser,
         compiled=shop.compiled,
     )
     result = shop.train([phase], batches, "unet", ema_decay=EMA)
