@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 DRAWS = 2000
+RUNS = ("src", "benchmarks/*.py", "pyproject.toml", "requirements")
+"""Of a source tree, what results depend on."""
 
 
 class MetricValue(BaseModel):
@@ -133,11 +135,14 @@ def write_result(result: Result, path: Path) -> None:
 
 
 def commit() -> str:
-    """Of the source tree this package runs from, "-dirty" when changed; the version outside of one."""
+    """Of the source tree this package runs from, "-dirty" where what runs was changed (pages and results
+    may be); the version outside of one."""
     root = Path(likeness.__file__).parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return f"likeness {likeness.__version__}"
-    return _git(root, "rev-parse", "HEAD") + ("-dirty" if _git(root, "status", "--porcelain", "-uno") else "")
+    return _git(root, "rev-parse", "HEAD") + (
+        "-dirty" if _git(root, "status", "--porcelain", "-uno", "--", *RUNS) else ""
+    )
 
 
 def machine() -> dict[str, str | int | None]:
