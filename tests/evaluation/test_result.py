@@ -95,7 +95,7 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     nothing = MetricValue(mean=None, low=None, high=None, n=0, unit="not measured")
     claim = ordering("a | b", "eq. 1", np.ones(4), np.zeros(4))
     result = Result(
-        name="consistentid-quick", method="consistentid", base="mini", seed=7, commit="c" * 40, n=8,
+        name="consistentid-quick", method="consistentid", base="mini", seed=7, commit="c" * 40 + "-dirty", n=8,
         machine={"processor": "x", "cores": 2}, metrics={"FaceSim": value, "FGIS": nothing},
         orderings=[claim],
     )  # fmt: skip
@@ -107,5 +107,5 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     assert "| FaceSim | 0.500 | 0.400 to 0.600 | 8 | cosine | 0.772 |" in lines
     assert any(line.startswith("| FGIS | not measured |  | 0 |") for line in lines)
     assert "| a \\| b | 1.000 | 1.000 to 1.000 | 4 | yes | eq. 1 |" in lines
-    assert "seed 7, commit cccccccccccc, x with 2 cores" in page[1]
+    assert "seed 7, commit cccccccccccc-dirty, x with 2 cores" in page[1]
     assert "paper" not in result_markdown(result)

@@ -80,7 +80,7 @@ def result_markdown(result: Result, published: Mapping[str, float] | None = None
         f"# {result.name}",
         "",
         f"{result.method} on {result.base}, {result.n} cases, seed {result.seed}, "
-        f"commit {result.commit[:12]}, {result.machine.get('processor')} with "
+        f"commit {result.commit[:12]}{result.commit[40:]}, {result.machine.get('processor')} with "
         f"{result.machine.get('cores')} cores. Intervals are 95 %, by bootstrap.",
         "",
     ]
