@@ -95,8 +95,8 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     nothing = MetricValue(mean=None, low=None, high=None, n=0, unit="not measured")
     claim = ordering("a | b", "eq. 1", np.ones(4), np.zeros(4))
     result = Result(
-        name="consistentid-quick", method="consistentid", base="mini", seed=7, commit="c" * 40 + "-dirty", n=8,
-        machine={"processor": "x", "cores": 2}, metrics={"FaceSim": value, "FGIS": nothing},
+        name="consistentid-quick", method="consistentid", base="mini", seed=7, n=8,
+        commit="c" * 40 + "-dirty", machine={"processor": "x", "cores": 2}, metrics={"FaceSim": value, "FGIS": nothing},
         orderings=[claim],
     )  # fmt: skip
     write_result(result, tmp_path / "quick.json")
