@@ -96,8 +96,8 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     claim = ordering("a | b", "eq. 1", np.ones(4), np.zeros(4))
     result = Result(
         name="consistentid-quick", method="consistentid", base="mini", seed=7, n=8,
-        commit="c" * 40 + "-dirty", machine={"processor": "x", "cores": 2}, metrics={"FaceSim": value, "FGIS": nothing},
-        orderings=[claim],
+        commit="c" * 40 + "-dirty", machine={"processor": "x", "cores": 2},
+        metrics={"FaceSim": value, "FGIS": nothing}, orderings=[claim],
     )  # fmt: skip
     write_result(result, tmp_path / "quick.json")
     (tmp_path / "other.json").write_text('{"values": 1}')
