@@ -75,7 +75,7 @@ class Validation:
 def split_people(dataset: Dataset, held_out: int, seed: int = 0) -> tuple[list[int], list[int]]:
     """Rows to learn from and rows of `held_out` people nothing is learned of, drawn by `seed`.
 
-    With fewer than two people for each held out nobody is, and both lists are the whole data set.
+    With fewer than three people for each that is held out nobody is, and both lists are the whole data set.
     """
     people = dataset.people()
     if held_out < 1 or len(people) < 3 * held_out:
@@ -124,10 +124,11 @@ def finetune(
     scores = JsonlLog(run / "validation" / "scores.jsonl")
 
     def on_save(step: int, emas: dict[str, Ema]) -> None:
-        before = [row["score"] for row in read_log(scores.path) if row["step"] < step]
+        before = [row["score"] for row in read_log(scores.path) if row["score"] is not None]
         score = _paint(training.paints(emas[name].module), validation, run / "validation" / f"{step:08d}.png")
         scores.write({"step": step, "score": score})
-        if score is None or score >= max((s for s in before if s is not None), default=-2.0):
+        # Where somebody judges, weights that paint no face are not the best, only because they are the last.
+        if not before or (score is not None and score >= max(before)):
             partial = run / f".{ADAPTER}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             training.save(emas[name].module, partial)

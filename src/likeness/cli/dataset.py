@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.cli.output import AsJson, show, step_progress
+from likeness.cli.server import Vlm, VlmModel, vision_language
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,12 +38,8 @@ def build(
     ] = None,
     word: Annotated[str, typer.Option(help="What a person without a caption is called.")] = "person",
     licence: Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")] = "not declared",
-    vlm: Annotated[
-        str | None, typer.Option(help="An OpenAI-compatible server, up to /v1, that writes captions.")
-    ] = None,
-    vlm_model: Annotated[
-        str | None, typer.Option(help="Its model; its key, where it wants one, is $LIKENESS_VLM_KEY.")
-    ] = None,
+    vlm: Vlm = None,
+    vlm_model: VlmModel = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the face on every picture, know it, and write down what there is to learn from.
@@ -107,21 +103,18 @@ def check(
 
 def _asked(url: str | None, model: str | None, kept: Path) -> Captions | None:
     """Captions by a vision-language model, asked the two questions of FGID."""
-    if url is None and model is None:
+    server = vision_language(url, model, kept)
+    if server is None:
         return None
-    if url is None or model is None:
-        raise InputError("--vlm and --vlm-model belong together: the server's address and its model's name.")
     from pydantic import BaseModel, Field
 
     from likeness.data.build import QUESTIONS, Captions
-    from likeness.evaluation.vision_language import Question, VisionLanguageModel
+    from likeness.evaluation.vision_language import Question
 
     class Description(BaseModel):
         """description: in plain sentences."""
 
         description: str = Field(min_length=1)
-
-    server = VisionLanguageModel(url, model, os.environ.get("LIKENESS_VLM_KEY") or "none", kept=kept)
 
     def tell(path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
         asked = [Question(text, (read(),), Description) for text in QUESTIONS]

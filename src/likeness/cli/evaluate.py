@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likeness.cli.output import AsJson, show, step_progress
+from likeness.cli.server import Vlm, VlmModel, vision_language
 
 if TYPE_CHECKING:
     from likeness.evaluation.result import MetricValue
-    from likeness.evaluation.vision_language import VisionLanguageModel
 
 __all__ = ["app"]
 
@@ -49,13 +48,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="A face recogniser (folder or .onnx) that the method is not given; repeatable."),
     ] = None,
-    vlm: Annotated[
-        str | None,
-        typer.Option(help="An OpenAI-compatible server, up to /v1, that rates details and prompts (DP, PF)."),
-    ] = None,
-    vlm_model: Annotated[
-        str | None, typer.Option(help="Its model; its key, where it wants one, is $LIKENESS_VLM_KEY.")
-    ] = None,
+    vlm: Vlm = None,
+    vlm_model: VlmModel = None,
     result: Annotated[Path | None, typer.Option(help="Write the table to this JSON file too.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +88,7 @@ def evaluate(
         without=without,
         clip=clip or own,
         dino=dino or (own if has_vit else None),
-        vision_language=_rater(vlm, vlm_model, folder / "asked"),
+        vision_language=vision_language(vlm, vlm_model, folder / "asked"),
     )
     with step_progress("painting", as_json) as on_progress:
         painted = paint_cases(pipeline, tasks, folder, on_progress=on_progress)
@@ -112,17 +106,6 @@ def evaluate(
         _numbers(measured.result.metrics),
         f"report: {(folder / 'report.html').resolve()}",
     )
-
-
-def _rater(url: str | None, model: str | None, kept: Path) -> VisionLanguageModel | None:
-    from likeness.errors import InputError
-    from likeness.evaluation.vision_language import VisionLanguageModel
-
-    if url is None and model is None:
-        return None
-    if url is None or model is None:
-        raise InputError("--vlm and --vlm-model belong together: the server's address and its model's name.")
-    return VisionLanguageModel(url, model, os.environ.get("LIKENESS_VLM_KEY") or "none", kept=kept)
 
 
 def _numbers(metrics: Mapping[str, MetricValue]) -> str:

@@ -38,7 +38,7 @@ def score(
     from likeness.errors import ImageError
     from likeness.evaluation.judge import UNLIKE, explanation, open_judge
     from likeness.files.images import read_image, read_recipe
-    from likeness.portraits import is_sitter, needed_px, open_detector
+    from likeness.portraits import needed_px, open_detector
 
     known = [read_image(path) for path in (reference, *(also or ()))]
     painted = [read_image(path) for path in pictures]
@@ -49,16 +49,17 @@ def score(
         except ImageError:  # a photo
             return {}
 
+    recipes = [recipe(path) for path in (*pictures, reference, *(also or ()))]
+    settings = [one.get("settings", {}) for one in recipes]
     # What a pack has painted is a sitter too.
-    every = (reference, *pictures, *(also or ()))
     sitters = sitters or all(
-        is_sitter(one) or recipe(one).get("settings", {}).get("family") == "mini" for one in every
+        "sitter" in one or made.get("family") == "mini" for one, made in zip(recipes, settings, strict=True)
     )
     detector = open_detector(base, sitters)
     judging = open_judge(base, detector, judge or (), sitters=sitters)
     rows, lines = [], []
-    for path, image in zip(pictures, painted, strict=True):
-        without = recipe(path).get("settings", {}).get("identity_encoder")
+    for path, image, made in zip(pictures, painted, settings, strict=False):
+        without = made.get("identity_encoder")
         found = judging.compare(image, known, without)
         own = judging.own_pictures(known, without)
         unlike = found.chance is None or found.chance < UNLIKE

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
-
-if TYPE_CHECKING:
-    from likeness.data.manifest import Dataset
 
 __all__ = ["app"]
 
@@ -86,7 +83,10 @@ def train(
         raise InputError("Say how long to train: --steps, or --minutes.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     world = join_world(device)
-    dataset = _of_own(method, base, own, out / "data", sitters, as_json) if own else read_dataset(data)  # type: ignore[arg-type]
+    if own and world.writes:
+        _of_own(method, base, own, out / "data", sitters, as_json)
+    world.wait()
+    dataset = read_dataset(out / "data" if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
     training = load_training(
         method,
@@ -105,7 +105,8 @@ def train(
     )
     if dry_run:
         cost = finetune.dry_run(training, seed=seed, device=device, accumulate=accumulate)
-        show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
+        if world.writes:
+            show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
         return
     settings = {
         "method": method, "data": str(own or data), "base": base, "adapter": adapter, "steps": steps,
@@ -130,6 +131,8 @@ def train(
     )
     if found["stopped_by"] == "signal":
         raise Cancelled(f"Stopped at step {found['steps']}; go on with --resume.")
+    if not world.writes:
+        return
     score = (
         "" if found["score"] is None else f", best score {found['score']:.2f} at step {found['best_step']}"
     )
@@ -141,8 +144,8 @@ def train(
     )
 
 
-def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, as_json: bool) -> Dataset:
-    """A data set of one person's photos, known by the method's own face encoder."""
+def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, as_json: bool) -> None:
+    """Build a data set of one person's photos, known by the method's own face encoder."""
     from likeness.catalog import load_pipeline
     from likeness.data.build import build, sidecar
     from likeness.portraits import KnowsFaces
@@ -153,7 +156,7 @@ def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, a
     if not isinstance(pipeline, KnowsFaces):
         raise InputError(f"{method} knows nobody by their face; give it a data set with --data.")
     with step_progress("looking", as_json) as on_picture:
-        return build(
+        build(
             photos,
             folder,
             detector=pipeline.detector,

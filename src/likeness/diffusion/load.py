@@ -73,6 +73,18 @@ class Base:
         """D, the width of the text rows the UNet attends to."""
         return int(self.unet.config.cross_attention_dim)
 
+    def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures (B, 3, H, W) in [-1, 1] -> mean and deviation of their scaled latents, fp32."""
+        vae = self.vae
+        if vae.config.get("force_upcast") and self.dtype == torch.float16:
+            vae.to(torch.float32)  # SDXL's autoencoder overflows in fp16
+            found = vae.encode(pixels.float().to(self.device)).latent_dist
+            vae.to(self.dtype)
+        else:
+            found = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist
+        scale, shift = vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
+        return ((found.mean - shift) * scale).float(), (found.std * scale).float()
+
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W) in about [-1, 1]; gradients go through."""
         vae = self.vae

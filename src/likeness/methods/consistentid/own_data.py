@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from likeness.diffusion.load import Base, load_base
 from likeness.errors import IncompatibleWeightsError
-from likeness.faces.align import ARCFACE_TEMPLATE, invert_affine, similarity
 from likeness.faces.embed import TorchEncoder
 from likeness.faces.parsing import CLASSES
 from likeness.faces.parts import part_boxes
@@ -26,6 +25,7 @@ from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.packs.recipes.landmarks import face_affines
 from likeness.training import cosine
 from likeness.training.loop import seeded
 
@@ -82,13 +82,13 @@ class OwnDataTraining:
         self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._bytes = 0
         pipeline.adapter.requires_grad_(True).train()
-        compares = settings.identity_weight > 0 and isinstance(encoder, TorchEncoder)
+        recogniser = encoder.net if isinstance(encoder, TorchEncoder) and settings.identity_weight else None
         self._phase = ConsistentIDPhase(
             pipeline.adapter,
             self.base,
             cosine(rate, warmup_steps=100),
             face_weight=settings.face_weight,
-            recogniser=encoder.net if compares and isinstance(encoder, TorchEncoder) else None,
+            recogniser=recogniser,
             identity_weight=settings.identity_weight,
         )
 
@@ -157,17 +157,13 @@ class OwnDataTraining:
         whole = (self.size_px, self.size_px)
         small = picture.resize(whole, Image.Resampling.LANCZOS, box=box)
         pixels = torch.from_numpy(np.asarray(small, np.float32).copy()).permute(2, 0, 1)[None] / 127.5 - 1
-        vae = self.base.vae
-        found = vae.encode(pixels.to(self.base.device, vae.dtype)).latent_dist
-        scale, shift = vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
-        mean = ((found.mean - shift) * scale)[0].float().cpu()
+        mean, spread = (values[0].cpu() for values in self.base.encode(pixels))
         landmarks = (np.array(row.face.landmarks_px) - [x0, y0]) * (self.size_px / side)
-        affine = invert_affine(similarity(landmarks, ARCFACE_TEMPLATE))
         return {
             "mean": mean,
-            "spread": (found.std * scale)[0].float().cpu(),
+            "spread": spread,
             "part_masks": self._masks(row, picture.size, box, mean.shape[-1]),
-            "face_affine": torch.from_numpy(affine.astype(np.float32)),
+            "face_affine": face_affines(torch.from_numpy(landmarks)[None])[0],
         }
 
     def _masks(
