@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from likeness.types import (
         Face,
         MethodCard,
+        Person,
         PortraitPipeline,
         PortraitRequest,
         PortraitResult,
@@ -53,6 +54,7 @@ __all__ = [
     "MethodCard",
     "MissingWeightsError",
     "NoFaceError",
+    "Person",
     "PortraitPipeline",
     "PortraitRequest",
     "PortraitResult",

@@ -3,7 +3,7 @@
 A method is a folder `likeness/methods/NAME/` with modules this file knows:
 
 - `card.py` with `CARD: MethodCard`, which imports no torch;
-- `pipeline.py` with `load(base, adapter=None, device=..., dtype=..., sitters=False) -> PortraitPipeline`;
+- `pipeline.py` with `load(base, adapter=None, ...) -> PortraitPipeline`;
 - `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from likeness.types import MethodCard, PortraitPipeline
 
@@ -51,22 +51,27 @@ def load_pipeline(
     adapter: str | Path | None = None,
     device: str | None = None,
     dtype: Any = None,
+    controlnets: Sequence[str | Path] = (),
+    loras: Mapping[str, float] | None = None,
     sitters: bool = False,
 ) -> PortraitPipeline:
     """Load method `name` on a base model.
 
     base: the name of a pack ("mini"), a family ("sd15", "sdxl"), a diffusers folder, a hub name or
     a single .safetensors file. adapter: the method's own weights, by default those that belong to
-    the base. device and dtype: as torch names them; by default what the method finds best. sitters: the
-    references are synthetic sitters, whose faces a pack's own network finds.
+    the base. device and dtype: as torch names them; by default what the method finds best.
+    controlnets: folders or hub names, each with its `control_images` in a request. loras: files merged
+    into the base, with their scales. sitters: the references are synthetic sitters, whose faces a
+    pack's own network finds.
     Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
     together, MissingWeightsError for weights that cannot be had.
     """
     module = import_module(f"likeness.methods.{_folder(name)}.pipeline")
-    given = {"adapter": adapter, "device": device, "dtype": dtype, "sitters": sitters or None}
-    pipeline: PortraitPipeline = module.load(
-        base, **{key: value for key, value in given.items() if value is not None}
-    )
+    given = {
+        "adapter": adapter, "device": device, "dtype": dtype, "controlnets": controlnets, "loras": loras,
+        "sitters": sitters,
+    }  # fmt: skip
+    pipeline: PortraitPipeline = module.load(base, **{key: value for key, value in given.items() if value})
     return pipeline
 
 

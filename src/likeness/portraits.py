@@ -113,14 +113,10 @@ def make_portraits(
     *,
     best_of: int = 1,
     judge: Judge | None = None,
-    negative_prompt: str = "",
-    steps: int | None = None,
-    guidance: float | None = None,
-    size_px: tuple[int, int] | None = None,
-    options: Mapping[str, Any] | None = None,
     warnings: Sequence[str] = (),
     references_are_sitters: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Paint `count` pictures of every prompt and save them in `out_dir`.
 
@@ -129,7 +125,9 @@ def make_portraits(
     encoder chooses, so that the judge's score stays a judge's. Each PNG holds its full recipe; beside them
     lie a contact sheet and `result.json`, whose content is returned. `warnings` are those about the
     references, known beforehand; unless `references_are_sitters`, a pack of sitters adds its own.
-    `on_progress(step, steps)` counts denoising steps of all pictures.
+    `on_progress(step, steps)` counts denoising steps of all pictures. `settings` are further fields of
+    `PortraitRequest`, the same for all; with `people` there are no `references`, and a picture is as like as
+    the least alike of them.
     Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what was finished is
     saved with contact sheet and `result.json` like a whole run.
     """
@@ -149,12 +147,8 @@ def make_portraits(
         PortraitRequest(
             prompt=prompt,
             references=tuple(references),
-            negative_prompt=negative_prompt,
-            size_px=size_px,
-            steps=steps,
-            guidance=guidance,
             seed=seed + index * best_of,
-            options=dict(options or {}),
+            **settings,
         )
         for prompt in prompts
         for index in range(count)
@@ -170,7 +164,8 @@ def make_portraits(
             ]
             seen = [_resemblance(chooser, one) for one in tried] if chooser else [None]
             result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
-            likeness = judge.compare(result.image, references, _identity_encoder(result))
+            each = _compare(judge, result, _identity_encoder(result))
+            likeness = min(each, key=_chance)
         except (KeyboardInterrupt, Cancelled):
             stopped = True
             break
@@ -178,12 +173,12 @@ def make_portraits(
         name = f"{number + 1:03d}-{slug(request.prompt)}-{result.request.seed}.png"
         write_png(result.image, out_dir / name, recipe_of(result))
         seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
-        done.append(_Picture(name, result, likeness, _explained(likeness, result, judge), seeds))
+        done.append(_Picture(name, result, likeness, each, _explained(likeness, result, judge), seeds))
     if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
         warnings = [SITTERS_ONLY, *warnings]
     document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
     if done:
-        write_png(_sheet(references[0], done, count), out_dir / CONTACT_SHEET)
+        write_png(_sheet(done, count), out_dir / CONTACT_SHEET)
         write_json(out_dir / RESULT, document)
     if stopped:
         kept = (
@@ -195,12 +190,13 @@ def make_portraits(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """A saved picture. explained: what may keep it from being alike. tried: seeds and what the chooser saw
-    of each."""
+    """A saved picture. people: the likeness of each, the least of which is `likeness`. explained: what may
+    keep it from being alike. tried: seeds and what the chooser saw of each."""
 
     file: str
     result: PortraitResult
     likeness: Likeness
+    people: Sequence[Likeness]
     explained: Sequence[str]
     tried: Mapping[int, float | None]
 
@@ -227,13 +223,38 @@ def _identity_encoder(result: PortraitResult) -> str | None:
 
 
 def _resemblance(chooser: Judge, result: PortraitResult) -> float | None:
-    """The cosine by the chooser's encoder; None without a face."""
-    cosines = chooser.compare(result.image, result.request.references).cosines
-    return next(iter(cosines.values()), None)
+    """The cosine by the chooser's encoder, of several people the least; None where one has no face."""
+    seen = [next(iter(one.cosines.values()), None) for one in _compare(chooser, result)]
+    known = [cosine for cosine in seen if cosine is not None]
+    return min(known) if len(known) == len(seen) else None
+
+
+def _compare(judge: Judge, result: PortraitResult, without: str | None = None) -> list[Likeness]:
+    """How alike each person of a picture is, in the part of it where the person is."""
+    request = result.request
+    if not request.people:
+        return [judge.compare(result.image, request.references, without)]
+    boxes = result.provenance.recipe["people_px"]
+    return [
+        judge.compare(result.image.crop(box), person.references, without)
+        for person, box in zip(request.people, boxes, strict=True)
+    ]
+
+
+def _chance(likeness: Likeness) -> float:
+    """Where nobody has calibrated cosines, their mean; a person without a face comes first."""
+    if likeness.chance is not None or not likeness.cosines:
+        return -2.0 if likeness.chance is None else likeness.chance
+    return sum(likeness.cosines.values()) / len(likeness.cosines)
 
 
 def _explained(likeness: Likeness, result: PortraitResult, judge: Judge) -> list[str]:
-    if likeness.chance is None or likeness.chance >= UNLIKE or judge.detector is None:
+    if (
+        likeness.chance is None
+        or likeness.chance >= UNLIKE
+        or judge.detector is None
+        or result.request.people
+    ):
         return []
     needs_px = 48 if result.provenance.recipe.get("family") == "mini" else 96
     return explanation(result.image, result.request.references, judge.detector, needs_px)
@@ -290,6 +311,7 @@ def _document(
                 "likeness": picture.likeness.chance,
                 "cosines": dict(picture.likeness.cosines),
                 "reason": picture.likeness.reason or None,
+                "people": [one.chance for one in picture.people],
                 "explained": list(picture.explained),
                 "warnings": list(picture.result.warnings),
                 "timings_s": {key: round(value, 3) for key, value in picture.result.timings_s.items()},
@@ -318,19 +340,23 @@ def peak_memory() -> dict[str, int | None]:
     return {"process": process, "cuda": cuda}
 
 
-def _sheet(reference: Image.Image, done: Sequence[_Picture], count: int) -> Image.Image:
-    """The reference, then the pictures; with several of each prompt, a row a prompt."""
-    size = done[0].result.image.size
-    small = ImageOps.contain(reference.convert("RGB"), size)
+def _sheet(done: Sequence[_Picture], count: int) -> Image.Image:
+    """The references, then the pictures; with several of each prompt, a row a prompt."""
+    size, request = done[0].result.image.size, done[0].result.request
+    shown = [person.references[0] for person in request.people] or [request.references[0]]
+    before = [ImageOps.contain(picture.convert("RGB"), size) for picture in shown]
+    if request.image is not None:
+        before.append(ImageOps.contain(request.image.convert("RGB"), size))
+    words = ["reference"] * len(shown) + ["picture"] * (request.image is not None)
     images, labels = [], []
     for index, picture in enumerate(done):
         result = picture.result
         if index == 0 or (count > 1 and index % count == 0):
-            images.append(small)
-            labels.append("reference")
+            images += before
+            labels += words
         likeness = result.scores["likeness"]
         images.append(result.image)
         labels.append(
             result.request.prompt if likeness is None else f"{result.request.prompt} ({likeness:.0%})"
         )
-    return contact_sheet(images, count + 1 if count > 1 else min(len(images), 4), labels)
+    return contact_sheet(images, count + len(before) if count > 1 else min(len(images), 4), labels)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Face",
     "MethodCard",
+    "Person",
     "PortraitPipeline",
     "PortraitRequest",
     "PortraitResult",
@@ -78,11 +79,31 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """One of several people in a picture.
+
+    references: PIL RGB pictures of this person. box_xyxy: (x0, y0, x1, y1) px of the picture, where the
+    person is; None lets people stand side by side. mask: or the region itself (L, white inside, any size),
+    of the whole picture. prompt: what this person's part of the picture shows, instead of the request's.
+    """
+
+    references: tuple[Image.Image, ...]
+    box_xyxy: tuple[float, float, float, float] | None = None
+    mask: Image.Image | None = None
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PortraitRequest:
     """One picture to paint.
 
-    references: PIL RGB pictures of one person. size_px: (width, height). guidance: classifier-free
-    guidance scale, 1 turns it off. options: the method's own options (see its card).
+    references: PIL RGB pictures of one person; or `people`, for several in one picture. size_px: (width,
+    height). guidance: classifier-free guidance scale, 1 turns it off. options: the method's own options (see
+    its card).
+
+    image: PIL RGB, a picture to paint into instead of a new one. mask_image: L, of its size, white where it
+    is painted anew; by default around the one face. strength: in (0, 1], how far from what was there, 1 is
+    anything. control_images: one for each ControlNet of the pipeline. control_scale: how much they count.
     """
 
     prompt: str
@@ -93,6 +114,12 @@ class PortraitRequest:
     guidance: float | None = None
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    people: tuple[Person, ...] = ()
+    image: Image.Image | None = None
+    mask_image: Image.Image | None = None
+    strength: float = 1.0
+    control_images: tuple[Image.Image, ...] = ()
+    control_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

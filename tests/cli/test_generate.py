@@ -110,3 +110,62 @@ def test_mistakes_are_one_sentence(
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_two_people_and_a_picture_painted_into(
+    pack: Path,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.methods.toys import MiddleDetector
+
+    # Faces cannot be found by an untrained network; everything else is as the command has it.
+    monkeypatch.setattr("likeness.portraits.find_detector", lambda *_: MiddleDetector())
+    monkeypatch.setattr("likeness.methods.consistentid.loading.find_detector", lambda *_: MiddleDetector())
+    common = ["-p", "a man", "--base", pack, "--steps", 1, "--device", "cpu", "--json"]
+    other = tmp_path / "other@photo.png"
+    write_png(picture(1), other)
+    two = ["--person", photo, "--person", other, "--person-prompt", "a man", "--person-prompt", "a woman"]
+    assert run(*map(str, [*two, *common, "--out", tmp_path / "two"])) == 0
+    document = json.loads(capsys.readouterr().out)
+    recipe = read_recipe(tmp_path / "two" / document["pictures"][0]["file"])
+    assert [one["prompt"] for one in recipe["request"]["people"]] == ["a man", "a woman"]
+    assert len(recipe["settings"]["people_px"]) == len(document["pictures"][0]["people"]) == 2
+    assert recipe["settings"]["size_px"] == [112, 64]
+
+    boxed = ["--person", f"{photo}@0,0,64,64", "--person", f"{other}@32,0,96,64", "--size", "96x64"]
+    assert run(*map(str, [*boxed, *common, "--out", tmp_path / "boxed"])) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["size_px"] == [96, 64]
+
+    into = ["-r", photo, "--image", other, "--strength", 0.5]
+    assert run(*map(str, [*into, *common, "--out", tmp_path / "into"])) == 0
+    document = json.loads(capsys.readouterr().out)
+    recipe = read_recipe(tmp_path / "into" / document["pictures"][0]["file"])
+    assert recipe["request"]["strength"] == 0.5
+    assert recipe["request"]["image"]["size_px"] == [96, 96]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--person", "PHOTO", "-r", "PHOTO"], "Give --reference"),
+        ([], "Give --reference"),
+        (["--person", "PHOTO@1,2"], "--person takes four numbers"),
+        (["--person", "PHOTO", "--person-prompt", "a", "--person-prompt", "b"], "as many --person-prompt"),
+        (["-r", "PHOTO", "--face-box", BOX, "--size", "64"], "--size takes WIDTHxHEIGHT"),
+        (["-r", "PHOTO", "--face-box", BOX, "--lora", "nowhere@x"], "FILE@SCALE"),
+        (["-r", "PHOTO", "--face-box", BOX, "--lora", "nowhere"], "There is no LoRA"),
+        (["-r", "PHOTO", "--face-box", BOX, "--controlnet", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_about_people_and_pictures(
+    pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    given = [word.replace("PHOTO", str(photo)) for word in words]
+    assert run("-p", "a man", "--base", pack, "--out", tmp_path / "out", "--steps", "1", *given) != 0
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from likeness.cli.output import AsJson, progress, show
 from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from likeness.types import Person
 
 __all__ = ["app"]
 
@@ -19,16 +22,50 @@ app = typer.Typer()
 
 @app.command()
 def generate(
-    reference: Annotated[
-        list[Path],
-        typer.Option(
-            "--reference", "-r", help="A photo of the person; repeat for several of the same person."
-        ),
-    ],
     prompt: Annotated[
         list[str], typer.Option("--prompt", "-p", help="What the portrait shows; repeat for several.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures, made when missing.")],
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reference", "-r", help="A photo of the person; repeat for several of the same person."
+        ),
+    ] = None,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead, for several people in one picture: a photo of each, PHOTO or PHOTO@x0,y0,x1,y1 "
+            "with the box (px) where that person is; without boxes they stand side by side."
+        ),
+    ] = None,
+    person_prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="What each person's part of the picture shows, in the order of --person."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT in px; by default what the base paints best.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture to paint the person into, in place of its one face.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="With --image: white where it is painted anew, of the same size.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(min=0.01, max=1, help="With --image: how far from what was there; 1 is anything.")
+    ] = 1.0,
+    controlnet: Annotated[
+        list[str] | None, typer.Option(help="A ControlNet's folder or hub name; repeatable.")
+    ] = None,
+    control_image: Annotated[
+        list[Path] | None, typer.Option(help="The picture each --controlnet reads, in their order.")
+    ] = None,
+    control_scale: Annotated[float, typer.Option(min=0, help="How much ControlNets count.")] = 1.0,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(help="A LoRA of the base, FILE or FILE@SCALE (.safetensors); repeatable."),
+    ] = None,
     negative_prompt: Annotated[str, typer.Option(help="What to keep out.")] = "",
     count: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 1,
     seed: Annotated[
@@ -85,19 +122,33 @@ def generate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Paint portraits of the person on one photo or several."""
+    """Paint portraits of the person on one photo or several, or of several people, new or into a picture."""
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image
     from likeness.portraits import is_sitter, make_portraits, open_detector, reference_warnings
 
-    pictures = [read_image(path) for path in reference]
-    box = _box(face_box)
+    if bool(reference) == bool(person):
+        raise InputError(
+            "Give --reference, photos of one person, or --person, one of each of several people."
+        )
+    pictures = [read_image(path) for path in reference or ()]
+    box = _box(face_box, "--face-box")
+    people, files = _people(person or (), person_prompt or ())
     options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
-    sitters = all(is_sitter(path) for path in reference)
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
+    sitters = all(is_sitter(path) for path in (*(reference or ()), *files))
+    pipeline = load_pipeline(
+        method,
+        base,
+        adapter=adapter,
+        device=device,
+        controlnets=controlnet or (),
+        loras=dict(_scaled(one) for one in lora or ()),
+        sitters=sitters,
+    )
     detector = open_detector(base, sitters)
-    warnings = reference_warnings(pictures, base, box, detector)
+    first = [one.references[0] for one in people]
+    warnings = reference_warnings(pictures or first, base, box, detector)
     scorer = open_judge(base, detector, judge or (), sitters=sitters)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
@@ -119,7 +170,14 @@ def generate(
             negative_prompt=negative_prompt,
             steps=steps,
             guidance=guidance,
+            size_px=_size(size),
             options={key: value for key, value in options.items() if value is not None},
+            people=people,
+            image=read_image(image) if image else None,
+            mask_image=read_image(mask) if mask else None,
+            strength=strength,
+            control_images=tuple(read_image(path) for path in control_image or ()),
+            control_scale=control_scale,
             warnings=warnings,
             references_are_sitters=sitters,
             on_progress=on_progress,
@@ -127,14 +185,51 @@ def generate(
     show({**document, "out": str(out)}, as_json, *_text(document, out))
 
 
-def _box(text: str | None) -> tuple[float, float, float, float] | None:
+def _box(text: str | None, option: str) -> tuple[float, float, float, float] | None:
     if text is None:
         return None
     try:
         x0, y0, x1, y1 = (float(word) for word in text.split(","))
     except ValueError:
-        raise InputError(f"--face-box takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
+        raise InputError(f"{option} takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
     return x0, y0, x1, y1
+
+
+def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person, ...], list[Path]]:
+    """PHOTO or PHOTO@x0,y0,x1,y1 of each person, and the photos' files."""
+    from likeness.files.images import read_image
+    from likeness.types import Person
+
+    if prompts and len(prompts) != len(given):
+        raise InputError(f"{len(given)} people need as many --person-prompt, or none, not {len(prompts)}.")
+    people, files = [], []
+    for index, text in enumerate(given):
+        name, at, box = (text, "", "") if Path(text).is_file() else text.rpartition("@")
+        files.append(Path(name or text))
+        words = prompts[index] if prompts else ""
+        people.append(Person((read_image(files[-1]),), _box(box if at else None, "--person"), prompt=words))
+    return tuple(people), files
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        width, height = (int(word) for word in text.lower().split("x"))
+    except ValueError:
+        raise InputError(f"--size takes WIDTHxHEIGHT in pixels, such as 512x768, not {text!r}.") from None
+    return width, height
+
+
+def _scaled(text: str) -> tuple[str, float]:
+    """FILE or FILE@SCALE."""
+    if Path(text).is_file():
+        return text, 1.0
+    name, _, scale = text.rpartition("@")
+    try:
+        return name or scale, float(scale) if name else 1.0
+    except ValueError:
+        raise InputError(f"--lora takes FILE or FILE@SCALE, not {text!r}.") from None
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from likeness.errors import IncompatibleWeightsError, InputError, MissingWeights
 from likeness.files.weights import is_offline, sha256_of
 from likeness.types import WeightsRecord
 
-__all__ = ["HUB_NAMES", "Base", "load_base", "load_part"]
+__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part"]
 
 Family = Literal["mini", "sd15", "sdxl"]
 
@@ -312,21 +312,46 @@ def _not_a_base(folder: Path, missing: list[str]) -> str:
 
 
 def _from_hub(name: str, offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
     files = ("*.json", "*.txt", "model*.safetensors", "diffusion_pytorch_model*.safetensors")
+    patterns = ["model_index.json", *(f"{part}/{file}" for part in _PARTS for file in files)]
+    return fetched(name, patterns, what="base", offline=offline)
+
+
+def fetched(
+    name_or_path: str | Path, patterns: Sequence[str], *, what: str, offline: bool | None = None
+) -> Path:
+    """A folder that is here, or a model's on the hub: its files that match `patterns`.
+
+    what: what it is, for the message. offline: as for `load_base`.
+    Raises: MissingWeightsError.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    offline = is_offline() if offline is None else offline
     try:
         folder = snapshot_download(
             name,
-            allow_patterns=["model_index.json", *(f"{part}/{file}" for part in _PARTS for file in files)],
+            allow_patterns=list(patterns),
             ignore_patterns=["*.fp16.*", "*.non_ema.*", "*.ema.*"],
             local_files_only=offline,
         )
+    except HFValidationError as error:
+        raise MissingWeightsError(
+            f"There is no folder {name}, and no {what} on the hub can be called so."
+        ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         why = "offline mode is on" if offline else "the hub cannot be reached"
         raise MissingWeightsError(
-            f"The base {name} is not in the hub cache and {why}: fetch it once "
+            f"The {what} {name} is not in the hub cache and {why}: fetch it once "
             "with a network, or give a folder or a .safetensors file."
         ) from error
     except HfHubHTTPError as error:

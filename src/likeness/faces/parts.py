@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from likeness.faces.align import warp
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from likeness.types import Face
 
-__all__ = ["PARTS", "ear_boxes", "part_boxes", "part_crops"]
+__all__ = ["PARTS", "ear_boxes", "head_mask", "part_boxes", "part_crops"]
 
 PARTS = ("face", "eyes", "ears", "nose", "mouth")
 Box = tuple[float, float, float, float]
@@ -90,6 +90,16 @@ def part_crops(image: Image.Image, face: Face, size_px: int) -> dict[str, Image.
             _ears(image, face, size_px) if name == "ears" else _square(image, box, (size_px, size_px))
         )
     return crops
+
+
+def head_mask(face: Face, size_px: tuple[int, int]) -> Image.Image:
+    """A picture's mask (L) with white where the head is, hair included: an ellipse about the face's box."""
+    x0, y0, x1, y1 = face.box_xyxy
+    width, height = x1 - x0, y1 - y0
+    mask = Image.new("L", size_px, 0)
+    box = (x0 - 0.35 * width, y0 - 0.45 * height, x1 + 0.35 * width, y1 + 0.2 * height)
+    ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask
 
 
 def _ears(image: Image.Image, face: Face, size_px: int) -> Image.Image | None:

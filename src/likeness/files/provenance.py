@@ -73,16 +73,35 @@ def record_weights(path: Path | str, role: str, licence: str, source: str = "") 
 
 def request_of(request: PortraitRequest) -> dict[str, Any]:
     """A request as it stands in a recipe."""
-    return {
+    told: dict[str, Any] = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
-        "references": [
-            {"size_px": list(image.size), "pixels_sha256": pixels_sha256(image)}
-            for image in request.references
-        ],
+        "references": [_known(image) for image in request.references],
         "size_px": list(request.size_px) if request.size_px else None,
         "steps": request.steps,
         "guidance": request.guidance,
         "seed": request.seed,
         "options": dict(request.options),
     }
+    if request.people:
+        told["people"] = [
+            {
+                "references": [_known(image) for image in person.references],
+                "box_xyxy": person.box_xyxy and list(person.box_xyxy),
+                "mask": person.mask and _known(person.mask),
+                "prompt": person.prompt,
+            }
+            for person in request.people
+        ]
+    if request.image is not None:
+        told["image"] = _known(request.image)
+        told["mask_image"] = request.mask_image and _known(request.mask_image)
+        told["strength"] = request.strength
+    if request.control_images:
+        told["control_images"] = [_known(image) for image in request.control_images]
+        told["control_scale"] = request.control_scale
+    return told
+
+
+def _known(image: Image.Image) -> dict[str, Any]:
+    return {"size_px": list(image.size), "pixels_sha256": pixels_sha256(image)}

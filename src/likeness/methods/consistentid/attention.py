@@ -40,8 +40,9 @@ class ConsistentIDAttnProcessor(nn.Module):
     """One attention layer's processor, called by diffusers' `Attention`.
 
     record: None, or a list to which the layer's text attention map (B, H, P, T) is appended;
-    training sets it to compute eq. 1. kept: None, or keys and values of the encoder states seen so far, with
-    those states; painting sets it, for they stay the same from step to step.
+    training sets it to compute eq. 1. kept, merged: None, or what stays the same from step to step: keys and
+    values of the encoder states seen so far, with those states, and the base's weights with the low-rank
+    changes in them; painting sets both.
     """
 
     def __init__(self, width: int, cross_width: int | None, rank: int, id_tokens: int) -> None:
@@ -51,6 +52,7 @@ class ConsistentIDAttnProcessor(nn.Module):
         self.lora_scale = 1.0
         self.record: list[Tensor] | None = None
         self.kept: list[tuple[Tensor, tuple[Tensor, ...]]] | None = None
+        self.merged: dict[str, Tensor] | None = None
         source = width if cross_width is None else cross_width
         self.to_q_lora = LoRALinear(width, width, rank)
         self.to_k_lora = LoRALinear(source, width, rank)
@@ -73,7 +75,7 @@ class ConsistentIDAttnProcessor(nn.Module):
         """(B, P, C) -> (B, P, C); `encoder_hidden_states` is (B, T + K, D) in cross-attention."""
         residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        q = _heads(attn, attn.to_q(hidden_states) + self.lora_scale * self.to_q_lora(hidden_states))
+        q = _heads(attn, self._changed("q", attn.to_q, self.to_q_lora, hidden_states))
         k, v, *of_identity = self._keys_and_values(attn, rows)
         if self.record is not None and self.is_cross:
             maps = ((q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])).float().softmax(dim=-1)
@@ -85,7 +87,7 @@ class ConsistentIDAttnProcessor(nn.Module):
             k_id, v_id = of_identity
             out = out + self.scale * F.scaled_dot_product_attention(q, k_id, v_id)
         out = out.transpose(1, 2).flatten(2)
-        out = attn.to_out[0](out) + self.lora_scale * self.to_out_lora(out)
+        out = self._changed("out", attn.to_out[0], self.to_out_lora, out)
         out = attn.to_out[1](out)
         if attn.residual_connection:
             out = out + residual
@@ -100,14 +102,22 @@ class ConsistentIDAttnProcessor(nn.Module):
             (rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]) if self.is_cross else (rows, None)
         )
         found = (
-            _heads(attn, attn.to_k(text) + self.lora_scale * self.to_k_lora(text)),
-            _heads(attn, attn.to_v(text) + self.lora_scale * self.to_v_lora(text)),
+            _heads(attn, self._changed("k", attn.to_k, self.to_k_lora, text)),
+            _heads(attn, self._changed("v", attn.to_v, self.to_v_lora, text)),
         )
         if identity is not None and self.scale != 0:
             found = (*found, _heads(attn, self.to_k_ip(identity)), _heads(attn, self.to_v_ip(identity)))
         if self.is_cross and self.kept is not None:
             self.kept.append((rows, found))
         return found
+
+    def _changed(self, name: str, layer: Any, lora: LoRALinear, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out) by the base's layer and its low-rank change."""
+        if self.merged is None:
+            return layer(x) + self.lora_scale * lora(x)  # type: ignore[no-any-return]
+        if name not in self.merged:
+            self.merged[name] = layer.weight + self.lora_scale * (lora.up.weight @ lora.down.weight)
+        return F.linear(x, self.merged[name], layer.bias)
 
 
 def _heads(attn: Any, x: Tensor) -> Tensor:

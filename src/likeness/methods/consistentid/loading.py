@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.diffusion.load import Base, load_base, load_part
+from likeness.diffusion.control import load_controlnet
+from likeness.diffusion.load import Base, fetched, load_base, load_part
+from likeness.diffusion.lora import merge_lora
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.detect import find_detector
 from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
-from likeness.files.weights import cache_folder, is_offline
+from likeness.files.weights import cache_folder
 from likeness.methods.consistentid.conditioning import ImageEncoder
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
@@ -46,6 +49,8 @@ def load_pipeline(
     detector: FaceDetector | None = None,
     face_encoder: FaceEncoder | Path | str | None = None,
     image_encoder: ImageEncoder | Path | str | None = None,
+    controlnets: Sequence[str | Path] = (),
+    loras: Mapping[str | Path, float] | Sequence[str | Path] = (),
     sitters: bool = False,
 ) -> ConsistentIDPipeline:
     """A pipeline ready to paint.
@@ -56,15 +61,18 @@ def load_pipeline(
     where there is one, else cpu; or "openvino", the CPU's faster route once it is warm. dtype: fp16
     on cuda, else fp32. The encoders default to those the adapter was trained with, the detector to
     the best there is; for references that are `sitters`, to the pack's own network, which everybody
-    has.
+    has. controlnets: folders or hub names, each with its `control_images` in a request. loras: .safetensors
+    files, merged into the base; a mapping gives each its scale.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     number = _dtype(dtype, device)
     if not isinstance(base, Base):
         base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
+    scales = loras if isinstance(loras, Mapping) else dict.fromkeys(loras, 1.0)
+    records = [merge_lora(base, file, scale) for file, scale in scales.items()]
+    nets = [load_controlnet(name, base) for name in controlnets]
     beside = base.folder / "adapters" / "consistentid" if base.folder else None
-    records = []
     if isinstance(adapter, ConsistentIDAdapter):
         trained = adapter
     else:
@@ -104,6 +112,7 @@ def load_pipeline(
         detector=detector,
         face_encoder=face_encoder,
         image_encoder=image_encoder,
+        controlnets=nets,
         weights=tuple(records),
     )
 
@@ -149,22 +158,8 @@ def _image_encoder_folder(base: Base, sizes: ConsistentIDSizes) -> Path:
     """The encoder beside the base, else the one the adapter names, from the hub's cache or the hub."""
     if base.folder and (base.folder / "image_encoder").is_dir():
         return base.folder / "image_encoder"
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(
-            snapshot_download(
-                sizes.image_encoder,
-                allow_patterns=["config.json", "preprocessor_config.json", "model.safetensors"],
-                local_files_only=is_offline(),
-            )
-        )
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
-        raise MissingWeightsError(
-            f"The image encoder {sizes.image_encoder} is not in the hub cache and cannot be fetched: "
-            "fetch it once with a network, or pass its folder as image_encoder."
-        ) from error
+    files = ("config.json", "preprocessor_config.json", "model.safetensors")
+    return fetched(sizes.image_encoder, files, what="image encoder")
 
 
 def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:

@@ -207,17 +207,17 @@ class ConsistentIDAdapter(nn.Module):
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Inside the block the keys and values of the same encoder states are computed once.
+        """Inside the block keys and values of the same states, and changed weights, are computed once.
 
         The scales must stay as they are. Not for a UNet that is traced.
         """
         try:
             for processor in self.adapter_modules:
-                processor.kept = []  # type: ignore[assignment]
+                processor.kept, processor.merged = [], {}  # type: ignore[assignment]
             yield
         finally:
             for processor in self.adapter_modules:
-                processor.kept = None  # type: ignore[assignment]
+                processor.kept, processor.merged = None, None  # type: ignore[assignment]
 
     def set_scales(self, identity: float, lora: float) -> None:
         """Strength of identity attention and of the low-rank changes in all processors."""

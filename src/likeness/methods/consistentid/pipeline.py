@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,22 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.attention import attached
+from likeness.diffusion.control import ControlNet, control_pixels, residuals
 from likeness.diffusion.guidance import guide
+from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
-from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, prompt_warnings
+from likeness.diffusion.regions import blended
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import Cancelled, InputError
-from likeness.faces.detect import FaceDetector
+from likeness.faces.detect import FaceDetector, find_one_face
 from likeness.faces.embed import FaceEncoder
+from likeness.faces.parts import head_mask
 from likeness.methods.consistentid.card import CARD
-from likeness.methods.consistentid.conditioning import Identity, ImageEncoder, identity_of, order_crops
-from likeness.methods.consistentid.config import PARTS, ConsistentIDOptions
+from likeness.methods.consistentid.conditioning import Identity, ImageEncoder, identity_of
+from likeness.methods.consistentid.config import ConsistentIDOptions
 from likeness.methods.consistentid.model import ConsistentIDAdapter
-from likeness.methods.consistentid.text import mark_prompt
+from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of, unit_px
 from likeness.packs import mini
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
@@ -40,6 +44,10 @@ Box = tuple[float, float, float, float]
 STEPS = 50
 GUIDANCE = 5.0
 """The paper's settings (section 4.1)."""
+SECOND_PASS_STRENGTH = 0.5
+"""How far a small face painted again may go from what was there."""
+KNOWN = 8
+"""People whose pictures are described once for as long as they are asked for."""
 
 
 def load(
@@ -49,24 +57,6 @@ def load(
     from likeness.methods.consistentid.loading import load_pipeline
 
     return load_pipeline(base, adapter, **settings)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Conditions:
-    """All that a picture is painted from, computed once.
-
-    text, fused: (1, 77, D) rows of the prompt without and with the face parts. negative:
-    (1, 77, D). id_tokens, null_id_tokens: (1, K, D). added: SDXL's further conditions, for the
-    unconditional and the conditional branch, or None.
-    """
-
-    text: Tensor
-    fused: Tensor
-    negative: Tensor
-    id_tokens: Tensor
-    null_id_tokens: Tensor
-    added: dict[str, Tensor] | None
-    warnings: tuple[str, ...]
 
 
 class ConsistentIDPipeline:
@@ -80,6 +70,7 @@ class ConsistentIDPipeline:
         detector: FaceDetector,
         face_encoder: FaceEncoder,
         image_encoder: ImageEncoder,
+        controlnets: Sequence[ControlNet] = (),
         weights: tuple[WeightsRecord, ...] = (),
     ) -> None:
         self.base = base
@@ -87,8 +78,9 @@ class ConsistentIDPipeline:
         self.detector = detector
         self.face_encoder = face_encoder
         self.image_encoder = image_encoder
-        self.weights = (*base.weights, *weights)
-        self._last: tuple[tuple[Any, ...], tuple[Image.Image, ...], Identity] | None = None
+        self.controlnets = tuple(controlnets)
+        self.weights = (*base.weights, *weights, *(net.weights for net in controlnets))
+        self._known: OrderedDict[tuple[Any, ...], tuple[tuple[Image.Image, ...], Identity]] = OrderedDict()
 
     def __call__(
         self,
@@ -103,48 +95,72 @@ class ConsistentIDPipeline:
         Raises: InputError for impossible settings, FaceError for an unusable reference, Cancelled.
         """
         checked = [self._checked(request) for request in requests]
-        steps = sum(request.steps or 0 for request, _ in checked)
+        steps = sum(_steps_taken(request) for request, _ in checked)
         done = 0
 
-        def tick() -> None:
+        def tick(counted: bool = True) -> None:
             nonlocal done
             if cancel is not None and cancel():
                 raise Cancelled("Stopped before the picture was finished.")
-            done += 1
-            if on_step is not None:
-                on_step(done, steps)
+            if counted:
+                done += 1
+                if on_step is not None:
+                    on_step(done, steps)
 
-        results = []
-        for request, options in checked:
-            started = time.perf_counter()
-            identity = self._identity_of(request.references, options.face_box)
-            results.append(self._paint(request, options, identity, tick, started))
-        return results
+        return [self._paint(request, options, tick) for request, options in checked]
 
     def _identity_of(self, references: tuple[Image.Image, ...], box: Box | None) -> Identity:
         """Described once for as long as the same pictures are asked for."""
         key = (*(id(picture) for picture in references), box)
-        if self._last is None or self._last[0] != key:
+        if key not in self._known:
             described = identity_of(references, self.detector, self.face_encoder, self.image_encoder, box)
             # The pictures are kept so that no other picture can come by their id.
-            self._last = (key, references, described)
-        return self._last[2]
+            self._known[key] = references, described
+            if len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key][1]
 
     @torch.no_grad()
     def _paint(
-        self,
-        request: PortraitRequest,
-        options: ConsistentIDOptions,
-        identity: Identity,
-        tick: Callable[[], None],
-        started: float,
+        self, request: PortraitRequest, options: ConsistentIDOptions, tick: Callable[..., None]
     ) -> PortraitResult:
-        conditions = self._conditions(request, options, identity)
+        started = time.perf_counter()
+        source = generator(request.seed)
+        target = self._target(request)
+        size_px = target[1].image.size if target else request.size_px
+        people = people_of(request)
+        conditions = []
+        for number, person in enumerate(people):
+            box = options.face_box if number == 0 else None
+            identity = self._identity_of(person.references, box)
+            words = person.prompt or request.prompt
+            conditions.append(
+                conditions_of(
+                    self.base,
+                    self.adapter,
+                    self.image_encoder,
+                    identity,
+                    words,
+                    request.negative_prompt,
+                    options,
+                )
+            )
+        guided = (request.guidance or 1.0) > 1
+        size_px, painters = painters_of(self.base, people, conditions, size_px, guided)
+        if target:
+            painters = [
+                painter.moved(target[1].cells(self.base), self.base.downscale) for painter in painters
+            ]
         conditioned = time.perf_counter()
-        merge_step = self._merge_step(request, options)
-        latents = self._denoise(request, options, conditions, merge_step, tick)
+        kept = Kept.of(self.base, target[1], source) if target else None
+        control = control_pixels(request.control_images, size_px, self.base)
+        latents = self._denoise(request, options, painters, size_px, source, tick, kept, control)
         denoised = time.perf_counter()
         image = self._decode(latents)
+        if target and request.image is not None:
+            image = target[1].laid_back(request.image, target[0], image)
+        image, again = self._second_pass(image, request, options, painters[: len(people)], source, tick)
         finished = time.perf_counter()
         recipe = {
             "base": self.base.name,
@@ -152,20 +168,23 @@ class ConsistentIDPipeline:
             "scheduler": "ddim",
             "steps": request.steps,
             "guidance": request.guidance,
-            "size_px": list(request.size_px or ()),
-            "merge_step": merge_step,
+            "size_px": list(size_px),
+            "merge_step": self._merge_step(request, options),
             "options": options.model_dump(mode="json"),
+            "second_pass_faces": again,
+            "people_px": [painter.box_px(self.base.downscale) for painter in painters[: len(people)]],
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
             "device": str(self.base.device),
             "runtime": self.base.runtime,
             "dtype": str(self.base.dtype).removeprefix("torch."),
         }
+        told = dict.fromkeys(text for about in conditions for text in about.warnings)
         return PortraitResult(
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
-            warnings=conditions.warnings,
+            warnings=tuple(told),
             timings_s={
                 "conditioning": conditioned - started,
                 "denoising": denoised - conditioned,
@@ -177,99 +196,123 @@ class ConsistentIDPipeline:
         self,
         request: PortraitRequest,
         options: ConsistentIDOptions,
-        conditions: Conditions,
-        merge_step: int,
-        tick: Callable[[], None],
+        painters: Sequence[Painter],
+        size_px: tuple[int, int],
+        source: torch.Generator,
+        tick: Callable[..., None],
+        kept: Kept | None = None,
+        control: Sequence[Tensor] = (),
+        strength: float | None = None,
     ) -> Tensor:
-        """DDIM with guidance; the face parts join the text after `merge_step` (section 3.3)."""
-        base, unet = self.base, self.base.unet
-        scheduler = ddim(base.scheduler, request.steps or STEPS)
-        scale, rescale = request.guidance or 1.0, guidance_rescale(base.scheduler)
-        width, height = request.size_px or (base.size_px, base.size_px)
-        source = generator(request.seed)
-        latents = initial_latents(
-            source,
-            channels=unet.config.in_channels,
-            height=height // base.downscale,
-            width=width // base.downscale,
-            sigma=scheduler.init_noise_sigma,
-            device=base.device,
-            dtype=base.dtype,
-        )
-        before, after = (
-            torch.cat([rows, conditions.id_tokens], dim=1) for rows in (conditions.text, conditions.fused)
-        )
-        if scale > 1:
-            nothing = torch.cat([conditions.negative, conditions.null_id_tokens], dim=1)
-            before, after = torch.cat([nothing, before]), torch.cat([nothing, after])
+        """DDIM with guidance; the face parts join the text after `merge_step` (section 3.3).
+
+        Each painter predicts its window. kept: what is there already. strength: that of a second pass.
+        """
+        base = self.base
+        steps = request.steps or STEPS
+        scheduler = ddim(base.scheduler, steps)
+        merge_step = self._merge_step(request, options)
+        first = 0 if kept is None else first_step(steps, strength or request.strength)
+        timesteps = [*scheduler.timesteps, None]
+        if kept is None or first == 0:
+            latents = initial_latents(
+                source,
+                channels=base.unet.config.in_channels,
+                height=size_px[1] // base.downscale,
+                width=size_px[0] // base.downscale,
+                sigma=scheduler.init_noise_sigma,
+                device=base.device,
+                dtype=base.dtype,
+            )
+        else:
+            latents = kept.at(scheduler, timesteps[first])
         self.adapter.set_scales(options.identity_scale, options.lora_scale)
         remembering = self.adapter.remembering() if base.runtime == "torch" else nullcontext()
-        with attached(unet, self.adapter.processors), remembering:
-            for index, timestep in enumerate(scheduler.timesteps):
-                tick()
-                rows = before if index <= merge_step else after
-                if scale > 1:
-                    prediction = unet(
-                        torch.cat([latents, latents]), timestep, rows, added_cond_kwargs=conditions.added
-                    ).sample
-                    without, with_all = prediction.chunk(2)
-                    prediction = guide(without, with_all, scale, rescale)
-                else:
-                    added = conditions.added and {key: value[1:] for key, value in conditions.added.items()}
-                    prediction = unet(latents, timestep, rows, added_cond_kwargs=added).sample
+        with attached(base.unet, self.adapter.processors), remembering:
+            for index, timestep in enumerate(timesteps[:-1]):
+                if index < first:
+                    continue
+                tick(strength is None)
+                predictions = [
+                    self._predict(request, painter, index <= merge_step, latents, timestep, control)
+                    for painter in painters
+                ]
+                prediction = blended(predictions, [painter.region for painter in painters], latents)
                 latents = denoised(scheduler, prediction, timestep, latents, options.eta, [source])
+                if kept is not None:
+                    latents = kept.restored(latents, scheduler, timesteps[index + 1])
         return latents
 
-    def _conditions(
-        self, request: PortraitRequest, options: ConsistentIDOptions, identity: Identity
-    ) -> Conditions:
-        """Sections 3.1: the marked prompt, the fused rows, the identity tokens; each with its null."""
-        base, sizes = self.base, self.adapter.sizes
-        marked = mark_prompt(base.tokenizers, request.prompt, options.caption, identity.parts)
-        text = encode_ids(base, tuple(ids[None] for ids in marked.ids))
-        crops, valid = order_crops(identity.crops, marked.parts, sizes.pairing)
+    def _predict(
+        self,
+        request: PortraitRequest,
+        painter: Painter,
+        early: bool,
+        latents: Tensor,
+        timestep: Tensor,
+        control: Sequence[Tensor],
+    ) -> Tensor:
+        """What the UNet says of one painter's window, with guidance."""
+        scale = request.guidance or 1.0
+        rows = painter.before if early else painter.after
+        window = painter.region.of(latents)
+        if scale > 1:
+            window = torch.cat([window, window])
+        more = {}
+        if control:
+            cell = self.base.downscale
+            pictures = [painter.region.times(cell).of(picture) for picture in control]
+            scales = [request.control_scale] * len(pictures)
+            text = rows[:, : -self.adapter.sizes.id_tokens]
+            more = residuals(self.controlnets, pictures, scales, window, timestep, text, painter.added)
+        prediction = self.base.unet(window, timestep, rows, added_cond_kwargs=painter.added, **more).sample
+        if scale <= 1:
+            return prediction  # type: ignore[no-any-return]
+        without, with_all = prediction.chunk(2)
+        return guide(without, with_all, scale, guidance_rescale(self.base.scheduler))
 
-        def place(tensor: Tensor) -> Tensor:
-            return tensor[None].to(base.device, base.dtype)
-
-        fused = self.adapter.FacialEncoder(
-            text.rows,
-            place(crops),
-            marked.token_mask[None].to(base.device),
-            valid[None].to(base.device),
-        )
-        negative = encode_prompts(base, [request.negative_prompt])
-        states, embedding = place(identity.states), place(identity.embedding)
-        null_states = torch.zeros_like(states)
-        if sizes.null_image == "zero_picture":
-            null_states = place(self.image_encoder.zero_picture()[0])
-        shortcut = options.id_shortcut_scale
-        missing = [part for part in PARTS if part not in identity.parts]
-        warnings = [*prompt_warnings(base, request.prompt), *marked.warnings]
-        if missing:
-            warnings.append(f"Not seen on the reference and left to the base: {', '.join(missing)}.")
-        return Conditions(
-            text=text.rows,
-            fused=fused,
-            negative=negative.rows,
-            id_tokens=self.adapter.image_proj(embedding, states, shortcut),
-            null_id_tokens=self.adapter.image_proj(torch.zeros_like(embedding), null_states, shortcut),
-            added=self._added(negative, text, request),
-            warnings=tuple(dict.fromkeys(warnings)),
-        )
-
-    def _added(
-        self, negative: TextRows, text: TextRows, request: PortraitRequest
-    ) -> dict[str, Tensor] | None:
-        """SDXL's pooled text and sizes (height, width, crop top and left, height, width)."""
-        if text.pooled is None or negative.pooled is None:
+    def _target(self, request: PortraitRequest) -> tuple[Image.Image, Patch] | None:
+        """What of `request.image` is painted anew, by default its one face: the mask and the patch."""
+        if request.image is None:
             return None
-        width, height = request.size_px or (self.base.size_px, self.base.size_px)
-        sizes = torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=self.base.dtype)
-        return {
-            "text_embeds": torch.cat([negative.pooled, text.pooled]),
-            "time_ids": sizes.to(self.base.device),
-        }
+        mask = request.mask_image
+        if mask is None:
+            mask = head_mask(find_one_face(request.image, self.detector), request.image.size)
+        return mask, Patch.around(request.image, mask, self.base.size_px, unit_px(self.base))
+
+    def _second_pass(
+        self,
+        image: Image.Image,
+        request: PortraitRequest,
+        options: ConsistentIDOptions,
+        painters: Sequence[Painter],
+        source: torch.Generator,
+        tick: Callable[..., None],
+    ) -> tuple[Image.Image, int]:
+        """Each person's face, where it is small, enlarged and painted again; how many were."""
+        base, again = self.base, 0
+        if request.image is not None or not options.second_pass:
+            return image, 0
+        for painter in painters:
+            window = painter.region.times(base.downscale)
+            left, top = window.left, window.top
+            faces = self.detector(image.crop((left, top, left + window.width, top + window.height)))
+            # Of several people near each other each is the one that its painter is for.
+            face = max(faces, key=lambda one: painter.counts_at(one, base.downscale), default=None)
+            if face is None or face.size_px >= options.second_pass * base.size_px:
+                continue
+            x0, y0, x1, y1 = face.box_xyxy
+            face = replace(face, box_xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
+            mask = head_mask(face, image.size)
+            patch = Patch.around(image, mask, base.size_px, unit_px(base))
+            alone = [painter.moved(patch.cells(base), base.downscale)]
+            kept = Kept.of(base, patch, source)
+            latents = self._denoise(
+                request, options, alone, patch.image.size, source, tick, kept, strength=SECOND_PASS_STRENGTH
+            )
+            image = patch.laid_back(image, mask, self._decode(latents))
+            again += 1
+        return image, again
 
     def _decode(self, latents: Tensor) -> Image.Image:
         """Latents (1, C, h, w) to a PIL RGB picture."""
@@ -287,12 +330,8 @@ class ConsistentIDPipeline:
 
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, ConsistentIDOptions]:
         """Fill in defaults; refuse what cannot be painted."""
-        if len(request.references) not in CARD.references:
-            low, high = CARD.references.start, CARD.references.stop - 1
-            raise InputError(
-                f"ConsistentID takes {low} to {high} reference pictures of one person, "
-                f"got {len(request.references)}."
-            )
+        _check_people(request)
+        self._check_pictures(request)
         try:
             options = ConsistentIDOptions(**request.options)
         except ValidationError as error:
@@ -309,10 +348,42 @@ class ConsistentIDPipeline:
         guidance = usual[1] if request.guidance is None else request.guidance
         if not 1 <= guidance <= 100:
             raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
-        unit = base.downscale * 2 ** (len(base.unet.config.block_out_channels) - 1)
-        size = request.size_px or (base.size_px, base.size_px)
-        if any(side < unit or side % unit for side in size):
+        unit, size = unit_px(base), request.size_px
+        if size and any(side < unit or side % unit for side in size):
             raise InputError(
                 f"size_px must be multiples of {unit} for {base.name}, got {size[0]} x {size[1]}."
             )
-        return replace(request, steps=steps, guidance=guidance, size_px=size), options
+        return replace(request, steps=steps, guidance=guidance), options
+
+    def _check_pictures(self, request: PortraitRequest) -> None:
+        """Refuse what does not go together of the pictures painted into and painted by."""
+        if request.image is None and request.mask_image is not None:
+            raise InputError("A mask needs the picture it belongs to: give image too.")
+        if request.image is not None and request.people:
+            raise InputError("Into a picture one person is painted at a time: give references, not people.")
+        if request.image is not None and request.size_px:
+            raise InputError("A picture that is painted into keeps its size: leave size_px out.")
+        if not 0 < request.strength <= 1:
+            raise InputError(f"strength must be above 0 and at most 1, got {request.strength:g}.")
+        if len(request.control_images) != len(self.controlnets):
+            raise InputError(
+                f"The pipeline has {len(self.controlnets)} ControlNets and got {len(request.control_images)} "
+                "control pictures; each needs its own."
+            )
+
+
+def _check_people(request: PortraitRequest) -> None:
+    low, high = CARD.references.start, CARD.references.stop - 1
+    if request.people and request.references:
+        raise InputError("Give references of one person, or people, not both.")
+    for person in people_of(request):
+        if len(person.references) not in CARD.references:
+            raise InputError(
+                f"ConsistentID takes {low} to {high} reference pictures of one person, "
+                f"got {len(person.references)}."
+            )
+
+
+def _steps_taken(request: PortraitRequest) -> int:
+    steps = request.steps or STEPS
+    return steps if request.image is None else steps - first_step(steps, request.strength)

@@ -1,0 +1,138 @@
+"""Painting into a picture that is there: the part that changes, and what is kept around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageChops, ImageFilter
+from torch import Tensor
+
+from likeness.diffusion.noise import draw
+from likeness.diffusion.regions import Region, whole
+from likeness.errors import InputError
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+
+__all__ = ["Kept", "Patch", "first_step"]
+
+MARGIN = 0.25
+"""Room around what is painted anew, on each side, as a share of its larger side: what it must fit to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """The part of a picture that is painted anew, enlarged to what the base paints best.
+
+    box: (x0, y0, x1, y1) px in the picture. image: RGB. mask: L, white where it changes; both of the size
+    that is painted.
+    """
+
+    box: tuple[int, int, int, int]
+    image: Image.Image
+    mask: Image.Image
+
+    @staticmethod
+    def around(picture: Image.Image, mask: Image.Image, native_px: int, unit_px: int) -> Patch:
+        """The patch around the white of `mask`, with some room.
+
+        native_px: the side the base paints best; unit_px: what sides must be multiples of.
+        Raises: InputError for a mask of another size, or without white.
+        """
+        mask = mask.convert("L")
+        if mask.size != picture.size:
+            raise InputError(
+                f"The mask is {mask.width} x {mask.height} px, the picture {picture.width} x "
+                f"{picture.height}; they must be of one size."
+            )
+        white = mask.point(lambda v: 255 if v >= 128 else 0).getbbox()
+        if white is None:
+            raise InputError("The mask is black everywhere: white says what is painted anew.")
+        x0, y0, x1, y1 = white
+        side = round(max(x1 - x0, y1 - y0) * (1 + 2 * MARGIN))
+        left, right = _within((x0 + x1) / 2, side, picture.width)
+        top, bottom = _within((y0 + y1) / 2, side, picture.height)
+        box = (left, top, right, bottom)
+        scale = native_px / max(right - left, bottom - top)
+        size = (_nearest((right - left) * scale, unit_px), _nearest((bottom - top) * scale, unit_px))
+        image = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS, box=box)
+        return Patch(box, image, mask.resize(size, Image.Resampling.BILINEAR, box=box))
+
+    def cells(self, base: Base) -> Region:
+        """The whole patch, in the base's latents."""
+        return whole((self.image.width // base.downscale, self.image.height // base.downscale))
+
+    def laid_back(self, picture: Image.Image, mask: Image.Image, painted: Image.Image) -> Image.Image:
+        """The picture with the painted patch in it; what is black in `mask` stays bit for bit."""
+        x0, y0, x1, y1 = self.box
+        size = (x1 - x0, y1 - y0)
+        inside = mask.convert("L").crop(self.box)
+        rim = max(1, round(0.04 * max(size)))
+        # Soft towards the inside only. Where the mask meets the picture's border there is nothing to fit to.
+        grown = Image.new("L", (size[0] + 2 * rim, size[1] + 2 * rim), 0)
+        grown.paste(inside, (rim, rim))
+        if mask.getextrema() == (255, 255):
+            soft = inside
+        else:
+            shrunk = grown.filter(ImageFilter.MinFilter(2 * (rim // 2) + 1)).filter(
+                ImageFilter.BoxBlur(rim / 2)
+            )
+            soft = ImageChops.darker(inside, shrunk.crop((rim, rim, rim + size[0], rim + size[1])))
+        whole = picture.convert("RGB")
+        place = whole.crop(self.box)
+        place = Image.composite(painted.resize(size, Image.Resampling.LANCZOS), place, soft)
+        out = whole.copy()
+        out.paste(place, (x0, y0))
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """What denoising must leave alone (Blended Latent Diffusion, arXiv 2206.02779, algorithm 1).
+
+    latents: (1, C, h, w), clean. changes: (1, 1, h, w), 1 where it is painted anew. noise: as `latents`.
+    """
+
+    latents: Tensor
+    changes: Tensor
+    noise: Tensor
+
+    @staticmethod
+    def of(base: Base, patch: Patch, source: torch.Generator) -> Kept:
+        """A patch as the base sees it; the noise is drawn from `source`."""
+        pixels = torch.from_numpy(np.asarray(patch.image, np.float32).copy()).permute(2, 0, 1)[None]
+        latents = base.encode(pixels / 127.5 - 1)[0].to(base.dtype)
+        mask = torch.from_numpy(np.asarray(patch.mask, np.float32).copy())[None, None] / 255
+        # A cell changes when any of it does.
+        changes = (torch.nn.functional.max_pool2d(mask, base.downscale) > 0).to(base.device, base.dtype)
+        noise = draw(latents.shape, source, device=base.device, dtype=base.dtype)
+        return Kept(latents, changes, noise)
+
+    def at(self, scheduler: Any, timestep: Tensor | None) -> Tensor:
+        """The kept latents with the noise of a time step, or clean."""
+        if timestep is None:
+            return self.latents
+        return scheduler.add_noise(self.latents, self.noise, timestep.reshape(1))  # type: ignore[no-any-return]
+
+    def restored(self, latents: Tensor, scheduler: Any, timestep: Tensor | None) -> Tensor:
+        """Latents that have just come to `timestep` (None: the end), with what is kept put back."""
+        return self.changes * latents + (1 - self.changes) * self.at(scheduler, timestep)
+
+
+def first_step(steps: int, strength: float) -> int:
+    """The step that painting into a picture begins with: a share `strength` of the steps is taken."""
+    return min(steps - max(1, min(round(steps * strength), steps)), steps - 1)
+
+
+def _nearest(length: float, unit: int) -> int:
+    return max(unit, round(length / unit) * unit)
+
+
+def _within(middle: float, length: int, limit: int) -> tuple[int, int]:
+    """A stretch about `middle`, moved and cut so that it lies in [0, limit]."""
+    length = min(length, limit)
+    low = min(max(round(middle - length / 2), 0), limit - length)
+    return low, low + length

@@ -1,0 +1,291 @@
+"""ConsistentID in pictures that are more than one new portrait: several people, a picture painted into, small
+faces, ControlNets and LoRAs. Toy width, the real diffusers classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel
+from PIL import Image
+
+from likeness.diffusion.inpaint import Kept, Patch
+from likeness.diffusion.regions import Region, blended, covered, side_by_side
+from likeness.errors import Cancelled, InputError
+from likeness.faces.parts import head_mask
+from likeness.methods.consistentid.loading import load_pipeline
+from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
+from likeness.types import Person, PortraitRequest
+from tests import tiny
+from tests.methods.toys import WRITERS, MiddleDetector, PixelEncoder, ToyConsistentID, picture
+
+WORDS = "a man wearing a red hat"
+
+
+@pytest.fixture(scope="module", params=sorted(WRITERS))
+def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ToyConsistentID:
+    return ToyConsistentID(WRITERS[request.param](tmp_path_factory.mktemp("toy") / request.param))
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> ToyConsistentID:
+    return ToyConsistentID(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+def small_base(toy: ToyConsistentID) -> ConsistentIDPipeline:
+    """The toy as if its base painted 64 px best, so that windows are small."""
+    return pipeline_of(toy, base=dataclasses.replace(toy.base, size_px=64))
+
+
+def pipeline_of(toy: ToyConsistentID, **settings: object) -> ConsistentIDPipeline:
+    return load_pipeline(
+        settings.pop("base", toy.base),  # type: ignore[arg-type]
+        toy.adapter,
+        detector=MiddleDetector(),
+        face_encoder=PixelEncoder(),
+        image_encoder=toy.image_encoder,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def painted(pipeline: ConsistentIDPipeline, *people: Person, **settings: object) -> np.ndarray:
+    options = {"second_pass": 0, **settings.pop("options", {})}  # type: ignore[dict-item]
+    fixed = {"prompt": WORDS, "steps": 3, "seed": 4, "people": people, "options": options}
+    [result] = pipeline([PortraitRequest(**{**fixed, **settings})])  # type: ignore[arg-type]
+    return np.asarray(result.image, np.int16)
+
+
+def test_one_person_in_a_box_is_the_person_of_the_references(toy: ToyConsistentID) -> None:
+    pipeline = small_base(toy)
+    plain = painted(pipeline, references=(picture(0),))
+    boxed = painted(pipeline, Person((picture(0),), (0, 0, 64, 64)), size_px=(64, 64))
+    assert np.array_equal(plain, boxed)
+
+
+def latents_of(monkeypatch: pytest.MonkeyPatch, pipeline: ConsistentIDPipeline) -> list[torch.Tensor]:
+    """Collects what is decoded from now on; decoders may mix the whole picture."""
+    seen: list[torch.Tensor] = []
+    decode = pipeline._decode
+
+    def listen(latents: torch.Tensor) -> Image.Image:
+        seen.append(latents)
+        return decode(latents)
+
+    monkeypatch.setattr(pipeline, "_decode", listen)
+    return seen
+
+
+def test_a_person_reaches_as_far_as_the_own_window(
+    toy: ToyConsistentID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = small_base(toy)
+    seen = latents_of(monkeypatch, pipeline)
+    for second in (1, 2):
+        people = Person((picture(0),), (0, 0, 64, 64)), Person((picture(second),), (64, 0, 128, 64))
+        painted(pipeline, *people, size_px=(128, 64))
+    one, other = seen
+    assert torch.equal(one[..., :8], other[..., :8]), (
+        "windows that do not overlap paint nothing of each other"
+    )
+    assert not torch.equal(one[..., 8:], other[..., 8:])
+
+
+def test_people_without_boxes_stand_side_by_side(toy: ToyConsistentID) -> None:
+    pipeline = small_base(toy)
+    request = PortraitRequest(
+        WORDS, people=(Person((picture(0),)), Person((picture(1),), prompt="a woman smiling")), steps=2
+    )
+    [result] = pipeline([request])
+    assert result.image.size == (112, 64)
+    first, second = result.provenance.recipe["people_px"]
+    assert first[0] == 0
+    assert second[2] == 112
+    assert abs(first[2] - second[0]) <= 8, "they meet in the middle of what they share"
+    other = [dataclasses.replace(request, people=(request.people[0], Person((picture(1),), prompt=WORDS)))]
+    assert not np.array_equal(np.asarray(pipeline(other)[0].image), np.asarray(result.image))
+
+
+def test_a_mask_says_where_a_person_is(mini: ToyConsistentID) -> None:
+    pipeline = small_base(mini)
+    left = Image.new("L", (128, 64), 0)
+    left.paste(255, (0, 0, 64, 64))
+    people = Person((picture(0),), mask=left), Person((picture(1),), (64, 0, 128, 64))
+    masked = painted(pipeline, *people, size_px=(128, 64))
+    boxed = painted(pipeline, Person((picture(0),), (0, 0, 64, 64)), people[1], size_px=(128, 64))
+    assert np.abs(masked - boxed)[:, :48].max() <= 3, "alone in its window, a person's weight does not matter"
+
+
+def test_where_nobody_is_the_words_are_painted(mini: ToyConsistentID) -> None:
+    pipeline = small_base(mini)
+    person = Person((picture(0),), (0, 0, 40, 64))
+    image = painted(pipeline, person, size_px=(192, 64))
+    assert image[:, 128:].std() > 1
+    other = painted(pipeline, dataclasses.replace(person, references=(picture(3),)), size_px=(192, 64))
+    assert np.abs(image - other)[:, :64].max() > 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (PortraitRequest(WORDS, (picture(0),), people=(Person((picture(0),)),)), "not both"),
+        (PortraitRequest(WORDS, people=(Person(()),)), "got 0"),
+        (
+            PortraitRequest(WORDS, people=(Person((picture(0),), (0, 0, 50, 50)), Person((picture(1),)))),
+            "for every person, or for none",
+        ),
+        (PortraitRequest(WORDS, people=(Person((picture(0),), (0, 0, 500, 50)),)), "does not lie in"),
+        (
+            PortraitRequest(WORDS, people=(Person((picture(0),), mask=Image.new("L", (64, 64))),)),
+            "black everywhere",
+        ),
+        (PortraitRequest(WORDS, (picture(0),), mask_image=Image.new("L", (96, 96))), "give image too"),
+        (
+            PortraitRequest(WORDS, (picture(0),), image=picture(1), mask_image=Image.new("L", (9, 9))),
+            "of one size",
+        ),
+        (
+            PortraitRequest(WORDS, (picture(0),), image=picture(1), mask_image=Image.new("L", (96, 96))),
+            "black everywhere",
+        ),
+        (PortraitRequest(WORDS, (picture(0),), image=picture(1), strength=0.0), "strength must be"),
+        (PortraitRequest(WORDS, (picture(0),), image=picture(1), size_px=(64, 64)), "keeps its size"),
+        (PortraitRequest(WORDS, (picture(0),), control_images=(picture(1),)), "0 ControlNets and got 1"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_named(
+    mini: ToyConsistentID, request_: PortraitRequest, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        pipeline_of(mini)([request_])
+
+
+def test_painting_into_a_picture_keeps_the_rest_of_it(toy: ToyConsistentID) -> None:
+    pipeline = small_base(toy)
+    whole = picture(1).resize((200, 150))
+    mask = Image.new("L", whole.size, 0)
+    mask.paste(255, (60, 40, 120, 100))
+    into = painted(pipeline, references=(picture(0),), image=whole, mask_image=mask)
+    before, white = np.asarray(whole, np.int16), np.asarray(mask) > 0
+    assert np.array_equal(into[~white], before[~white])
+    assert np.abs(into - before)[white].mean() > 5
+    other = painted(pipeline, references=(picture(2),), image=whole, mask_image=mask)
+    assert not np.array_equal(into, other), "the person matters"
+
+
+def test_a_weak_repaint_stays_near_the_picture(
+    mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = small_base(mini)
+    seen = latents_of(monkeypatch, pipeline)
+    near, far = (
+        painted(pipeline, references=(picture(0),), image=picture(1), steps=10, strength=strength)
+        for strength in (0.1, 1.0)
+    )
+    assert np.abs(near - far).max() > 0
+    assert np.array_equal(near[:12, :12], far[:12, :12]), "by default only the head is painted anew"
+    mask = head_mask(MiddleDetector()(picture(1))[0], (96, 96))
+    patch = Patch.around(picture(1), mask, 64, 8)
+    kept = Kept.of(pipeline.base, patch, torch.Generator().manual_seed(0))
+    away = [(latents - kept.latents).abs() for latents in seen]
+    assert away[0].mean() < away[1].mean()
+    assert all((one * (1 - kept.changes)).max() == 0 for one in away), "outside the mask it is the picture's"
+
+
+def test_progress_counts_the_steps_that_are_taken(mini: ToyConsistentID) -> None:
+    seen: list[tuple[int, int]] = []
+    request = PortraitRequest(WORDS, (picture(0),), image=picture(1), steps=10, strength=0.3)
+    small_base(mini)([request], on_step=lambda step, steps: seen.append((step, steps)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_small_face_is_painted_a_second_time(mini: ToyConsistentID) -> None:
+    pipeline = small_base(mini)
+    request = PortraitRequest(WORDS, (picture(0),), size_px=(64, 64), steps=4, options={"second_pass": 0.9})
+    [once] = pipeline([dataclasses.replace(request, options={"second_pass": 0.5})])
+    [twice] = pipeline([request])
+    assert once.provenance.recipe["second_pass_faces"] == 0, "the toy's face is .55 of the picture"
+    assert twice.provenance.recipe["second_pass_faces"] == 1
+    changed = np.abs(np.asarray(once.image, np.int16) - np.asarray(twice.image, np.int16)).max(axis=2)
+    assert changed[30:34, 30:34].min() > 0, "in the middle of the face"
+    assert changed[:, :2].max() == 0, "beside the head nothing"
+    count = 0
+
+    def stop_late() -> bool:
+        nonlocal count
+        count += 1
+        return count > 5
+
+    with pytest.raises(Cancelled):
+        pipeline([request], cancel=stop_late)
+
+
+def test_a_control_net_steers_every_kind_of_base(toy: ToyConsistentID, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = ControlNetModel.from_unet(toy.base.unet, conditioning_channels=3)
+    net.save_pretrained(tmp_path / "untrained")
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("controlnet_"):
+                parameter += 0.1 * torch.randn_like(parameter)
+    net.save_pretrained(tmp_path / "trained")
+    person = {"references": (picture(0),), "size_px": (64, 64)}
+    plain = painted(small_base(toy), **person)
+    base = dataclasses.replace(toy.base, size_px=64)
+    untrained = pipeline_of(toy, base=base, controlnets=[tmp_path / "untrained"])
+    assert np.array_equal(painted(untrained, **person, control_images=(picture(5),)), plain)
+    trained = pipeline_of(toy, base=base, controlnets=[tmp_path / "trained"])
+    steered = painted(trained, **person, control_images=(picture(5),))
+    assert not np.array_equal(steered, plain)
+    assert not np.array_equal(painted(trained, **person, control_images=(picture(6),)), steered)
+    weak = painted(trained, **person, control_images=(picture(5),), control_scale=0.0)
+    assert np.array_equal(weak, plain)
+    both = pipeline_of(toy, base=base, controlnets=[tmp_path / "trained", tmp_path / "untrained"])
+    assert np.array_equal(painted(both, **person, control_images=(picture(5), picture(6))), steered)
+    people = Person((picture(0),), (0, 0, 64, 64)), Person((picture(1),), (64, 0, 128, 64))
+    halves = painted(trained, *people, size_px=(128, 64), control_images=(picture(5).resize((128, 64)),))
+    assert halves.shape == (64, 128, 3)
+
+
+def test_remembered_weights_change_nothing(toy: ToyConsistentID) -> None:
+    """Low-rank changes inside the weights or beside them: the same prediction."""
+    from likeness.diffusion.attention import attached
+
+    unet, adapter = toy.base.unet, toy.adapter
+    source = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, unet.config.in_channels, 8, 8, generator=source)
+    rows = torch.randn(1, 77 + adapter.sizes.id_tokens, toy.base.text_width, generator=source)
+    added = None
+    if toy.base.family == "sdxl":
+        pooled = toy.base.text_encoders[1].config.projection_dim
+        added = {"text_embeds": torch.zeros(1, pooled), "time_ids": torch.zeros(1, 6)}
+    adapter.set_scales(1.0, 0.7)
+    with torch.no_grad(), attached(unet, adapter.processors):
+        plain = unet(latents, 5, rows, added_cond_kwargs=added).sample
+        with adapter.remembering():
+            for _ in range(2):
+                kept = unet(latents, 5, rows, added_cond_kwargs=added).sample
+    assert torch.allclose(plain, kept, atol=1e-5)
+    assert all(processor.merged is None for processor in adapter.processors.values())
+
+
+def test_windows_are_averaged_by_weight() -> None:
+    left = Region(0, 0, 2, 3, torch.tensor([[1.0, 1.0, 0.5], [1.0, 1.0, 0.5]]))
+    right = Region(0, 2, 2, 2, torch.tensor([[1.5, 1.0], [1.5, 1.0]]))
+    like = torch.zeros(1, 1, 2, 4)
+    out = blended([torch.full((1, 1, 2, 3), 2.0), torch.full((1, 1, 2, 2), 6.0)], [left, right], like)
+    assert torch.allclose(out[0, 0, 0], torch.tensor([2.0, 2.0, 5.0, 6.0])), "(.5 * 2 + 1.5 * 6) / 2 = 5"
+    assert covered([left, right], (4, 2))
+    assert not covered([left], (4, 2))
+
+
+def test_a_row_of_people() -> None:
+    size, boxes = side_by_side(3, 512, 64)
+    assert size == (1280, 512)
+    assert boxes == [(0, 0, 448, 512), (448, 0, 832, 512), (832, 0, 1280, 512)]
+    region = Region.around((56, 0, 104, 64), (160, 64), 64, 8)
+    assert (region.left, region.width, region.top, region.height) == (48, 64, 0, 64)
+    assert region.weight[32, 32] > 0.99
+    assert region.weight[32, 0] < 0.01
