@@ -27,10 +27,13 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
 )
 
 from likeness.diffusion.clip_tokenizer import clip_tokenizer
 from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
+from likeness.methods.instant_portrait.model import Backbone
 
 WORDS = (  # noqa: SIM905  a list of 37 strings reads worse
     "a an the of and with in on wearing portrait person man woman smiling red blue green hat glasses scarf "
@@ -275,3 +278,12 @@ def _open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             for a, b in OPEN_CLIP.items():
                 out[f"{theirs}{b}.{kind}"] = state[f"{ours}{a}.{kind}"]
     return out
+
+
+def backbone() -> Backbone:
+    """A ViT of two layers with random weights."""
+    torch.manual_seed(7)
+    model = Dinov2Model(
+        Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
+    )
+    return Backbone(model, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), layers=2)

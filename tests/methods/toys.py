@@ -16,6 +16,7 @@ from PIL import Image
 
 from likeness.diffusion.load import Base, load_base
 from likeness.faces.detect import Detection
+from likeness.faces.embed import RecogniserNet
 from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDSizes
 from likeness.methods.consistentid.loading import load_image_encoder
 from likeness.methods.consistentid.loading import load_pipeline as load_consistentid
@@ -23,6 +24,11 @@ from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.methods.instant_portrait.config import DistillStage, EditSettings
+from likeness.methods.instant_portrait.model import Discriminator, editing_unet
+from likeness.methods.instant_portrait.pipeline import load as load_instant_portrait
+from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
+from likeness.methods.instant_portrait.weights import save_editor
 from likeness.training.phase import Batch, Phase
 from likeness.types import Face, PortraitPipeline, PortraitRequest
 from tests import tiny
@@ -172,5 +178,61 @@ class ToyConsistentID(Toy):
         return batch
 
 
-TOYS: dict[str, Callable[[Path], Toy]] = {"consistentid": ToyConsistentID}
+class ToyInstantPortrait(Toy):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.base = load_base(folder)
+        torch.manual_seed(0)
+        # Moved off the start, where the picture counts for nothing.
+        self.unets = [editing_unet(self.base.unet) for _ in range(3)]
+        with torch.no_grad():
+            for unet in self.unets:
+                unet.conv_in.weight += 0.1 * torch.randn_like(unet.conv_in.weight)
+        self.recogniser = RecogniserNet(width=4, depth=(1, 1), dim=16).eval().requires_grad_(False)
+        self.backbone = tiny.backbone()
+        self.discriminator = Discriminator(self.backbone, width=8)
+
+    def pipeline(self) -> PortraitPipeline:
+        folder = self.folder.parent / f"{self.folder.name}-editor"
+        if not folder.exists():
+            self.save(folder)
+        return self.loaded(folder)
+
+    def loaded(self, folder: Path) -> PortraitPipeline:
+        return load_instant_portrait(self.base, folder)
+
+    def save(self, folder: Path) -> None:
+        settings = EditSettings(self.base.family, "ide-net", steps=4)  # type: ignore[arg-type]
+        save_editor(self.unets[0], settings, folder, dtype=torch.float32)
+
+    def phases(self) -> list[Phase]:
+        ide, student, teacher = self.unets
+        stage = DistillStage(100, 300, distill=0.5, triplet=1.0, inversion=True)
+        distilled = IpNetPhase(
+            student, teacher, self.discriminator, self.backbone, self.base, stage, margin=-1.0, crop_px=32
+        )
+        return [
+            IdeNetPhase(ide, self.base, self.recogniser, learning_rate=1e-3),
+            distilled,
+            DiscriminatorPhase(self.discriminator, distilled),
+        ]
+
+    def batch(self, step: int) -> Batch:
+        size, channels = 3, self.base.unet.config.in_channels
+        source = torch.Generator().manual_seed(100 + step)
+        affine = torch.tensor([[0.4, 0.0, 8.0], [0.0, 0.4, 8.0]])
+        return {
+            "pixels_before": torch.rand(size, 3, 64, 64, generator=source) * 2 - 1,
+            "pixels_after": torch.rand(size, 3, 64, 64, generator=source) * 2 - 1,
+            "image_latents": torch.randn(size, channels, 8, 8, generator=source),
+            "latents": torch.randn(size, channels, 8, 8, generator=source),
+            "text": torch.randn(size, 77, self.base.text_width, generator=source),
+            "face_affine": affine.expand(size, 2, 3),
+        }
+
+
+TOYS: dict[str, Callable[[Path], Toy]] = {
+    "consistentid": ToyConsistentID,
+    "instant-portrait": ToyInstantPortrait,
+}
 WRITERS = {"mini": tiny.write_mini, "sd15": tiny.write_sd15, "sdxl": tiny.write_sdxl}

@@ -1,0 +1,329 @@
+"""Editing a portrait by an instruction: in one step (IPNet), or in several with two guidances (IDE-Net)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from torch import Tensor
+
+import likeness
+from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.lora import merge_lora
+from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.prompts import encode_prompts, prompt_warnings
+from likeness.diffusion.schedule import ddim, denoised, predicted_latents
+from likeness.diffusion.text_to_image import to_pictures
+from likeness.errors import Cancelled, InputError, MissingWeightsError
+from likeness.faces.parsing import ParserNet, load_parser
+from likeness.files.provenance import record_weights
+from likeness.methods.instant_portrait.card import CARD
+from likeness.methods.instant_portrait.config import T_MAX, EditSettings, InstantPortraitOptions
+from likeness.methods.instant_portrait.weights import load_editor
+from likeness.packs import mini_path
+from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
+
+__all__ = ["InstantPortraitPipeline", "load"]
+
+UNIT_PX = 8
+"""Sides of pictures must be multiples of this."""
+RIM = 0.03
+"""Width of the soft border between an edit and the background that is kept, as a share of the height."""
+
+
+def load(
+    base: str | Path | Base = "mini",
+    adapter: str | Path | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    parser: str | Path | None = None,
+    loras: Mapping[str, float] | None = None,
+    controlnets: Sequence[str | Path] = (),
+    sitters: bool = False,
+) -> InstantPortraitPipeline:
+    """A pipeline ready to edit.
+
+    base: "mini", "sd15" or a base of their families, whose text encoder and autoencoder are used. adapter:
+    the editing UNet (`weights.load_editor`), by default the pack's own, or InstructPix2Pix for sd15. parser:
+    folder of a face parser, for `keep_background`; a pack brings its own.
+    Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
+    """
+    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if controlnets:
+        raise InputError("InstantPortrait takes no ControlNet: the picture itself says what is where.")
+    if not isinstance(base, Base):
+        number = dtype or (torch.float16 if device.startswith("cuda") else torch.float32)
+        base = load_base(mini_path() if str(base) == "mini" else base, device=device, dtype=number)
+    if base.family not in CARD.bases:
+        raise InputError(f"InstantPortrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
+    records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
+    if adapter is None:
+        own = base.folder / "adapters" / "instant-portrait" if base.folder else None
+        if own and own.is_dir():
+            adapter = own
+        elif base.family == "sd15":
+            adapter = "timbrooks/instruct-pix2pix"
+        else:
+            raise MissingWeightsError(
+                f"The pack {base.name} has no adapters/instant-portrait: give an adapter, or train one with "
+                "`likeness pack build`."
+            )
+    unet, settings, record = load_editor(adapter, base)
+    records.append(record)
+    beside = base.folder / "parser" if base.folder else None
+    folder = Path(parser) if parser else beside if beside and beside.is_dir() else None
+    if folder:
+        records.append(
+            record_weights(folder, "face parser", "Apache-2.0" if folder == beside else "not declared")
+        )
+    return InstantPortraitPipeline(
+        base, unet, settings, parser=load_parser(folder) if folder else None, weights=tuple(records)
+    )
+
+
+class InstantPortraitPipeline:
+    """A `PortraitPipeline`: the reference is the picture to edit, the prompt the instruction.
+
+    Pictures are edited one at a time, so none depends on its neighbours. What an instruction's words and a
+    noise's seed come to is kept from one picture to the next, for they stay the same in a stream.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        unet: Any,
+        settings: EditSettings,
+        *,
+        parser: ParserNet | None = None,
+        weights: tuple[WeightsRecord, ...] = (),
+    ) -> None:
+        self.base = base
+        self.unet = unet
+        self.settings = settings
+        self.parser = parser
+        # The base's UNet takes no part.
+        self.weights = (*(one for one in base.weights if one.role != "unet"), *weights)
+        self._texts: dict[str, Tensor] = {}
+        self._noises: dict[tuple[int, tuple[int, int]], Tensor] = {}
+
+    def __call__(
+        self,
+        requests: list[PortraitRequest],
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> list[PortraitResult]:
+        """Edit every request's picture.
+
+        `on_step(step, steps)` counts the steps of all requests together.
+        Raises: InputError for impossible settings, Cancelled.
+        """
+        checked = [self._checked(request) for request in requests]
+        steps = sum((request.steps or 1) * _passes(options) for request, options in checked)
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            if cancel is not None and cancel():
+                raise Cancelled("Stopped before the picture was finished.")
+            done += 1
+            if on_step is not None:
+                on_step(done, steps)
+
+        return [self._edit(request, options, tick) for request, options in checked]
+
+    @torch.no_grad()
+    def _edit(
+        self, request: PortraitRequest, options: InstantPortraitOptions, tick: Callable[[], None]
+    ) -> PortraitResult:
+        started = time.perf_counter()
+        width, height = request.size_px or (0, 0)
+        before = request.references[0].convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        pixels = _to_pixels(before)
+        text = torch.cat([self._text(request.negative_prompt), self._text(request.prompt)])
+        conditioned = time.perf_counter()
+        for _ in range(_passes(options)):  # section 3.2.4: the output becomes the input
+            image = self._image_latents(pixels)
+            latents = self._noise(request.seed, (width, height))
+            if request.steps == 1:
+                latents = self._one_step(latents, image, text, options, tick)
+            else:
+                latents = self._several_steps(latents, image, text, request, options, tick)
+            pixels = self.base.decode(latents).float().clamp(-1, 1).cpu()
+        [after] = to_pictures(pixels)
+        if options.keep_background:
+            after = self._with_background(before, after)
+        finished = time.perf_counter()
+        recipe = {
+            "base": self.base.name,
+            "family": self.base.family,
+            "stage": self.settings.stage,
+            "scheduler": "ddim",
+            "steps": request.steps,
+            "guidance": request.guidance,
+            "size_px": [width, height],
+            "options": options.model_dump(mode="json"),
+            "identity_encoder": self.settings.taught_by,
+            "device": str(self.base.device),
+            "runtime": self.base.runtime,
+            "dtype": str(self.base.dtype).removeprefix("torch."),
+        }
+        return PortraitResult(
+            image=after,
+            request=request,
+            provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
+            warnings=tuple(prompt_warnings(self.base, request.prompt)),
+            timings_s={"conditioning": conditioned - started, "denoising": finished - conditioned},
+        )
+
+    def _one_step(
+        self,
+        noise: Tensor,
+        image: Tensor,
+        text: Tensor,
+        options: InstantPortraitOptions,
+        tick: Callable[[], None],
+    ) -> Tensor:
+        """From noise at T_MAX to clean latents at once; `style` scales what the words change of it."""
+        tick()
+        scheduler = ddim(self.base.scheduler, 1)
+        if options.style == 1:
+            return self._clean(scheduler, noise, image, text[1:])
+        without, with_words = self._clean(
+            scheduler, noise.expand(2, -1, -1, -1), image.expand(2, -1, -1, -1), text
+        ).chunk(2)
+        return without + options.style * (with_words - without)
+
+    def _clean(self, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
+        timesteps = torch.full((len(noise),), T_MAX, device=noise.device)
+        prediction = self.unet(torch.cat([noise, image], dim=1), timesteps, text).sample
+        return predicted_latents(scheduler, noise, prediction, timesteps)
+
+    def _several_steps(
+        self,
+        latents: Tensor,
+        image: Tensor,
+        text: Tensor,
+        request: PortraitRequest,
+        options: InstantPortraitOptions,
+        tick: Callable[[], None],
+    ) -> Tensor:
+        """DDIM with guidance by picture and by words (InstructPix2Pix, arXiv 2211.09800, eq. 3)."""
+        scheduler = ddim(self.base.scheduler, request.steps or self.settings.steps)
+        by_words = 1 + options.style * ((request.guidance or self.settings.guidance) - 1)
+        by_image = options.image_guidance or self.settings.image_guidance
+        nothing = torch.zeros_like(image)
+        images = torch.cat([nothing, image, image])
+        texts = torch.cat([text[:1], text[:1], text[1:]])
+        for timestep in scheduler.timesteps:
+            tick()
+            seen = torch.cat([latents.expand(3, -1, -1, -1), images], dim=1)
+            plain, with_image, with_both = self.unet(seen, timestep, texts).sample.chunk(3)
+            prediction = plain + by_image * (with_image - plain) + by_words * (with_both - with_image)
+            latents = denoised(scheduler, prediction, timestep, latents)
+        return latents
+
+    def _image_latents(self, pixels: Tensor) -> Tensor:
+        """The picture as InstructPix2Pix's UNets read it: the posterior's mean, not scaled."""
+        vae = self.base.vae
+        found: Tensor = vae.encode(pixels.to(self.base.device, vae.dtype)).latent_dist.mean
+        return found.to(self.base.dtype)
+
+    def _text(self, words: str) -> Tensor:
+        if words not in self._texts:
+            if len(self._texts) > 64:
+                self._texts.clear()
+            self._texts[words] = encode_prompts(self.base, [words]).rows
+        return self._texts[words]
+
+    def _noise(self, seed: int, size_px: tuple[int, int]) -> Tensor:
+        """The same for every frame of a stream, so that it does not flicker."""
+        if (seed, size_px) not in self._noises:
+            if len(self._noises) > 64:
+                self._noises.clear()
+            self._noises[seed, size_px] = initial_latents(
+                generator(seed),
+                channels=self.unet.config.out_channels,
+                height=size_px[1] // self.base.downscale,
+                width=size_px[0] // self.base.downscale,
+                sigma=1.0,
+                device=self.base.device,
+                dtype=self.base.dtype,
+            )
+        return self._noises[seed, size_px]
+
+    def _with_background(self, before: Image.Image, after: Image.Image) -> Image.Image:
+        """The input's background where neither picture shows the person, with a soft border."""
+        assert self.parser is not None  # noqa: S101  `_checked` has seen to it
+        person = torch.zeros(1, 1, after.height, after.width)
+        for picture in (before, after):
+            parsed = self.parser.parse(_padded(_to_pixels(picture)))[:, : after.height, : after.width]
+            person = torch.maximum(person, (parsed[:, None] > 0).float())
+        rim = 2 * max(1, round(RIM * after.height)) + 1
+        grown = torch.nn.functional.max_pool2d(person, rim, 1, rim // 2)
+        soft = torch.nn.functional.avg_pool2d(grown, rim, 1, rim // 2, count_include_pad=False)
+        mask = Image.fromarray((soft[0, 0].numpy() * 255).round().astype(np.uint8))
+        return Image.composite(after, before, mask)
+
+    def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, InstantPortraitOptions]:
+        """Fill in defaults; refuse what cannot be painted."""
+        if len(request.references) not in CARD.references:
+            raise InputError(
+                "InstantPortrait edits one picture: give 1 of reference pictures, "
+                f"got {len(request.references)}."
+            )
+        if request.people or request.image is not None or request.control_images:
+            raise InputError(
+                "InstantPortrait edits its reference picture; it takes no people, image or control pictures."
+            )
+        try:
+            options = InstantPortraitOptions(**request.options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"InstantPortrait's option {where!r}: {first['msg']}.") from error
+        if options.keep_background and self.parser is None:
+            raise InputError("keep_background needs a face parser: give its folder as parser.")
+        steps = self.settings.steps if request.steps is None else request.steps
+        most = self.base.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise InputError(f"steps must be between 1 and {most}, got {steps}.")
+        guidance = self.settings.guidance if request.guidance is None else request.guidance
+        if not 1 <= guidance <= 100:
+            raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
+        size = request.size_px or self._size_of(request.references[0])
+        if any(side < 2 * UNIT_PX or side % UNIT_PX for side in size):
+            raise InputError(
+                f"size_px must be multiples of {UNIT_PX}, at least {2 * UNIT_PX}, got {size[0]} x {size[1]}."
+            )
+        return replace(request, steps=steps, guidance=guidance, size_px=size), options
+
+    def _size_of(self, picture: Image.Image) -> tuple[int, int]:
+        """The picture's shape at the area that the base paints best."""
+        scale = self.base.size_px / (picture.width * picture.height) ** 0.5
+        width, height = (max(2, round(side * scale / UNIT_PX)) * UNIT_PX for side in picture.size)
+        return width, height
+
+
+def _passes(options: InstantPortraitOptions) -> int:
+    return 2 if options.style_boost else 1
+
+
+def _to_pixels(picture: Image.Image) -> Tensor:
+    """PIL RGB -> (1, 3, H, W) in [-1, 1]."""
+    array = np.asarray(picture.convert("RGB"), np.float32).copy()
+    return torch.from_numpy(array).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def _padded(pixels: Tensor) -> Tensor:
+    """With sides that are multiples of 16, as the parser needs them."""
+    height, width = pixels.shape[-2:]
+    return torch.nn.functional.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")

@@ -1,0 +1,239 @@
+"""The two stages of training: IDE-Net (section 3.1), then IPNet, distilled from it (section 3.2).
+
+A batch holds, of B pairs of pictures:
+  pixels_before (B, 3, H, W)  the input, in [-1, 1]; pixels_after: the target
+  image_latents (B, C, h, w)  the input as InstructPix2Pix reads it: the posterior's mean, not scaled
+  latents       (B, C, h, w)  scaled latents of the target
+  text          (B, T, D)     rows of the instruction
+  face_affine   (B, 2, 3)     aligned face px -> picture px of the input's face
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from likeness.diffusion.noise import draw
+from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.schedule import (
+    add_noise,
+    ddim,
+    predicted_latents,
+    prediction_target,
+    random_timesteps,
+)
+from likeness.faces.embed import crop_faces
+from likeness.methods.instant_portrait.config import MARGIN, T_MAX, DistillStage, IdeTraining
+from likeness.methods.instant_portrait.losses import (
+    annealing_weight,
+    discriminator_loss,
+    generator_loss,
+    identity_distance,
+    inverted,
+    random_crops,
+    triplet_loss,
+)
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.methods.instant_portrait.model import Backbone, Discriminator
+    from likeness.training.phase import Batch, Schedule
+
+__all__ = ["DiscriminatorPhase", "IdeNetPhase", "IpNetPhase"]
+
+
+@dataclass(eq=False)
+class IdeNetPhase:
+    """Eq. 5: `L_dm + lambda L_aid`, t in [0, 999].
+
+    recogniser: aligned faces (B, 3, 112, 112) -> (B, E). identity_rows: how many pictures of a batch are
+    decoded for L_aid, from the noisiest on; None: all, as in the paper, where decoding is cheap beside the
+    UNet.
+    """
+
+    unet: nn.Module
+    base: Base
+    recogniser: nn.Module | None = None
+    settings: IdeTraining = field(default_factory=IdeTraining)
+    learning_rate: float | Schedule = 1e-4
+    identity_rows: int | None = None
+    name: str = "ide-net"
+    every: int = 1
+    forward: Any = None
+
+    def __post_init__(self) -> None:
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+        self._empty = encode_prompts(self.base, [""]).rows
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The editing UNet."""
+        return self.unet
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """L_dm as "noise", lambda L_aid as "identity"."""
+        latents = batch["latents"].float()
+        count = len(latents)
+        noise = draw(latents.shape, generator, device=latents.device)
+        timesteps = random_timesteps(self._scheduler, count, generator).to(latents.device)
+        text, image = self._dropped(batch, torch.rand(count, generator=generator))
+        noisy = add_noise(self._scheduler, latents, noise, timesteps)
+        unet = self.forward or self.unet
+        seen = torch.cat([noisy, image], dim=1)
+        prediction = unet(seen, timesteps, encoder_hidden_states=text).sample.float()
+        target = prediction_target(self._scheduler, latents, noise, timesteps)
+        terms = {"noise": (prediction - target).square().mean()}
+        if self.recogniser is not None and self.settings.identity_weight:
+            weight = annealing_weight(timesteps, self.settings.annealing)
+            # Without the picture there is nobody to be alike.
+            weight = weight * image.flatten(1).any(dim=1)
+            rows = weight.argsort(descending=True)[: self.identity_rows]
+            clean = predicted_latents(self._scheduler, noisy[rows], prediction[rows], timesteps[rows])
+            distance = identity_distance(
+                batch["pixels_before"][rows],
+                self.base.decode(clean),
+                batch["face_affine"][rows],
+                self.recogniser,
+            )
+            terms["identity"] = self.settings.identity_weight * (weight[rows] * distance).sum() / count
+            terms["_distance"] = distance.detach().mean()
+        return terms
+
+    def _dropped(self, batch: Batch, chance: Tensor) -> tuple[Tensor, Tensor]:
+        """Text and image latents, each left out of some rows, and both of some, for the two guidances."""
+        s = self.settings
+        chance = chance.to(batch["latents"].device)
+        no_text = (chance < s.drop_text) | (chance >= 1 - s.drop_both)
+        no_image = ((chance >= s.drop_text) & (chance < s.drop_text + s.drop_image)) | (
+            chance >= 1 - s.drop_both
+        )
+        text = torch.where(no_text[:, None, None], self._empty.to(batch["text"]), batch["text"])
+        return text.float(), batch["image_latents"].float() * ~no_image[:, None, None, None]
+
+
+@dataclass(eq=False)
+class IpNetPhase:
+    """Eq. 13: `L_adv + lambda_1 L_distill + lambda_2 L_triplet`; the student edits in one step from `T_MAX`.
+
+    teacher: the frozen IDE-Net. crop_px: side of the discriminator's random crops. rows: how many pictures of
+    a batch are painted; None: all.
+    """
+
+    unet: nn.Module
+    teacher: nn.Module
+    discriminator: Discriminator
+    backbone: Backbone
+    base: Base
+    stage: DistillStage
+    learning_rate: float | Schedule = 1e-5
+    margin: float = MARGIN
+    standard_margin: bool = False
+    inversion_steps: int = 1
+    crop_px: int = 64
+    name: str = "ipnet"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+        self.teacher.requires_grad_(False)
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The student."""
+        return self.unet
+
+    def edited(self, batch: Batch, generator: Generator) -> tuple[Tensor, Tensor]:
+        """One step from pure noise: latents and pictures of the student."""
+        noise = draw(batch["latents"].shape, generator, device=batch["latents"].device)
+        latents = one_step(
+            self.unet, self._scheduler, noise, batch["image_latents"].float(), batch["text"].float()
+        )
+        return latents, self.base.decode(latents)
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """The three terms, each with its weight; those of weight 0 are left out."""
+        latents, pixels = self.edited(batch, generator)
+        terms = {}
+        if self.stage.adversarial:
+            self.discriminator.requires_grad_(False)  # it is moved by a phase of its own
+            fake = self.discriminator(random_crops(pixels, self.crop_px, generator))
+            self.discriminator.requires_grad_(True)
+            terms["adversarial"] = self.stage.adversarial * generator_loss(fake)
+        if self.stage.distill:
+            terms["distill"] = self.stage.distill * self._distill(batch, latents, pixels, generator)
+        if self.stage.triplet:
+            faces = [
+                crop_faces(one, batch["face_affine"])
+                for one in (batch["pixels_before"], batch["pixels_after"])
+            ]
+            before, target = (self.backbone.embedding(one) for one in faces)
+            output = self.backbone.embedding(crop_faces(pixels, batch["face_affine"]))
+            terms["triplet"] = self.stage.triplet * triplet_loss(
+                before, target, output, self.margin, standard=self.standard_margin
+            )
+        return terms
+
+    def _distill(self, batch: Batch, latents: Tensor, pixels: Tensor, generator: Generator) -> Tensor:
+        """Eq. 9 and 10: what the teacher makes of the student's output, noised again."""
+        count, stage = len(latents), self.stage
+        timesteps = torch.randint(stage.low, stage.high + 1, (count,), generator=generator).to(latents.device)
+        noise = draw(latents.shape, generator, device=latents.device)
+        image, text = batch["image_latents"].float(), batch["text"].float()
+
+        def predict(noisy: Tensor, at: Tensor) -> Tensor:
+            found: Tensor = self.teacher(
+                torch.cat([noisy, image], dim=1), at, encoder_hidden_states=text
+            ).sample
+            return found.float()
+
+        with torch.no_grad():
+            clean = latents.detach()
+            if stage.inversion:
+                noisy = inverted(predict, self._scheduler, clean, timesteps, self.inversion_steps)
+            else:
+                noisy = add_noise(self._scheduler, clean, noise, timesteps)
+            wanted = predicted_latents(self._scheduler, noisy, predict(noisy, timesteps), timesteps)
+            if stage.space == "pixel":
+                wanted = self.base.decode(wanted)
+        found = pixels if stage.space == "pixel" else latents
+        return (wanted.float() - found.float()).square().mean()
+
+
+@dataclass(eq=False)
+class DiscriminatorPhase:
+    """Eq. 6: real targets against what the student paints, both as random crops."""
+
+    discriminator: Discriminator
+    student: IpNetPhase
+    learning_rate: float | Schedule = 1e-4
+    name: str = "discriminator"
+    every: int = 1
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The heads."""
+        return self.discriminator
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """The hinge of both sides."""
+        with torch.no_grad():
+            _, pixels = self.student.edited(batch, generator)
+        side = self.student.crop_px
+        fake = self.discriminator(random_crops(pixels, side, generator))
+        real = self.discriminator(random_crops(batch["pixels_after"].float(), side, generator))
+        return {
+            "hinge": discriminator_loss(real, fake),
+            "_real": real.detach().mean(),
+            "_fake": fake.detach().mean(),
+        }
+
+
+def one_step(unet: Any, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
+    """Clean latents (B, C, h, w) predicted from pure noise at the noisiest time step."""
+    timesteps = torch.full((len(noise),), T_MAX, device=noise.device)
+    seen = torch.cat([noise, image.to(noise)], dim=1)
+    prediction = unet(seen, timesteps, encoder_hidden_states=text.to(noise)).sample
+    return predicted_latents(scheduler, noise, prediction, timesteps)

@@ -1,0 +1,429 @@
+"""InstantPortrait beyond the contract: every formula by hand, one-step editing, its options and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likeness.diffusion.schedule import ddim, denoised, predicted_latents
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.faces.parsing import ParserNet
+from likeness.methods.instant_portrait.config import (
+    ABLATIONS,
+    ANNEALINGS,
+    STAGES,
+    T_MAX,
+    Annealing,
+    DistillStage,
+    IdeTraining,
+)
+from likeness.methods.instant_portrait.losses import (
+    annealing_weight,
+    discriminator_loss,
+    generator_loss,
+    identity_distance,
+    inverted,
+    noise_of,
+    random_crops,
+    to_gray,
+    triplet_loss,
+)
+from likeness.methods.instant_portrait.model import editing_unet
+from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
+from likeness.methods.instant_portrait.training import IdeNetPhase, IpNetPhase, one_step
+from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor
+from likeness.types import Person, PortraitRequest
+from tests import tiny
+from tests.methods.toys import ToyInstantPortrait, picture
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyInstantPortrait:
+    return ToyInstantPortrait(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+@pytest.fixture(scope="module")
+def sd15(tmp_path_factory: pytest.TempPathFactory) -> ToyInstantPortrait:
+    return ToyInstantPortrait(tiny.write_sd15(tmp_path_factory.mktemp("toy") / "sd15"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy: ToyInstantPortrait) -> InstantPortraitPipeline:
+    return toy.pipeline()  # type: ignore[return-value]
+
+
+def edited(pipeline: InstantPortraitPipeline, **settings: object) -> np.ndarray:
+    fixed = {"prompt": "wearing a red hat", "references": (picture(0),), "size_px": (64, 64), "steps": 1}
+    return np.asarray(pipeline([PortraitRequest(**{**fixed, **settings})])[0].image)  # type: ignore[arg-type]
+
+
+# --- formulas ---------------------------------------------------------------------------------------------
+
+
+def test_annealing_weights_by_hand() -> None:
+    steps = torch.tensor([0, 333, 666, 999])
+    thirds = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0])
+    assert torch.allclose(annealing_weight(steps, ANNEALINGS["t/T"]), thirds)
+    assert torch.allclose(annealing_weight(steps, ANNEALINGS["t/T + .1"]), thirds + 0.1)
+    assert torch.allclose(annealing_weight(steps, ANNEALINGS["constant"]), torch.ones(4))
+    # .5 (1 + cos(pi (1 - t/T))): 0, .25, .75, 1
+    assert torch.allclose(
+        annealing_weight(steps, ANNEALINGS["cosine"]), torch.tensor([0.0, 0.25, 0.75, 1.0]), atol=1e-6
+    )
+    # .45 (...) + .1: between .1 and 1
+    assert torch.allclose(
+        annealing_weight(steps, ANNEALINGS["cosine .9"]), torch.tensor([0.1, 0.325, 0.775, 1.0]), atol=1e-6
+    )
+
+
+def test_hinge_by_hand() -> None:
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
+    # real: 0, .5, 2 -> 2.5 / 3; fake: 0, 1, 2 -> 1
+    assert discriminator_loss(real, fake) == pytest.approx(2.5 / 3 + 1)
+    assert generator_loss(fake) == pytest.approx(1 / 3)
+
+
+def test_the_triplets_sign() -> None:
+    before, target, output = (torch.tensor([[x, 0.0]]) for x in (0.0, 3.0, 1.0))
+    # d1 = 1, d2 = 2: as printed 2 - 1 - .15; the standard margin 2 - 1 + .15
+    assert triplet_loss(before, target, output, 0.15) == pytest.approx(0.85)
+    assert triplet_loss(before, target, output, 0.15, standard=True) == pytest.approx(1.15)
+    near = torch.tensor([[1.45, 0.0]])  # d1 1.45, d2 1.55: within the margin
+    assert triplet_loss(before, target, near, 0.15) == 0
+    assert triplet_loss(before, target, near, 0.15, standard=True) == pytest.approx(0.25)
+    moved = output.clone().requires_grad_(True)
+    triplet_loss(before, target, moved).backward()
+    assert moved.grad[0, 0] < 0, "a step against the gradient goes towards the target"
+
+
+def test_gray_is_luma() -> None:
+    red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
+    assert torch.allclose(to_gray(red), torch.full((1, 3, 1, 1), 2 * 0.299 - 1), atol=1e-6)
+
+
+def test_identity_distance_sees_structure_and_no_colour() -> None:
+    def recogniser(faces: torch.Tensor) -> torch.Tensor:
+        rows = faces.mean(dim=1).flatten(1)[:, ::500]
+        return rows / rows.norm(dim=1, keepdim=True)
+
+    affine = torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]])
+    one = torch.rand(1, 3, 64, 64) * 2 - 1
+    gray = to_gray(one)
+    assert identity_distance(one, gray, affine, recogniser) == pytest.approx(0, abs=1e-6)
+    other = one.clone().requires_grad_(True)
+    value = identity_distance(one, other.flip(-1), affine, recogniser)
+    assert value > 0.01
+    value.sum().backward()
+    assert other.grad is not None
+    outside = other.grad.flip(-1)[..., 57:, 57:]
+    assert outside.abs().max() == 0, "only the face counts"
+
+
+class Wind:
+    """A 'network' whose noise is known."""
+
+    def __init__(self, scheduler: object, noise: torch.Tensor) -> None:
+        self.scheduler, self.noise = scheduler, noise
+
+    def __call__(self, latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        if self.scheduler.config.prediction_type == "epsilon":
+            return self.noise
+        abar = self.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        return (self.noise - (1 - abar).sqrt() * latents) / abar.sqrt()
+
+
+@pytest.mark.parametrize("family", ["toy", "sd15"])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_inversion_by_a_known_noise(request: pytest.FixtureRequest, family: str, steps: int) -> None:
+    scheduler = ddim(request.getfixturevalue(family).base.scheduler, 1)
+    clean, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    at = torch.tensor([150, 200])
+    network = Wind(scheduler, noise)
+    abar = scheduler.alphas_cumprod[at].view(-1, 1, 1, 1)
+    noisy = inverted(network, scheduler, clean, at, steps)
+    assert torch.allclose(noisy, abar.sqrt() * clean + (1 - abar).sqrt() * noise, atol=1e-4), "eq. 9"
+    prediction = network(noisy, at)
+    assert torch.allclose(noise_of(scheduler, prediction, noisy, at), noise, atol=1e-4)
+    assert torch.allclose(predicted_latents(scheduler, noisy, prediction, at), clean, atol=1e-4)
+
+
+def test_inversion_and_sampling_are_a_round_trip(toy: ToyInstantPortrait) -> None:
+    """A network that looks at its input: the more steps, the nearer DDIM comes back."""
+    scheduler = ddim(toy.base.scheduler, 1000)
+    clean = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def predict(latents: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        noise = torch.tanh(latents + timesteps.view(-1, 1, 1, 1) / 1000)
+        return Wind(scheduler, noise)(latents, timesteps)
+
+    def away(steps: int) -> float:
+        latents = inverted(predict, scheduler, clean, torch.tensor([200]), steps)
+        for timestep in range(200, 0, -1):
+            latents = denoised(scheduler, predict(latents, torch.tensor([timestep])), timestep, latents)
+        return float((latents - clean).abs().mean())
+
+    assert away(200) < away(5) < away(1)
+    assert away(200) < 0.02
+
+
+def test_crops_are_drawn_for_each_picture() -> None:
+    pixels = torch.arange(2 * 16 * 16, dtype=torch.float32).view(2, 1, 16, 16).expand(-1, 3, -1, -1)
+    first, again, other = (random_crops(pixels, 6, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert first.shape == (2, 3, 6, 6)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    places = first[:, 0, 0, 0] - torch.tensor([0.0, 256.0])
+    assert places[0] != places[1]
+    whole = {
+        tuple(random_crops(pixels, 15, torch.Generator().manual_seed(s))[:, 0, 0, 0].tolist())
+        for s in range(99)
+    }
+    assert {one[0] for one in whole} == {0.0, 1.0, 16.0, 17.0}, "every place can be drawn"
+
+
+def test_table_6() -> None:
+    assert [(s.low, s.high, s.distill, s.triplet, s.inversion) for s in STAGES] == [
+        (400, 800, 1.0, 0.0, False), (200, 400, 0.3, 0.0, False), (150, 200, 0.3, 1.0, True)
+    ]  # fmt: skip
+    assert math.isclose(sum(stage.share for stage in STAGES), 1)
+    assert not any(stage.inversion or stage.triplet for stage in ABLATIONS["adv+sds"])
+    assert [stage.distill for stage in ABLATIONS["adv"]] == [0]
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+def test_an_untrained_editor_paints_what_the_base_does(toy: ToyInstantPortrait) -> None:
+    base = toy.base.unet
+    unet = editing_unet(base)
+    assert unet.config.in_channels == 2 * base.config.in_channels
+    noisy, text = torch.randn(1, base.config.in_channels, 8, 8), torch.randn(1, 77, toy.base.text_width)
+    with torch.no_grad():
+        seen = torch.cat([noisy, torch.randn_like(noisy)], dim=1)
+        assert torch.allclose(unet(seen, 5, text).sample, base(noisy, 5, text).sample, atol=1e-6)
+        again = editing_unet(unet)
+        assert all(torch.equal(t, again.state_dict()[k]) for k, t in unet.state_dict().items())
+
+
+def test_the_published_unet_has_859_million_parameters() -> None:
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=768)
+    assert sum(p.numel() for p in unet.parameters()) == pytest.approx(859.5e6, rel=1e-3)
+
+
+def test_conditions_are_dropped_as_often_as_asked(toy: ToyInstantPortrait) -> None:
+    settings = IdeTraining(drop_text=0.1, drop_image=0.2, drop_both=0.3)
+    phase = IdeNetPhase(toy.unets[0], toy.base, settings=settings)
+    batch = {"latents": torch.zeros(1000, 1), "text": torch.ones(1000, 77, toy.base.text_width)}
+    batch["image_latents"] = torch.ones(1000, 4, 1, 1)
+    text, image = phase._dropped(batch, (torch.arange(1000) + 0.5) / 1000)
+    no_text = (text != 1).flatten(1).any(1)
+    no_image = (image == 0).flatten(1).all(1)
+    assert torch.equal(text[no_text][0], phase._empty[0].float())
+    assert (no_text & ~no_image).sum() == 100
+    assert (no_image & ~no_text).sum() == 200
+    assert (no_image & no_text).sum() == 300
+
+
+def test_the_identity_loss_is_weighed_by_time(toy: ToyInstantPortrait) -> None:
+    batch = toy.batch(0)
+
+    def term(annealing: Annealing, rows: int | None = None) -> float:
+        settings = IdeTraining(annealing=annealing, drop_text=0, drop_image=0, drop_both=0)
+        phase = IdeNetPhase(toy.unets[0], toy.base, toy.recogniser, settings, identity_rows=rows)
+        with torch.no_grad():
+            return float(phase.loss(batch, torch.Generator().manual_seed(1))["identity"])
+
+    constant, linear = term(ANNEALINGS["constant"]), term(ANNEALINGS["t/T"])
+    assert 0 < linear < constant
+    assert term(ANNEALINGS["t/T + .1"]) == pytest.approx(linear + 0.1 * constant, rel=1e-4)
+    assert 0 < term(ANNEALINGS["t/T"], rows=1) < linear
+    plain = IdeNetPhase(toy.unets[0], toy.base, toy.recogniser, IdeTraining(identity_weight=0))
+    assert set(plain.loss(batch, torch.Generator())) == {"noise"}
+
+
+def test_the_students_loss_moves_nobody_else(toy: ToyInstantPortrait) -> None:
+    student, teacher = toy.unets[1:]
+    stage = DistillStage(150, 200, triplet=1.0, inversion=True)
+    phase = IpNetPhase(
+        student, teacher, toy.discriminator, toy.backbone, toy.base, stage, margin=-1.0, crop_px=32
+    )
+    for module in (student, teacher, toy.discriminator, toy.backbone):
+        module.zero_grad()
+    terms = phase.loss(toy.batch(0), torch.Generator().manual_seed(0))
+    assert set(terms) == {"adversarial", "distill", "triplet"}
+    sum(terms.values()).backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
+    for other in (teacher, toy.discriminator, toy.backbone):
+        assert all(p.grad is None or p.grad.abs().sum() == 0 for p in other.parameters())
+    assert all(p.requires_grad for p in toy.discriminator.parameters())
+
+
+def test_distillation_is_zero_where_the_teacher_agrees(toy: ToyInstantPortrait) -> None:
+    """A teacher that sees through any noise to the student's own picture has nothing to teach."""
+    student = toy.unets[1]
+    batch = toy.batch(0)
+    scheduler = ddim(toy.base.scheduler, 1)
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        noise = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(3))
+        clean = one_step(student, scheduler, noise, batch["image_latents"], batch["text"])
+
+    class Agrees(torch.nn.Module):
+        def forward(
+            self, seen: torch.Tensor, at: torch.Tensor, encoder_hidden_states: torch.Tensor
+        ) -> object:
+            abar = scheduler.alphas_cumprod[at].view(-1, 1, 1, 1)
+            noisy = seen[:, : clean.shape[1]]
+            hidden = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
+            kind = scheduler.config.prediction_type
+            velocity = abar.sqrt() * hidden - (1 - abar).sqrt() * clean
+            return SimpleNamespace(sample=hidden if kind == "epsilon" else velocity)
+
+    for space in ("pixel", "latent"):
+        stage = DistillStage(400, 800, adversarial=0, space=space)
+        phase = IpNetPhase(student, Agrees(), toy.discriminator, toy.backbone, toy.base, stage)
+        terms = phase.loss(batch, source.manual_seed(3))
+        assert set(terms) == {"distill"}
+        assert terms["distill"] < 1e-5
+
+
+# --- editing ----------------------------------------------------------------------------------------------
+
+
+def test_one_step_is_one_look(
+    toy: ToyInstantPortrait, pipeline: InstantPortraitPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    forward = pipeline.unet.forward
+
+    def count(seen: torch.Tensor, *rest: object, **more: object) -> object:
+        looks.append(len(seen))
+        return forward(seen, *rest, **more)
+
+    monkeypatch.setattr(pipeline.unet, "forward", count)
+    seen: list[tuple[int, int]] = []
+    request = PortraitRequest("a hat", (picture(0),), size_px=(64, 64), steps=1)
+    pipeline([request], on_step=lambda *at: seen.append(at))
+    assert (looks, seen) == ([1], [(1, 1)])
+    looks.clear()
+    pipeline([dataclasses.replace(request, options={"style": 1.5})])
+    assert looks == [2]
+    looks.clear()
+    pipeline([dataclasses.replace(request, steps=3)])
+    assert looks == [3, 3, 3]
+
+
+def test_style_runs_from_no_words_to_more_of_them(pipeline: InstantPortraitPipeline) -> None:
+    none = edited(pipeline, options={"style": 0.0})
+    assert np.abs(none.astype(int) - edited(pipeline, prompt="").astype(int)).max() <= 1
+    one = edited(pipeline)
+    assert not np.array_equal(one, none)
+    assert not np.array_equal(edited(pipeline, options={"style": 2.0}), one)
+    assert not np.array_equal(edited(pipeline, steps=3, options={"style": 2.0}), edited(pipeline, steps=3)), (
+        "in several steps too"
+    )
+
+
+def test_style_boost_feeds_the_output_in_again(pipeline: InstantPortraitPipeline) -> None:
+    seen: list[tuple[int, int]] = []
+    request = PortraitRequest(
+        "a hat", (picture(0),), size_px=(64, 64), steps=1, options={"style_boost": True}
+    )
+    boosted = np.asarray(pipeline([request], on_step=lambda *at: seen.append(at))[0].image, np.int16)
+    assert seen == [(1, 2), (2, 2)]
+    once = edited(pipeline, prompt="a hat")
+    again = edited(pipeline, prompt="a hat", references=(Image.fromarray(once),)).astype(np.int16)
+    assert np.abs(boosted - again).mean() < 1, "but for the rounding to bytes between"
+    assert np.abs(boosted - once).mean() > 1
+
+
+@pytest.mark.parametrize("size", [(72, 56), (128, 72), (64, 64)])
+def test_sizes_are_multiples_of_eight(pipeline: InstantPortraitPipeline, size: tuple[int, int]) -> None:
+    assert edited(pipeline, size_px=size).shape == (size[1], size[0], 3)
+
+
+def test_a_picture_keeps_its_shape(pipeline: InstantPortraitPipeline) -> None:
+    wide = picture(0).resize((320, 180))
+    height, width = edited(pipeline, references=(wide,), size_px=None).shape[:2]
+    assert width * height == pytest.approx(pipeline.base.size_px**2, rel=0.1)
+    assert width / height == pytest.approx(16 / 9, rel=0.15)
+
+
+def test_the_background_can_be_kept(toy: ToyInstantPortrait, pipeline: InstantPortraitPipeline) -> None:
+    class RightHalf(ParserNet):
+        def parse(self, pictures: torch.Tensor) -> torch.Tensor:
+            labels = torch.zeros(1, *pictures.shape[-2:], dtype=torch.uint8)
+            labels[..., pictures.shape[-1] // 2 :] = 1
+            return labels
+
+    parsing = InstantPortraitPipeline(toy.base, pipeline.unet, pipeline.settings, parser=RightHalf(width=12))
+    before = np.asarray(picture(0).resize((72, 72), Image.Resampling.LANCZOS))
+    after = edited(parsing, size_px=(72, 72))
+    kept = edited(parsing, size_px=(72, 72), options={"keep_background": True})
+    # padded to 80 px for the parser, so its right half begins at 40
+    assert np.array_equal(kept[:, :32], before[:, :32])
+    assert np.array_equal(kept[:, 48:], after[:, 48:])
+    with pytest.raises(InputError, match="needs a face parser"):
+        edited(pipeline, options={"keep_background": True})
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (PortraitRequest("a hat", (picture(0), picture(1))), "got 2"),
+        (PortraitRequest("a hat", (picture(0),), size_px=(64, 60)), "multiples of 8"),
+        (PortraitRequest("a hat", (picture(0),), people=(Person((picture(0),)),)), "takes no people"),
+        (PortraitRequest("a hat", (picture(0),), options={"style": -1}), "style"),
+        (PortraitRequest("a hat", (picture(0),), guidance=0.5), "guidance must be"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_edited_is_named(
+    pipeline: InstantPortraitPipeline, request_: PortraitRequest, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        pipeline([request_])
+
+
+def test_files_that_do_not_fit_are_refused(
+    toy: ToyInstantPortrait, sd15: ToyInstantPortrait, tmp_path: Path
+) -> None:
+    toy.save(tmp_path / "editor")
+    unet, settings, record = load_editor(tmp_path / "editor", toy.base)
+    assert settings.steps == 4
+    assert (record.role, record.licence) == ("editing UNet", "Apache-2.0")
+    assert not any(p.requires_grad for p in unet.parameters())
+    with pytest.raises(IncompatibleWeightsError, match="is for mini"):
+        load_editor(tmp_path / "editor", sd15.base)
+    (tmp_path / "editor" / "config.json").write_text('{"family": "mini", "no such": 1}')
+    with pytest.raises(IncompatibleWeightsError, match="not InstantPortrait's"):
+        load_editor(tmp_path / "editor", toy.base)
+    with pytest.raises(MissingWeightsError, match="adapters/instant-portrait"):
+        load(toy.base)
+    with pytest.raises(InputError, match="no ControlNet"):
+        load(toy.base, tmp_path / "editor", controlnets=["x"])
+
+
+def test_published_weights_have_no_config_of_ours(sd15: ToyInstantPortrait, tmp_path: Path) -> None:
+    sd15.unets[0].save_pretrained(tmp_path / "pix2pix" / "unet")
+    pipeline = load(sd15.base, tmp_path / "pix2pix")
+    assert pipeline.settings == PUBLISHED
+    [result] = pipeline([PortraitRequest("a hat", (picture(0),), size_px=(64, 64), steps=2)])
+    assert result.provenance.recipe["guidance"] == 7.5
+    assert {one.role for one in result.provenance.weights} >= {"vae", "text_encoder", "editing UNet"}
+    assert "unet" not in {one.role for one in result.provenance.weights}
+    assert T_MAX == 999
+
+
+def test_other_families_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not on sdxl"):
+        load(tiny.write_sdxl(tmp_path / "sdxl"))
