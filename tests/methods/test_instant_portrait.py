@@ -167,10 +167,11 @@ def test_inversion_and_sampling_are_a_round_trip(toy: ToyInstantPortrait) -> Non
         latents = inverted(predict, scheduler, clean, torch.tensor([200]), steps)
         for timestep in range(200, 0, -1):
             latents = denoised(scheduler, predict(latents, torch.tensor([timestep])), timestep, latents)
-        return float((latents - clean).abs().mean())
+        last = torch.tensor([0])
+        seen = predicted_latents(scheduler, latents, predict(latents, last), last)
+        return float((seen - clean).abs().mean())
 
-    assert away(200) < away(5) < away(1)
-    assert away(200) < 0.02
+    assert away(200) < 0.5 * away(5) < 0.5 * away(1)
 
 
 def test_crops_are_drawn_for_each_picture() -> None:
