@@ -18,10 +18,12 @@ from likeness.sitters.factors import LIGHTS_OF
 from likeness.sitters.palette import DYES
 from likeness.sitters.parameters import Identity, Scene, field_range
 from likeness.sitters.sample import (
+    EDITABLE,
     FACTORS,
     HELD_OUT_SEEDS,
     JUDGE_SEEDS,
     TRAINING_SEEDS,
+    edited,
     partner,
     sample_identity,
     sample_scene,
@@ -104,6 +106,24 @@ def test_pairs_differ_in_what_they_say() -> None:
         assert partner(scene, 1, "everything") == with_same_person(scene, 1)
     with pytest.raises(InputError, match="not by 'hat'"):
         partner(SCENES[0], 1, "hat")  # type: ignore[arg-type]
+
+
+def test_an_edit_draws_as_many_factors_as_asked_for() -> None:
+    scene = sample_scene(5)
+    for factors in (1, 2, len(EDITABLE)):
+        other = edited(scene, 9, factors)
+        same = [name for name in FACTORS if getattr(other, name) == getattr(scene, name)]
+        assert {"pose", "camera"} <= set(same)
+        assert len(FACTORS) - len(same) <= factors
+        assert other.identity == scene.identity
+        assert edited(scene, 9, factors) == other
+    chosen = {
+        name for seed in range(40) for name in FACTORS
+        if getattr(edited(scene, seed), name) != getattr(scene, name)
+    }  # fmt: skip
+    assert chosen == set(EDITABLE)
+    with pytest.raises(InputError, match="1 to 7 factors, not 8"):
+        edited(scene, 0, 8)
 
 
 def test_straightened_people_look_ahead_and_stand_in_one_place() -> None:

@@ -53,6 +53,12 @@ def _demo() -> typer.Typer:
     return demo.app
 
 
+def _edit() -> typer.Typer:
+    from likeness.cli import edit
+
+    return edit.app
+
+
 def _evaluate() -> typer.Typer:
     from likeness.cli import evaluate
 
@@ -106,6 +112,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "generate": ("Paint portraits of the person on one photo or several.", _generate),
     "compare": ("Paint with several methods, bases or adapters and put the pictures side by side.", _compare),
     "score": ("Say how likely pictures show the same person.", _score),
+    "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),

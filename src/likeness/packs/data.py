@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from likeness.sitters.parameters import Scene
+
+    Scenes: TypeAlias = Callable[[int, int], list[Scene]]
+
 __all__ = [
     "CAPTIONS",
     "SHARD_PEOPLE",
@@ -41,6 +45,7 @@ __all__ = [
     "Pictures",
     "build_pictures",
     "draw_split",
+    "edited_views",
     "load_pictures",
     "write_shard",
 ]
@@ -106,18 +111,18 @@ def build_pictures(
     views: int,
     workers: int | None = None,
     size_px: int = SIZE_PX,
-    straight: bool = False,
+    scenes: Scenes | None = None,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
     """Draw the shards that are not there yet, on `workers` threads; `on_shard(done, of)` after each.
 
-    straight: see `draw_people`.
+    scenes: what is drawn of each person, by default `free_views`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     starts = [s for s in range(0, people, SHARD_PEOPLE) if not shard_folder(folder, s, views).is_dir()]
     for done, start in enumerate(starts, 1):
         seeds = range(first_seed + start, first_seed + start + SHARD_PEOPLE)
-        write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers, straight))
+        write_shard(shard_folder(folder, start, views), draw_people(seeds, views, size_px, workers, scenes))
         if on_shard is not None:
             on_shard(done, len(starts))
 
@@ -143,7 +148,7 @@ def draw_split(
         people=people,
         views=views,
         workers=workers,
-        straight=split == "portraits",
+        scenes={"portraits": straight_views, "edits": edited_views}.get(split),
         on_shard=on_shard,
     )
     return folder
@@ -221,23 +226,45 @@ def write_shard(target: Path, drawings: list[Drawing]) -> None:
     partial.replace(target)
 
 
-def draw_people(
-    seeds: range, views: int, size_px: int, workers: int | None = None, straight: bool = False
-) -> list[Drawing]:
-    """Pictures of the people with these seeds, person by person.
+def free_views(seed: int, views: int) -> list[Scene]:
+    """`sample_scene(seed)`, then pictures in which everything but the person is new."""
+    from likeness import sitters
 
-    The first is `sample_scene(seed)`; in the others everything but the person is new. straight: all
-    views but `FREE_VIEW` are `sitters.straightened`.
+    first = sitters.sample_scene(seed)
+    return [first, *(sitters.with_same_person(first, view) for view in range(1, views))]
+
+
+def straight_views(seed: int, views: int) -> list[Scene]:
+    """`free_views`, of which all but `FREE_VIEW` are `sitters.straightened`."""
+    from likeness import sitters
+
+    scenes = free_views(seed, views)
+    return [one if view == FREE_VIEW else sitters.straightened(one) for view, one in enumerate(scenes)]
+
+
+def edited_views(seed: int, views: int) -> list[Scene]:
+    """One straight portrait, then edits of it: of one factor, of two, and of one more on each before.
+
+    So any two of them are a pair of the same person in the same pose, one to four factors apart.
     """
+    from likeness import sitters
+
+    scenes = [sitters.straightened(sitters.sample_scene(seed))]
+    for view in range(1, views):
+        start = scenes[0] if view < 3 else scenes[view - 2]
+        scenes.append(sitters.edited(start, seed * views + view, 2 if view == 2 else 1))
+    return scenes
+
+
+def draw_people(
+    seeds: range, views: int, size_px: int, workers: int | None = None, views_of: Scenes | None = None
+) -> list[Drawing]:
+    """Pictures of the people with these seeds, person by person. views_of: see `build_pictures`."""
     from likeness import sitters
 
     scenes, rows = [], []
     for seed in seeds:
-        first = sitters.sample_scene(seed)
-        for view in range(views):
-            scene = first if view == 0 else sitters.with_same_person(first, view)
-            if straight and view != FREE_VIEW:
-                scene = sitters.straightened(scene)
+        for view, scene in enumerate((views_of or free_views)(seed, views)):
             scenes.append(scene)
             captions = sitters.captions(scene, CAPTIONS, seed * views + view)
             rows.append({"seed": seed, "view": view, "captions": captions, "record": scene.record()})

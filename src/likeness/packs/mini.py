@@ -78,11 +78,12 @@ MINUTES = {
 
 
 def first_seed(split: str) -> int:
-    """Where the people of a split begin: "train", "portraits", "judge", "held_out" or "calibration".
+    """Where the people of a split begin: "train", "portraits", "edits", "judge", "held_out" or "calibration".
 
     "portraits" are the people of "train", most of them straight before the camera: what
-    painting is learned from, as faces are learned soonest from aligned pictures. The judge recogniser has
-    people of its own. "calibration" are held out too, from the middle on: the judge's chances are fitted
+    painting is learned from, as faces are learned soonest from aligned pictures; "edits" are they too, each
+    in one pose with other clothes, hair, place or light: what editing is learned from. The judge recogniser
+    has people of its own. "calibration" are held out too, from the middle on: the judge's chances are fitted
     on them and tested on the first.
     """
     from likeness import sitters
@@ -90,6 +91,7 @@ def first_seed(split: str) -> int:
     seeds = {
         "train": sitters.TRAINING_SEEDS,
         "portraits": sitters.TRAINING_SEEDS,
+        "edits": sitters.TRAINING_SEEDS,
         "judge": sitters.JUDGE_SEEDS,
         "held_out": sitters.HELD_OUT_SEEDS,
         "calibration": sitters.HELD_OUT_SEEDS[len(sitters.HELD_OUT_SEEDS) // 2 :],

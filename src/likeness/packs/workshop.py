@@ -84,6 +84,7 @@ class Workshop:
         return {
             "train": self.people,
             "portraits": self.people,
+            "edits": self.people,
             "judge": self.judge_people,
             "held_out": self.held_out_people,
             "calibration": self.calibration_people,
@@ -185,24 +186,24 @@ class Workshop:
         steps = result.step + (before.steps if before else 0)
         return steps, round(result.seconds / 3600 + (before.hours if before else 0), 4)
 
-    def kept(self, name: str, by: str, build: Callable[[], Tensor]) -> Tensor:
-        """A tensor that frozen part `by` makes of the portraits, built once and kept on disk.
+    def kept(self, name: str, by: str, build: Callable[[], Tensor], split: str = "portraits") -> Tensor:
+        """A tensor that frozen part `by` makes of a split's pictures, built once and kept on disk.
 
         It is mapped, not read, so that processes training together share it. What was made by
         other weights of the part, or of other pictures, is not used.
         """
         made_from = sorted(self.part(by).glob("*.safetensors"))
         # What is drawn first tells how all is drawn: by another renderer or rule it would differ.
-        first = shard_folder(self.work / "data" / "portraits", 0, self.views)
+        first = shard_folder(self.work / "data" / split, 0, self.views)
         made_from += sorted(path for path in first.iterdir() if path.is_file())
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in made_from)).hexdigest()[:16]
-        made_of = f"{name}-portraits-{digest}-{self.people}x{self.views}"
+        made_of = f"{name}-{split}-{digest}-{self.people}x{self.views}"
         file = self.work / "kept" / self.preset.NAME / f"{made_of}.npy"
         world = World.here()
         if world.writes and not file.is_file():
             made = build().cpu()
             file.parent.mkdir(parents=True, exist_ok=True)
-            for old in file.parent.glob(f"{name}-*"):
+            for old in file.parent.glob(f"{name}-{split}-*"):
                 old.unlink()
             partial = file.with_suffix(".partial.npy")
             np.save(partial, made.view(torch.int16).numpy() if made.dtype == torch.bfloat16 else made.numpy())

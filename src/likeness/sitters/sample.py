@@ -34,11 +34,13 @@ from likeness.sitters.parameters import Identity, Scene
 from likeness.sitters.people import sample_person
 
 __all__ = [
+    "EDITABLE",
     "FACTORS",
     "HELD_OUT_SEEDS",
     "JUDGE_SEEDS",
     "TRAINING_SEEDS",
     "PairKind",
+    "edited",
     "partner",
     "sample_identity",
     "sample_scene",
@@ -56,6 +58,9 @@ HELD_OUT_SEEDS = range(10_000_000, 10_010_000)
 
 PairKind = Literal["view", "light", "everything"]
 """What differs between the two pictures of a pair of one person."""
+
+EDITABLE = ("hair", "expression", "clothes", "accessories", "makeup", "background", "light")
+"""Factors of `edited`: what an instruction may change of a portrait whose person and pose stay."""
 
 FACTORS = tuple(f.name for f in dataclasses.fields(Scene) if f.name not in ("identity", "seed"))
 """Everything in a scene but the person, in the order of `Scene`."""
@@ -160,6 +165,20 @@ def straightened(scene: Scene) -> Scene:
         accessories=dataclasses.replace(scene.accessories, glasses="none"),
         seed=None,
     )
+
+
+def edited(scene: Scene, seed: int, factors: int = 1) -> Scene:
+    """The same person in the same pose with that many of `EDITABLE` drawn anew, chosen by `seed`.
+
+    `seed` of the new scene is None: no single seed makes it.
+    Raises InputError for more factors than there are, or none.
+    """
+    if not 1 <= factors <= len(EDITABLE):
+        raise InputError(f"An edit changes 1 to {len(EDITABLE)} factors, not {factors}.")
+    chosen = stream(_checked(seed), "edit").choice(len(EDITABLE), factors, replace=False)
+    other = with_same_person(scene, seed)
+    changes = {EDITABLE[index]: getattr(other, EDITABLE[index]) for index in chosen}
+    return dataclasses.replace(scene, **changes, seed=None)
 
 
 def with_other_light(scene: Scene, seed: int) -> Scene:

@@ -27,7 +27,7 @@ def editing_unet(base_unet: Any) -> Any:
     first = torch.zeros_like(unet.conv_in.weight)
     first[:, : state["conv_in.weight"].shape[1]] = state["conv_in.weight"]
     unet.load_state_dict({**state, "conv_in.weight": first})
-    return unet.to(base_unet.device, base_unet.dtype)
+    return nn.Module.to(unet, base_unet.device, base_unet.dtype)
 
 
 class Backbone(nn.Module):

@@ -53,6 +53,8 @@ def load_editor(name_or_path: str | Path, base: Base) -> tuple[Any, EditSettings
 def save_editor(unet: Any, settings: EditSettings, folder: Path, dtype: torch.dtype = torch.float16) -> None:
     """Write what `load_editor` reads; `unet` keeps its own dtype."""
     own = unet.dtype
-    unet.to(dtype).save_pretrained(folder / "unet", safe_serialization=True)
-    unet.to(own)
+    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+    torch.nn.Module.to(unet, dtype)
+    unet.save_pretrained(folder / "unet", safe_serialization=True)
+    torch.nn.Module.to(unet, own)
     write_json(folder / "config.json", asdict(settings))

@@ -1,0 +1,118 @@
+"""`likeness edit`: portraits changed by an instruction, the person kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likeness.cli.output import AsJson, show, step_progress
+from likeness.errors import InputError, MissingWeightsError
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def edit(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures, made when missing.")],
+    photo: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures, folders of them, patterns such as 'in/*.jpg', or videos."),
+    ] = None,
+    instruction: Annotated[
+        list[str] | None,
+        typer.Option("--instruction", "-i", help="What to change; repeat for several, one after another."),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: .csv or .jsonl with image, instruction, and seed, steps, guidance, style."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="1 is one look; by default what the weights were made for.")
+    ] = None,
+    style: Annotated[
+        float, typer.Option(min=0, max=4, help="Strength of the instruction against the person's look.")
+    ] = 1.0,
+    style_boost: Annotated[
+        bool, typer.Option(help="Feed the output in once more: a stronger style.")
+    ] = False,
+    keep_background: Annotated[bool, typer.Option(help="Change nothing behind the person.")] = False,
+    guidance: Annotated[
+        float | None, typer.Option(min=1, help="In several steps: how closely to follow the words.")
+    ] = None,
+    image_guidance: Annotated[
+        float | None, typer.Option(min=1, help="In several steps: how closely to follow the picture.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
+    base: Annotated[str, typer.Option(help="As in `likeness generate`.")] = "mini",
+    adapter: Annotated[
+        Path | None, typer.Option(help="The editing weights, when not those of the base.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The editing method.")] = "instant-portrait",
+    judge: Annotated[list[Path] | None, typer.Option(help="As in `likeness generate`.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change portraits by an instruction, in one step, and check that each is still the person.
+
+    Every result is compared with its first photo, also after several instructions. Run again with the same
+    folder, it goes on where it stopped.
+    """
+    from likeness.catalog import load_pipeline
+    from likeness.editing import EditJob, edit_pictures, edit_video, jobs_of_file, pictures_in
+    from likeness.evaluation.judge import Judge, open_judge
+    from likeness.portraits import is_sitter, open_detector, slug
+
+    if bool(batch) == bool(photo):
+        raise InputError("Give pictures with --instruction, or --batch with a file of both.")
+    if bool(batch) == bool(instruction):
+        raise InputError("Say what to change with --instruction, or in the rows of --batch.")
+    options: dict[str, Any] = {"style": style, "style_boost": style_boost, "keep_background": keep_background}
+    if image_guidance is not None:
+        options["image_guidance"] = image_guidance
+    like = EditJob(Path(), tuple(instruction or ()), seed, steps, guidance, tuple(options.items()))
+    pictures, videos = pictures_in(photo or ())
+    if batch:
+        jobs = jobs_of_file(batch, like)
+    else:
+        jobs = [EditJob(one, like.instructions, seed, steps, guidance, like.options) for one in pictures]
+    sitters = all(is_sitter(job.picture) for job in jobs) and bool(jobs)
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
+    document: dict[str, Any] = {"edits": [], "videos": []}
+    if jobs:
+        try:
+            judging = open_judge(base, open_detector(base, sitters), judge or (), sitters=sitters)
+        except MissingWeightsError as error:  # editing itself looks for no face
+            if judge:
+                raise
+            judging = Judge(reason=str(error))
+        with step_progress("editing", as_json) as on_progress:
+            document |= edit_pictures(pipeline, jobs, out, judge=judging, on_progress=on_progress)
+    for video in videos:
+        file = out / f"{slug(video.stem)}-{slug(like.instructions[-1])}.mp4"
+        with step_progress("editing", as_json) as on_progress:
+            document["videos"].append(edit_video(pipeline, video, like, file, on_progress=on_progress))
+    show({**document, "out": str(out)}, as_json, *_text(document, out))
+
+
+def _text(document: dict[str, Any], out: Path) -> list[str]:
+    lines = []
+    for row in document["edits"]:
+        chance = row["likeness"]
+        cosines = "".join(f"  cosine {value:.2f} by {name}" for name, value in row["cosines"].items())
+        lines.append(f"{out / row['file']}{cosines if chance is None else f'  same person: {chance:.0%}'}")
+    if document.get("sheet"):
+        lines.append(str(out / document["sheet"]))
+    if document.get("taken_up"):
+        lines.append(f"{document['taken_up']} were there already")
+    for video in document["videos"]:
+        told = ", ".join(f"{name} {value}" for name, value in video["flicker"].items())
+        lines.append(
+            f"{video['file']}  {video['frames']} frames, {video['frames_per_s']} a second; flicker {told}"
+        )
+    return lines + [f"warning: {warning}" for warning in document.get("warnings", [])]

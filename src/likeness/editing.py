@@ -1,0 +1,363 @@
+"""Pictures edited by instructions: read, edited, judged against the first photo, saved; taken up again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from likeness.errors import Cancelled, InputError
+from likeness.evaluation.judge import Judge
+from likeness.files.images import contact_sheet, read_image, to_json, write_json, write_png
+from likeness.files.provenance import pixels_sha256, recipe_of
+from likeness.files.video import VIDEO_SUFFIXES, frames_of, open_video, video_sink
+from likeness.portraits import peak_memory, slug
+from likeness.training.tracking import JsonlLog, read_log
+from likeness.types import PortraitRequest
+
+if TYPE_CHECKING:
+    from likeness.evaluation.judge import Likeness
+    from likeness.types import PortraitPipeline, PortraitResult
+
+__all__ = ["EditJob", "edit_pictures", "edit_video", "flicker", "jobs_of_file", "pictures_in"]
+
+LOG, RESULT, SHEET = "edits.jsonl", "result.json", "before-after.png"
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif"})
+
+
+@dataclass(frozen=True, slots=True)
+class EditJob:
+    """One picture and what becomes of it: instructions one after another, each on what the last one made.
+
+    options: the method's own, such as {"style": 1.5}.
+    """
+
+    picture: Path
+    instructions: tuple[str, ...]
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+    """Pictures and videos that files, folders and patterns such as "in/*.jpg" stand for, in order.
+
+    Raises: InputError for what stands for nothing.
+    """
+    pictures: list[Path] = []
+    videos: list[Path] = []
+    for text in given:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            found = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES)
+        elif path.is_file() or not any(mark in str(text) for mark in "*?["):
+            found = [path]
+        else:
+            root, pattern = (
+                (Path(path.anchor), str(path)[len(path.anchor) :]) if path.anchor else (Path(), str(path))
+            )
+            found = sorted(one for one in root.glob(pattern) if one.is_file())
+        if not found:
+            raise InputError(
+                f"{text} holds no picture: give pictures, a folder of them, or a pattern in quotes."
+            )
+        for one in found:
+            (videos if one.suffix.lower() in VIDEO_SUFFIXES else pictures).append(one)
+    return list(dict.fromkeys(pictures)), list(dict.fromkeys(videos))
+
+
+def jobs_of_file(file: Path, like: EditJob) -> list[EditJob]:
+    """Rows of a .csv (with a header) or .jsonl file: `image`, `instruction`, and optionally `seed`, `steps`,
+    `guidance`, `style`; a relative image lies beside the file.
+
+    Raises: InputError naming the line and column of what is wrong.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}.") from error
+    if file.suffix.lower() == ".csv":
+        rows = list(enumerate(csv.DictReader(text.splitlines()), start=2))
+    else:
+        rows = [(n, _row(file, n, line)) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not rows:
+        raise InputError(f"{file} has no rows: each is an image and an instruction.")
+    return [_job(file, number, row, like) for number, row in rows]
+
+
+def edit_pictures(
+    pipeline: PortraitPipeline,
+    jobs: Sequence[EditJob],
+    out: Path,
+    *,
+    judge: Judge | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Edit every job's picture and save it in `out` with its recipe.
+
+    Each result is compared with the job's first photo, whatever was edited between. What `out` holds already
+    of the same jobs is not done again. Beside the pictures lie `edits.jsonl`, the sheet of all before and
+    after, and `result.json`, whose content is returned.
+    Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what is finished can be taken up.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the pictures.")
+    judge = judge or Judge()
+    known = {row["job"]: row for row in read_log(out / LOG) if (out / row["file"]).is_file()}
+    started, rows, again = time.perf_counter(), [], 0
+    log: JsonlLog | None = None
+    names = {row["file"] for row in known.values()}
+    try:
+        for number, job in enumerate(jobs):
+            first = read_image(job.picture)
+            key = _key(job, first)
+            if key in known:
+                rows.append(known[key])
+                again += 1
+            else:
+                result = _edited(pipeline, job, first, number, len(jobs), on_progress)
+                likeness = judge.compare(result.image, [first], _taught_by(result))
+                result = replace(result, scores={**result.scores, "likeness": likeness.chance})
+                name = _free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
+                write_png(result.image, out / name, recipe_of(result))
+                log = log or JsonlLog(out / LOG)
+                row = _row_of(job, key, name, result, likeness)
+                log.write(row)
+                rows.append(row)
+    except (KeyboardInterrupt, Cancelled):
+        _finish(out, jobs, rows, judge, again, True, time.perf_counter() - started)
+        raise Cancelled(
+            f"Stopped; {len(rows)} of {len(jobs)} pictures are in {out}, run again to go on."
+        ) from None
+    return _finish(out, jobs, rows, judge, again, False, time.perf_counter() - started)
+
+
+def edit_video(
+    pipeline: PortraitPipeline,
+    video: Path,
+    job: EditJob,
+    out: Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Edit a video frame by frame with one noise, so that it stays steady; writes `out`, an .mp4.
+
+    Returns: frames, frames_per_s of the work, flicker of input and output (see `flicker`).
+    """
+    about = open_video(video)
+    started, count = time.perf_counter(), 0
+    before = _Flicker()
+    after = _Flicker()
+    frames = frames_of(video)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{video} has no frames.")
+    edited = _edited(pipeline, job, first, 0, 1, None).image
+    with video_sink(out, edited.size, about.frames_per_s) as take:
+        for frame in _chained(first, frames):
+            edited = _edited(pipeline, job, frame, 0, 1, None).image if count else edited
+            take(edited)
+            before.see(frame.resize(edited.size))
+            after.see(edited)
+            count += 1
+            if on_progress is not None:
+                on_progress(count, max(count, about.frames))
+    seconds = time.perf_counter() - started
+    return {
+        "video": str(video),
+        "file": str(out),
+        "frames": count,
+        "frames_per_s": round(count / seconds, 2),
+        "flicker": {"before": before.mean(), "after": after.mean()},
+    }
+
+
+def flicker(one: Image.Image, two: Image.Image) -> float:
+    """Mean absolute difference of two frames that follow each other, in grey levels of 255."""
+    a, b = (np.asarray(frame.convert("RGB"), np.int16) for frame in (one, two))
+    return float(np.abs(a - b).mean())
+
+
+class _Flicker:
+    def __init__(self) -> None:
+        self._last: Image.Image | None = None
+        self._sum, self._count = 0.0, 0
+
+    def see(self, frame: Image.Image) -> None:
+        if self._last is not None:
+            self._sum += flicker(self._last, frame)
+            self._count += 1
+        self._last = frame
+
+    def mean(self) -> float | None:
+        return round(self._sum / self._count, 3) if self._count else None
+
+
+def _chained(first: Image.Image, rest: Iterator[Image.Image]) -> Iterator[Image.Image]:
+    yield first
+    yield from rest
+
+
+def _edited(
+    pipeline: PortraitPipeline,
+    job: EditJob,
+    first: Image.Image,
+    number: int,
+    total: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> PortraitResult:
+    """The last result of a job's instructions, each applied to what came before."""
+    picture = first
+    parts = len(job.instructions)
+    for index, instruction in enumerate(job.instructions):
+
+        def on_step(step: int, steps: int, done: int = number * parts + index) -> None:
+            if on_progress is not None:
+                on_progress(done * steps + step, total * parts * steps)
+
+        request = PortraitRequest(
+            prompt=instruction,
+            references=(picture,),
+            seed=job.seed,
+            steps=job.steps,
+            guidance=job.guidance,
+            options=dict(job.options),
+        )
+        [result] = pipeline([request], on_step=on_step)
+        picture = result.image
+    return result
+
+
+def _row_of(job: EditJob, key: str, name: str, result: PortraitResult, likeness: Likeness) -> dict[str, Any]:
+    return {
+        "job": key,
+        "file": name,
+        "picture": str(job.picture),
+        "instructions": list(job.instructions),
+        "seed": job.seed,
+        "likeness": likeness.chance,
+        "cosines": dict(likeness.cosines),
+        "reason": likeness.reason or None,
+        "warnings": list(result.warnings),
+        "seconds": round(sum(result.timings_s.values()), 4),
+    }
+
+
+def _finish(
+    out: Path,
+    jobs: Sequence[EditJob],
+    rows: Sequence[Mapping[str, Any]],
+    judge: Judge,
+    again: int,
+    stopped: bool,
+    seconds: float,
+) -> dict[str, Any]:
+    known = [row["likeness"] for row in rows if row["likeness"] is not None]
+    document = {
+        "format": 1,
+        "edits": list(rows),
+        "taken_up": again,
+        "stopped": stopped,
+        "likeness": {
+            "encoders": {encoder.name: encoder.licence for encoder in judge.encoders},
+            "mean": round(sum(known) / len(known), 4) if known else None,
+            "lowest": min(known, default=None),
+        },
+        "warnings": list(dict.fromkeys(w for row in rows for w in row["warnings"])),
+        "timings_s": {"total": round(seconds, 3)},
+        "peak_memory_mib": peak_memory(),
+        "sheet": SHEET if rows else None,
+    }
+    if rows:
+        write_png(_sheet(out, jobs, rows), out / SHEET)
+        write_json(out / RESULT, document)
+    return document
+
+
+def _sheet(out: Path, jobs: Sequence[EditJob], rows: Sequence[Mapping[str, Any]]) -> Image.Image:
+    """Before and after side by side, two pairs a row."""
+    images, labels = [], []
+    for job, row in zip(jobs, rows, strict=False):
+        after = read_image(out / row["file"])
+        images += [ImageOps.contain(read_image(job.picture), after.size), after]
+        words = ", then ".join(row["instructions"])
+        chance = row["likeness"]
+        labels += [job.picture.name, words if chance is None else f"{words} ({chance:.0%})"]
+    return contact_sheet(images, 4, labels)
+
+
+def _taught_by(result: PortraitResult) -> str | None:
+    found: str | None = result.provenance.recipe.get("identity_encoder")
+    return found
+
+
+def _key(job: EditJob, picture: Image.Image) -> str:
+    """The same for the same work, wherever the picture lies."""
+    told = {**asdict(job), "picture": pixels_sha256(picture)}
+    return hashlib.sha256(to_json(told, None).encode()).hexdigest()[:24]
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    name, number = f"{stem}.png", 2
+    while name in taken:
+        name, number = f"{stem}-{number}.png", number + 1
+    taken.add(name)
+    return name
+
+
+def _row(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file}, line {number}, column {error.colno}: this is no JSON: {error.msg}."
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(
+            f"{file}, line {number}: a row is an object such as {{'image': ..., 'instruction': ...}}."
+        )
+    return row
+
+
+_NUMBERS: dict[str, Callable[[str], int | float]] = {
+    "seed": int,
+    "steps": int,
+    "guidance": float,
+    "style": float,
+}
+
+
+def _job(file: Path, number: int, row: Mapping[str, Any], like: EditJob) -> EditJob:
+    given = {key: value for key, value in row.items() if value not in (None, "")}
+    unknown = sorted(set(given) - {"image", "instruction", *_NUMBERS}, key=str)
+    if unknown:
+        raise InputError(f"{file}, line {number}: there is no column {unknown[0]!r}.")
+    for name in ("image", "instruction"):
+        if name not in given:
+            raise InputError(f"{file}, line {number}: it lacks {name!r}.")
+    values: dict[str, Any] = {}
+    for name, kind in _NUMBERS.items():
+        if name in given:
+            try:
+                values[name] = kind(str(given[name]))
+            except ValueError as error:
+                raise InputError(
+                    f"{file}, line {number}: {name} is {given[name]!r}, not a number."
+                ) from error
+    style = values.pop("style", None)
+    options = like.options if style is None else tuple({**dict(like.options), "style": style}.items())
+    picture = file.parent / Path(str(given["image"])).expanduser()
+    if not picture.is_file():
+        raise InputError(f"{file}, line {number}: {picture} does not exist.")
+    return replace(
+        like, picture=picture, instructions=(str(given["instruction"]),), options=options, **values
+    )

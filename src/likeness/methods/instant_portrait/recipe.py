@@ -1,0 +1,189 @@
+"""How the mini pack's editors are trained: sitters before and after an edit, in the same pose.
+
+Every two pictures of a person are a pair, and the renderer's truth says what changed between them. First
+IDE-Net learns from the pack's own UNet, then IPNet from IDE-Net, by the paper's three stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from likeness.diffusion.load import Base, load_base
+from likeness.methods.instant_portrait.config import STAGES, EditSettings, IdeTraining
+from likeness.methods.instant_portrait.model import Backbone, Discriminator, editing_unet
+from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
+from likeness.methods.instant_portrait.weights import save_editor
+from likeness.packs import mini
+from likeness.packs.card import record_part
+from likeness.packs.data import edited_views
+from likeness.packs.recipes.landmarks import face_affines
+from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.sitters.words import instructions
+from likeness.training import cosine
+from likeness.training.loop import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, Phase, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["IDE_NET", "IP_NET", "instructions_of", "load_backbone", "pair_batches", "train_adapter"]
+
+IP_NET, IDE_NET = "adapters/instant-portrait", "adapters/instant-portrait-teacher"  # in the pack
+MINUTES = 60.0
+TEACHER_SHARE = 0.6
+"""Of the training that IDE-Net takes."""
+BATCH = 24
+IDENTITY_ROWS = 6
+TEACHER_RATE, STUDENT_RATE, DISCRIMINATOR_RATE = 3e-4, 1e-4, 3e-4
+"""The networks are small and trained for minutes; the paper's are for 859M parameters."""
+
+
+def train_adapter(shop: Workshop) -> TrainResult:
+    """IDE-Net, then IPNet, in the time or steps of one part; needs every other part of the pack."""
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("edits")
+    batches = pair_batches(shop, base, pictures)
+    recogniser = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
+    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+    settings = EditSettings("mini", "ide-net", steps=20, guidance=3.0, taught_by=shop.part("recogniser").name)
+
+    def begin(share: float) -> None:
+        shop.minutes = whole[0] and whole[0] * share
+        shop.steps = whole[1] and max(1, round(whole[1] * share))
+
+    begin(TEACHER_SHARE)
+    torch.manual_seed(shop.seed)
+    teacher = _begun(shop, IDE_NET, editing_unet(base.unet).requires_grad_(True))
+    phase = IdeNetPhase(
+        teacher,
+        base,
+        recogniser,
+        IdeTraining(),
+        cosine(TEACHER_RATE, warmup_steps=100),
+        identity_rows=IDENTITY_ROWS,
+        forward=torch.compile(teacher, dynamic=False) if shop.compiled else None,
+    )
+    result = shop.train([phase], batches, "instant-portrait-teacher", ema_decay=0.998)
+    if not result.finished:
+        return result
+    taught: Any = result.emas[phase.name].module
+    _write(shop, taught, settings, IDE_NET, "instant-portrait-teacher", pictures)
+    taught = taught.to(shop.device).eval().requires_grad_(False)
+
+    student = editing_unet(taught).requires_grad_(True)
+    backbone = load_backbone(shop).to(shop.device)
+    discriminator = Discriminator(backbone).to(shop.device)
+    for number, stage in enumerate(STAGES):
+        begin((1 - TEACHER_SHARE) * stage.share)
+        distilled = IpNetPhase(
+            student, taught, discriminator, backbone, base, stage, cosine(STUDENT_RATE, warmup_steps=20)
+        )
+        phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
+        result = shop.train(phases, batches, f"instant-portrait-{number + 1}", ema_decay=0.99)
+        if not result.finished:
+            return result
+        student.load_state_dict(result.emas["ipnet"].module.state_dict())
+    one_step = dataclasses.replace(settings, stage="ipnet", steps=1, guidance=1.0)
+    _write(shop, student, one_step, IP_NET, "instant-portrait-3", pictures)
+    shop.minutes, shop.steps = whole
+    return result
+
+
+def pair_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Moment], Batch]:
+    """Batches of `training`'s keys from "edits": two pictures of a person, and what leads to the second."""
+    views = int((pictures.person == 0).sum())
+    vae, text = base.vae, base.text_encoders[0]
+    latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device), "edits")
+    spread = latent_spread(vae)
+    affines = face_affines(pictures.landmarks)
+    ids = instruction_ids(base.tokenizers[0], shop, len(pictures) // views, views)
+
+    def batches(moment: Moment) -> Batch:
+        generator = seeded(shop.seed, moment.draw, 63)
+        person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
+        before = torch.randint(views, (BATCH,), generator=generator)
+        after = (before + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
+        source, target = person * views + before, person * views + after
+        mean = latents[target].float()
+        with torch.no_grad():
+            words = text(input_ids=ids[person, before, after].long().to(text.device)).last_hidden_state
+        return {
+            "pixels_before": mini.to_unit(pictures.pixels[source]),
+            "pixels_after": mini.to_unit(pictures.pixels[target]),
+            # The UNet reads the input unscaled, as InstructPix2Pix's do.
+            "image_latents": latents[source].float() / vae.config.scaling_factor,
+            "latents": mean + spread * torch.randn(mean.shape, generator=generator),
+            "text": words.float(),
+            "face_affine": affines[source],
+        }
+
+    return batches
+
+
+def instruction_ids(tokenizer: Any, shop: Workshop, people: int, views: int) -> Tensor:
+    """Token ids (people, views, views, 77) int32 of the way from each picture of a person to each other."""
+    first = mini.first_seed("edits")
+    texts = [text for seed in range(first, first + people) for text in instructions_of(seed, views)]
+    found = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=mini.TOKENS, return_tensors="pt"
+    )
+    return found["input_ids"].int().view(people, views, views, -1)  # type: ignore[no-any-return]
+
+
+def instructions_of(seed: int, views: int) -> list[str]:
+    """Row by row what leads from each of a person's `edited_views` to each; to itself, nothing."""
+    scenes = edited_views(seed, views)
+    return [
+        instructions(one, other, seed * views + number, 1)[0]
+        for number, one in enumerate(scenes)
+        for other in scenes
+    ]
+
+
+def load_backbone(shop: Workshop) -> Backbone:
+    """The pack's own vision transformer, for the discriminator and the triplet loss."""
+    from transformers import AutoImageProcessor, AutoModel
+
+    folder = shop.part("vit")
+    processor = AutoImageProcessor.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    return Backbone(model, tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def _begun(shop: Workshop, folder: str, unet: nn.Module) -> Any:
+    """A new editor, or the pack's with `further`."""
+    files = sorted((shop.pack / folder / "unet").glob("*.safetensors"))
+    if shop.further and files:
+        unet.load_state_dict({key: t.float() for file in files for key, t in load_file(file).items()})
+    return unet
+
+
+def _write(
+    shop: Workshop, unet: Any, settings: EditSettings, folder: str, run: str, pictures: Pictures
+) -> None:
+    """Into the pack, with its entry in the card."""
+    save_editor(unet.to("cpu"), settings, shop.pack / folder)
+    trained: TrainResult = shop.trained[run]
+    record_part(
+        shop.pack,
+        folder,
+        folder,
+        pack_name=shop.preset.NAME,
+        size_px=shop.preset.SIZE_PX,
+        parameters=sum(p.numel() for p in unet.parameters()),
+        seed=shop.seed,
+        steps=trained.step,
+        hours=round(trained.seconds / 3600, 4),
+        people=shop.people,
+        pictures=len(pictures),
+        first_seed=mini.first_seed("edits"),
+    )

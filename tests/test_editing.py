@@ -1,0 +1,224 @@
+"""Editing many pictures: what is read, taken up again, judged and written. A toy editor, real files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from likeness.cli.main import main
+from likeness.editing import EditJob, edit_pictures, edit_video, flicker, jobs_of_file, pictures_in
+from likeness.errors import Cancelled, ImageError, InputError
+from likeness.evaluation.judge import Judge, Likeness
+from likeness.files.images import read_image, read_recipe, write_png
+from likeness.files.video import frames_of, open_video, video_sink
+from likeness.types import PortraitPipeline, PortraitRequest, PortraitResult
+from tests import tiny
+from tests.methods.toys import MiddleDetector, PixelEncoder, ToyInstantPortrait, picture
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyInstantPortrait:
+    return ToyInstantPortrait(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy: ToyInstantPortrait) -> PortraitPipeline:
+    return toy.pipeline()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / "in" / f"{name}.png" for name in ("b", "a")]
+    for seed, file in enumerate(files):
+        write_png(picture(seed), file)
+    return files
+
+
+class Counted:
+    """A pipeline that counts the pictures it edits, and may be stopped after some."""
+
+    def __init__(self, inner: PortraitPipeline, stop_after: int = 10**6) -> None:
+        self.inner, self.count, self.stop_after = inner, 0, stop_after
+
+    def __call__(self, requests: list[PortraitRequest], **more: object) -> list[PortraitResult]:
+        if self.count >= self.stop_after:
+            raise KeyboardInterrupt
+        self.count += 1
+        return self.inner(requests, **more)  # type: ignore[arg-type]
+
+
+def job(file: Path, *words: str, **more: object) -> EditJob:
+    return EditJob(file, words or ("a red hat",), steps=1, **more)  # type: ignore[arg-type]
+
+
+def test_what_files_folders_and_patterns_stand_for(tmp_path: Path, photos: list[Path]) -> None:
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "c.mp4").write_bytes(b"")
+    b, a = photos
+    assert pictures_in([tmp_path / "in"]) == ([a, b], [])
+    assert pictures_in([str(tmp_path / "in" / "*.png"), a]) == ([a, b], [])
+    assert pictures_in([b, tmp_path / "in" / "c.mp4"]) == ([b], [tmp_path / "in" / "c.mp4"])
+    for nothing in (tmp_path, tmp_path / "*.gif"):
+        with pytest.raises(InputError, match="holds no picture"):
+            pictures_in([nothing])
+
+
+def test_rows_of_a_file(tmp_path: Path, photos: list[Path]) -> None:
+    like = job(Path(), options=(("style_boost", True),))
+    table = tmp_path / "edits.csv"
+    table.write_text('image,instruction,seed,style\nin/a.png,a hat,3,\nin/b.png,"glasses, round",,1.5\n')
+    one, two = jobs_of_file(table, like)
+    assert (one.picture, one.instructions, one.seed, one.options) == (photos[1], ("a hat",), 3, like.options)
+    assert (two.instructions, two.seed) == (("glasses, round",), 0)
+    assert dict(two.options) == {"style_boost": True, "style": 1.5}
+    lines = tmp_path / "edits.jsonl"
+    lines.write_text('{"image": "in/a.png", "instruction": "a hat", "steps": 2}\n\n')
+    assert jobs_of_file(lines, like)[0].steps == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"image": "in/a.png"}', r"line 1: it lacks 'instruction'"),
+        ('{"image": "in/a.png", "instruction": "x", "sed": 1}', "no column 'sed'"),
+        ('\n{"image": "in/a.png", "instruction": "x", "seed": "one"}', r"line 2: seed is 'one'"),
+        ('{"image": "in/z.png", "instruction": "x"}', "z.png does not exist"),
+        ('{"image": }', "line 1, column 11"),
+        ("[1]", "a row is an object"),
+        ("", "has no rows"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, photos: list[Path], text: str, said: str) -> None:
+    file = tmp_path / "edits.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        jobs_of_file(file, job(photos[0]))
+
+
+def test_pictures_are_edited_saved_and_taken_up(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    jobs = [job(photos[0]), job(photos[1]), job(photos[0], "glasses"), job(photos[0], seed=4)]
+    stopped = Counted(pipeline, stop_after=2)
+    with pytest.raises(Cancelled, match="2 of 4"):
+        edit_pictures(stopped, jobs, out)  # type: ignore[arg-type]
+    assert json.loads((out / "result.json").read_text())["stopped"] is True
+    rest = Counted(pipeline)
+    document = edit_pictures(rest, jobs, out)  # type: ignore[arg-type]
+    assert (rest.count, document["taken_up"], document["stopped"]) == (2, 2, False)
+    assert document == json.loads((out / "result.json").read_text())
+    files = [row["file"] for row in document["edits"]]
+    assert len(set(files)) == 4
+    assert files[0] == "b-a-red-hat.png"
+    recipe = read_recipe(out / files[2])
+    assert recipe["request"]["prompt"] == "glasses"
+    assert recipe["method"] == "instant-portrait"
+    (out / files[1]).unlink()
+    again = Counted(pipeline)
+    before = (out / files[0]).read_bytes()
+    edit_pictures(again, jobs, out)  # type: ignore[arg-type]
+    assert again.count == 1, "only what is gone is made again"
+    assert (out / files[0]).read_bytes() == before
+    sheet = read_image(out / "before-after.png")
+    assert sheet.width > sheet.height
+
+
+def test_edits_one_after_another_are_judged_by_the_first_photo(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    seen: list[Sequence[Image.Image]] = []
+
+    class Listening(Judge):
+        def compare(
+            self, image: Image.Image, references: Sequence[Image.Image], without: str | None = None
+        ) -> Likeness:
+            seen.append(references)
+            assert without == "none"
+            return Judge.compare(self, image, references, without)
+
+    judge = Listening([PixelEncoder()], MiddleDetector(), reason="not calibrated")
+    document = edit_pictures(pipeline, [job(photos[0], "a hat", "glasses")], tmp_path / "out", judge=judge)
+    [[reference]] = seen
+    assert np.array_equal(np.asarray(reference), np.asarray(read_image(photos[0])))
+    assert set(document["edits"][0]["cosines"]) == {"pixels"}
+    once = edit_pictures(pipeline, [job(photos[0], "glasses")], tmp_path / "once")
+    chained = read_image(tmp_path / "out" / document["edits"][0]["file"])
+    alone = read_image(tmp_path / "once" / once["edits"][0]["file"])
+    assert not np.array_equal(np.asarray(chained), np.asarray(alone)), (
+        "the second edit began from the first's"
+    )
+
+
+def write_video(file: Path, frames: int) -> list[Image.Image]:
+    shown = [picture(0).resize((64, 64)).rotate(2 * index) for index in range(frames)]
+    with video_sink(file, (64, 64), 12.0) as take:
+        for frame in shown:
+            take(frame)
+    return shown
+
+
+def test_a_video_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    shown = write_video(tmp_path / "in.mp4", 5)
+    about = open_video(tmp_path / "in.mp4")
+    assert (about.size_px, round(about.frames_per_s)) == ((64, 64), 12)
+    read = list(frames_of(tmp_path / "in.mp4"))
+    assert len(read) == 5
+    assert flicker(shown[2], read[2]) < 12, "compressed, and still this frame"
+    assert flicker(shown[2], read[2]) < flicker(shown[2], read[4])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+    (tmp_path / "no.mp4").write_bytes(b"not a video")
+    with pytest.raises(ImageError, match="no video"):
+        open_video(tmp_path / "no.mp4")
+    with pytest.raises(ImageError, match="does not exist"):
+        next(frames_of(tmp_path / "nowhere.mp4"))
+
+
+def test_a_broken_video_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), video_sink(tmp_path / "out.mp4", (64, 64), 12.0) as take:
+        take(picture(0))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_is_edited_frame_by_frame(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    write_video(tmp_path / "in.mp4", 4)
+    counted = Counted(pipeline)
+    told = edit_video(counted, tmp_path / "in.mp4", job(Path()), tmp_path / "out.mp4")  # type: ignore[arg-type]
+    assert counted.count == told["frames"] == len(list(frames_of(tmp_path / "out.mp4"))) == 4
+    assert told["flicker"]["before"] > 0
+    still = picture(0).resize((64, 64))
+    with video_sink(tmp_path / "still.mp4", (64, 64), 12.0) as take:
+        for _ in range(3):
+            take(still)
+    told = edit_video(pipeline, tmp_path / "still.mp4", job(Path()), tmp_path / "out2.mp4")
+    assert told["flicker"]["after"] <= told["flicker"]["before"] + 1, "the same frame is edited the same way"
+
+
+def test_the_command(
+    toy: ToyInstantPortrait, photos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.save(tmp_path / "editor")
+    given = ["edit", str(tmp_path / "in"), "-i", "a red hat", "--steps", "1", "--base", str(toy.folder)]
+    given += ["--adapter", str(tmp_path / "editor"), "--device", "cpu", "--json", "--style", "1.5"]
+
+    def run(*words: str) -> int:
+        with pytest.raises(SystemExit) as left:
+            main(list(words))
+        return int(left.value.code or 0)
+
+    assert run(*given, "--out", str(tmp_path / "out")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["edits"]) == 2
+    recipe = read_recipe(tmp_path / "out" / document["edits"][0]["file"])
+    assert recipe["request"]["options"]["style"] == 1.5
+    assert run("edit", "--out", str(tmp_path / "x")) == 2
+    assert "Give pictures" in capsys.readouterr().err
+    assert run("edit", str(photos[0]), "--out", str(tmp_path / "x")) == 2
+    assert "Say what to change" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
