@@ -77,6 +77,12 @@ def _generate() -> typer.Typer:
     return generate.app
 
 
+def _live() -> typer.Typer:
+    from likeness.cli import live
+
+    return live.app
+
+
 def _pack() -> typer.Typer:
     from likeness.cli import pack
 
@@ -113,6 +119,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "compare": ("Paint with several methods, bases or adapters and put the pictures side by side.", _compare),
     "score": ("Say how likely pictures show the same person.", _score),
     "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
+    "live": ("Edit a camera's picture while it runs, on a page in the browser.", _live),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),

@@ -30,6 +30,7 @@ __all__ = [
     "RECIPE_KEY",
     "SIDE_MIN_PX",
     "contact_sheet",
+    "image_from",
     "png_bytes",
     "read_image",
     "read_recipe",
@@ -63,7 +64,11 @@ def read_image(path: Path | str) -> Image.Image:
     readable, not a picture, broken, under 16 px a side, over 200 megapixels, narrower than 1:20.
     """
     path = Path(path)
-    data = _read_bytes(path)
+    return image_from(_read_bytes(path), path)
+
+
+def image_from(data: bytes, path: Path | str) -> Image.Image:
+    """`read_image` of bytes that are at hand; `path` is what messages call them."""
     with _quiet_pillow():
         try:
             picture = Image.open(BytesIO(data), formats=FORMATS)
@@ -249,7 +254,7 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_size(path: Path | str, size: tuple[int, int]) -> None:
     width, height = size
     if min(size) < SIDE_MIN_PX:
         raise ImageError(

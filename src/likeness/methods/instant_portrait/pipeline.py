@@ -18,6 +18,7 @@ import likeness
 from likeness.diffusion.load import Base, load_base
 from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.schedule import ddim, denoised, predicted_latents
 from likeness.diffusion.text_to_image import to_pictures
@@ -77,6 +78,8 @@ def load(
                 "`likeness pack build`."
             )
     unet, settings, record = load_editor(adapter, base)
+    if base.runtime == OPENVINO:
+        unet = OpenVinoUnet(unet)
     records.append(record)
     beside = base.folder / "parser" if base.folder else None
     folder = Path(parser) if parser else beside if beside and beside.is_dir() else None
@@ -203,9 +206,9 @@ class InstantPortraitPipeline:
         return without + options.style * (with_words - without)
 
     def _clean(self, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        timesteps = torch.full((len(noise),), T_MAX, device=noise.device)
-        prediction = self.unet(torch.cat([noise, image], dim=1), timesteps, text).sample
-        return predicted_latents(scheduler, noise, prediction, timesteps)
+        timestep = torch.tensor(T_MAX, device=noise.device)
+        prediction = self.unet(torch.cat([noise, image], dim=1), timestep, text).sample
+        return predicted_latents(scheduler, noise, prediction, timestep.expand(len(noise)))
 
     def _several_steps(
         self,

@@ -1,0 +1,229 @@
+"""A camera or a video edited while it runs: the page sends frames, each comes back edited in one step."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from PIL import Image, ImageFilter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from likeness.errors import ImageError, LikenessError
+from likeness.files.images import image_from
+from likeness.files.video import video_sink
+from likeness.types import PortraitRequest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from likeness.types import PortraitPipeline
+
+__all__ = ["LiveEditor", "LiveSettings", "Steady", "live_app", "serve_live"]
+
+PAGE = Path(__file__).with_name("live.html")
+FRAME_BYTES = 4 * 2**20
+RECENT = 60
+"""Frames that latency, rate and flicker are means of."""
+SINK_RATE = 20.0
+QUALITY = 90
+
+
+class LiveSettings(BaseModel):
+    """What can be changed while it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+    instruction: str = Field(default="", max_length=500)
+    style: float = Field(default=1.0, ge=0, le=4)
+    keep_background: bool = False
+    steady: bool = True
+
+
+class Steady:
+    """Holds down flicker: where the camera's picture stays, so does the edited one.
+
+    A pixel takes on the new edit as far as the input around it changed since the last frame: at `moved` grey
+    levels (of 255) and more wholly, below in proportion, and never less than `floor`, so that a wrong pixel
+    goes away.
+    """
+
+    def __init__(self, moved: float = 12.0, floor: float = 0.1) -> None:
+        self.moved, self.floor = moved, floor
+        self._input: NDArray[np.float32] | None = None
+        self._shown: NDArray[np.float32] | None = None
+
+    def __call__(self, before: Image.Image, after: Image.Image) -> Image.Image:
+        """The edited frame to show. before: the input, of any size."""
+        seen = np.asarray(before.resize(after.size), np.float32)
+        edited = np.asarray(after, np.float32)
+        if self._input is None or self._shown is None or self._shown.shape != edited.shape:
+            self._input, self._shown = seen, edited
+            return after
+        change = np.abs(seen - self._input).mean(axis=2)
+        # An edge that moves changes what is beside it too.
+        change = np.asarray(_widest(Image.fromarray(change)), np.float32)
+        share = np.clip(change / self.moved, self.floor, 1)[..., None]
+        shown = (share * edited + (1 - share) * self._shown).astype(np.float32)
+        self._shown = shown
+        # The input is followed slowly too: else slow changes would never add up to one.
+        self._input = (share * seen + (1 - share) * self._input).astype(np.float32)
+        return Image.fromarray(shown.round().astype(np.uint8))
+
+    def forget(self) -> None:
+        """Of another instruction nothing is kept."""
+        self._input = self._shown = None
+
+
+def _widest(change: Image.Image) -> Image.Image:
+    """Each pixel's largest neighbour within about 3 % of the picture; mode F."""
+    side = 2 * max(1, round(0.015 * max(change.size))) + 1
+    levels = change.convert("L")
+    return levels.filter(ImageFilter.MaxFilter(side)).convert("F")
+
+
+@dataclass
+class LiveEditor:
+    """Edits one frame at a time and keeps count.
+
+    seed: of the one noise that all frames share. size_px: (width, height) of what is edited; None: the
+    input's shape at what the base paints best. sink: takes every edited frame.
+    """
+
+    pipeline: PortraitPipeline
+    settings: LiveSettings = field(default_factory=LiveSettings)
+    seed: int = 0
+    size_px: tuple[int, int] | None = None
+    sink: Callable[[Image.Image], None] | None = None
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._steady = Steady()
+        self._latencies: deque[float] = deque(maxlen=RECENT)
+        self._done: deque[float] = deque(maxlen=RECENT)
+        self._last: tuple[NDArray[np.int16], NDArray[np.int16]] | None = None
+        self._flickers: deque[tuple[float, float]] = deque(maxlen=RECENT)
+
+    def change(self, settings: LiveSettings) -> None:
+        """Takes hold from the next frame on."""
+        with self._lock:
+            self.settings = settings
+            self._steady.forget()
+            self._last = None
+            self._flickers.clear()
+
+    def edit(self, frame: Image.Image) -> Image.Image:
+        """One frame, edited in one step. Raises: InputError for settings the pipeline does not take."""
+        with self._lock:
+            started, now = time.perf_counter(), self.settings
+            options: dict[str, Any] = {"style": now.style, "keep_background": now.keep_background}
+            request = PortraitRequest(
+                now.instruction, (frame,), size_px=self.size_px, steps=1, seed=self.seed, options=options
+            )
+            [result] = self.pipeline([request])
+            shown = self._steady(frame, result.image) if now.steady else result.image
+            self._count(frame, shown, started)
+            if self.sink is not None:
+                self.sink(shown)
+            return shown
+
+    def _count(self, frame: Image.Image, shown: Image.Image, started: float) -> None:
+        self.frames += 1
+        ended = time.perf_counter()
+        self._latencies.append(ended - started)
+        self._done.append(ended)
+        both = np.asarray(frame.resize(shown.size), np.int16), np.asarray(shown, np.int16)
+        if self._last is not None:
+            before, after = (
+                float(np.abs(new - old).mean()) for new, old in zip(both, self._last, strict=True)
+            )
+            self._flickers.append((before, after))
+        self._last = both
+
+    def told(self) -> dict[str, float | int | None]:
+        """Of the last frames: latency_ms of the edit; frames_per_s as they came; flicker of both sides, mean
+        grey levels (of 255) from frame to frame."""
+        span = self._done[-1] - self._done[0] if len(self._done) > 1 else 0.0
+        flickers = np.array(self._flickers).mean(axis=0).round(2).tolist() if self._flickers else [None, None]
+        return {
+            "frames": self.frames,
+            "latency_ms": round(1000 * float(np.mean(self._latencies)), 1) if self._latencies else None,
+            "frames_per_s": round((len(self._done) - 1) / span, 1) if span else None,
+            "flicker_before": flickers[0],
+            "flicker_after": flickers[1],
+        }
+
+
+def live_app(
+    editor: LiveEditor, source: Path | None = None, sink: tuple[Path, tuple[int, int]] | None = None
+) -> FastAPI:
+    """GET / the page; POST /frame a picture, answered by the edited one; GET, POST /settings; GET /source.
+
+    source: a video file that the page plays instead of a camera. sink: an .mp4 file and its size (width,
+    height); it is there, whole, when the server ends.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            if sink is not None:
+                editor.sink = stack.enter_context(video_sink(*sink, SINK_RATE))
+            yield
+            editor.sink = None
+
+    app = FastAPI(title="Likeness live", docs_url=None, redoc_url=None, lifespan=life)
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        return PAGE.read_text(encoding="utf-8")
+
+    @app.get("/settings")
+    def settings() -> dict[str, Any]:
+        return {**editor.settings.model_dump(), "source": source is not None, **editor.told()}
+
+    @app.post("/settings")
+    def change(given: LiveSettings) -> dict[str, Any]:
+        editor.change(given)
+        return settings()
+
+    @app.post("/frame")
+    async def frame(request: Request) -> Response:
+        data = bytearray()
+        async for part in request.stream():
+            data += part
+            if len(data) > FRAME_BYTES:
+                return JSONResponse({"error": "A frame may have 4 MiB at most."}, status_code=413)
+        try:
+            shown = await run_in_threadpool(lambda: editor.edit(image_from(bytes(data), "The frame")))
+        except ImageError as error:
+            return JSONResponse({"error": str(error)}, status_code=415)
+        except LikenessError as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+        packed = BytesIO()
+        shown.save(packed, "JPEG", quality=QUALITY)
+        told = {f"X-{key.replace('_', '-')}": str(value) for key, value in editor.told().items()}
+        return Response(packed.getvalue(), media_type="image/jpeg", headers=told)
+
+    @app.get("/source", response_model=None)
+    def video() -> FileResponse | JSONResponse:
+        if source is None:
+            return JSONResponse({"error": "No video was given; use the camera."}, status_code=404)
+        return FileResponse(source)
+
+    return app
+
+
+def serve_live(app: FastAPI, host: str, port: int) -> None:
+    """Serve `live_app` until Ctrl-C."""
+    uvicorn.run(app, host=host, port=port, log_level="warning")

@@ -1,0 +1,210 @@
+"""The live page: frames over a real server, flicker, the sink, and a browser with a video as its camera."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from likeness.cli.main import main
+from likeness.editing import flicker
+from likeness.files.video import frames_of
+from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app
+from tests import tiny
+from tests.methods.toys import ToyInstantPortrait, picture
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyInstantPortrait:
+    return ToyInstantPortrait(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def ask(url: str, data: bytes | None = None, kind: str = "image/jpeg") -> tuple[int, bytes, dict[str, str]]:
+    request = urllib.request.Request(url, data, {"Content-Type": kind})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310  our own server
+            return reply.status, reply.read(), {name.lower(): value for name, value in reply.headers.items()}
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), {}
+
+
+def jpeg(image: Image.Image) -> bytes:
+    packed = BytesIO()
+    image.save(packed, "JPEG", quality=95)
+    return packed.getvalue()
+
+
+def editor(toy: ToyInstantPortrait, **settings: object) -> LiveEditor:
+    return LiveEditor(toy.pipeline(), LiveSettings(instruction="a red hat", **settings), size_px=(64, 64))  # type: ignore[arg-type]
+
+
+def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait, tmp_path: Path) -> None:
+    live = editor(toy, steady=False)
+    frame = jpeg(picture(0))
+    with served(live_app(live, sink=(tmp_path / "sink.mp4", (64, 64)))) as url:
+        assert b"<title>Likeness live" in ask(url)[1]
+        status, first, told = ask(f"{url}/frame", frame)
+        assert status == 200
+        edited = Image.open(BytesIO(first))
+        assert edited.size == (64, 64)
+        again = Image.open(BytesIO(ask(f"{url}/frame", frame)[1]))
+        assert np.array_equal(np.asarray(edited), np.asarray(again)), "one noise for all frames"
+        new = json.dumps({"instruction": "glasses", "style": 1.5, "steady": False}).encode()
+        assert ask(f"{url}/settings", new, "application/json")[0] == 200
+        status, other, told = ask(f"{url}/frame", frame)
+        assert not np.array_equal(np.asarray(Image.open(BytesIO(other))), np.asarray(edited))
+        assert float(told["x-latency-ms"]) > 0
+        assert told["x-frames"] == "3"
+        now = json.loads(ask(f"{url}/settings")[1])
+        assert (now["instruction"], now["style"], now["source"]) == ("glasses", 1.5, False)
+        for data, code in ((b"no picture", 415), (b"x" * (5 * 2**20), 413)):
+            status, said, _ = ask(f"{url}/frame", data)
+            assert (status, "error" in json.loads(said)) == (code, True)
+        assert ask(f"{url}/settings", b'{"style": 9}', "application/json")[0] == 422
+        assert ask(f"{url}/source")[0] == 404
+        keep = json.dumps({"keep_background": True}).encode()
+        ask(f"{url}/settings", keep, "application/json")
+        status, said, _ = ask(f"{url}/frame", frame)
+        assert (status, "parser" in json.loads(said)["error"]) == (422, True)
+        assert not (tmp_path / "sink.mp4").exists()
+    assert len(list(frames_of(tmp_path / "sink.mp4"))) == 3
+
+
+def test_what_stands_still_is_held_still() -> None:
+    rng = np.random.default_rng(0)
+    scene = np.asarray(picture(0).resize((64, 64)), np.float32)
+
+    def noisy(strength: float) -> Image.Image:
+        seen = scene + rng.normal(0, strength, scene.shape)
+        return Image.fromarray(seen.clip(0, 255).astype(np.uint8))
+
+    steady = Steady()
+    edits = [noisy(8) for _ in range(20)]
+    shown = [steady(noisy(1), edit) for edit in edits]
+    loose = np.mean([flicker(a, b) for a, b in pairwise(edits)])
+    held = np.mean([flicker(a, b) for a, b in pairwise(shown[1:])])
+    assert held < 0.5 * loose
+
+
+def test_what_moves_is_shown_at_once_and_slow_changes_arrive() -> None:
+    steady = Steady()
+    black, white = (Image.new("RGB", (64, 64), colour) for colour in ("black", "white"))
+    steady(black, black)
+    assert np.asarray(steady(white, white)).min() == 255
+    steady.forget()
+    for level in range(0, 256, 2):  # each step is far below what counts as moved
+        grey = Image.new("RGB", (64, 64), (level,) * 3)
+        shown = steady(grey, grey)
+    assert np.asarray(shown).min() > 235
+    half = Image.new("RGB", (64, 64), "black")
+    half.paste("white", (32, 0, 64, 64))
+    steady.forget()
+    steady(black, black)
+    changed = np.asarray(steady(half, Image.new("RGB", (64, 64), "white")))
+    assert changed[:, 40:].min() == 255
+    assert changed[:, :24].max() < 40, "where nothing moved, nearly the old picture"
+
+
+def test_memory_stays_flat(toy: ToyInstantPortrait) -> None:
+    import resource
+
+    live = editor(toy)
+    for index in range(60):
+        live.edit(picture(index % 7))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for index in range(300):
+        live.edit(picture(index % 7))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
+    assert live.frames == 360
+
+
+def test_the_command_refuses_what_is_no_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["--source", str(tmp_path / "no.mp4")], "does not exist"),
+        (["--sink", "out.gif"], "writes .mp4"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(["live", *words])
+        assert left.value.code
+        assert said in capsys.readouterr().err
+
+
+def write_y4m(file: Path, frames: list[Image.Image], rate: int = 20) -> None:
+    """Raw video, as Chromium takes it for a camera."""
+    width, height = frames[0].size
+    with file.open("wb") as out:
+        out.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420\n".encode())
+        for frame in frames:
+            y, cb, cr = frame.convert("YCbCr").split()
+            half = (width // 2, height // 2)
+            out.write(b"FRAME\n" + y.tobytes() + cb.resize(half).tobytes() + cr.resize(half).tobytes())
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, "the browser sent too few frames"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_with_a_video_as_its_camera(toy: ToyInstantPortrait, tmp_path: Path) -> None:
+    shown = [picture(0).resize((320, 240)).rotate(3 * index) for index in range(8)]
+    write_y4m(tmp_path / "camera.y4m", shown)
+    live = editor(toy)
+    with served(live_app(live)) as url:
+        command = [
+            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-video-capture={tmp_path / 'camera.y4m'}", "--remote-debugging-port=0",
+            f"{url}/#camera",
+        ]  # fmt: skip
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: live.frames >= 10)
+            told = live.told()
+            assert told["flicker_before"], "the camera's picture moves"
+            assert told["frames_per_s"]
+            new = json.dumps({"instruction": "glasses"}).encode()
+            assert ask(f"{url}/settings", new, "application/json")[0] == 200
+            seen = live.frames
+            until(lambda: live.frames >= seen + 5)
+            assert live.settings.instruction == "glasses"
+        finally:
+            browser.kill()
+            browser.wait(10)
