@@ -80,6 +80,38 @@ def test_a_folder_becomes_a_data_set(photos: Path) -> None:
     assert check(moved) == [], "pictures and data set move together"
 
 
+def test_an_image_folder_says_who_and_what(tmp_path: Path) -> None:
+    from likeness.sitters.export import ExportSettings, export
+
+    source = tmp_path / "sitters"
+    export(ExportSettings(count=2, pairs="everything", truths=("labels",)), source)
+    truth = [json.loads(line) for line in (source / "metadata.jsonl").read_text().splitlines()]
+    (source / truth[0]["file_name"]).with_suffix(".txt").write_text("By hand.")
+    made = built(source, captions=sidecar("woman", source))
+    assert made.about.pictures == 4, "labels are pictures too, and not listed"
+    by_name = {Path(row.picture).name: row for row in made.rows}
+    for index, one in enumerate(truth):
+        row = by_name[Path(one["file_name"]).name]
+        assert row.person == one["identity"]
+        assert row.caption == ("By hand." if index == 0 else one["text"])
+    assert "metadata.jsonl" in made.about.captions
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", r"metadata.jsonl:1:2: this is no JSON"),
+        ('{"text": "x"}', "needs `file_name`"),
+        ('{"file_name": "gone.png"}', "gone.png is not there"),
+        ('{"file_name": "carl.png", "text": 3}', "text is no text"),
+    ],
+)
+def test_a_wrong_row_of_an_image_folder_is_named(photos: Path, line: str, said: str) -> None:
+    (photos / "metadata.jsonl").write_text(line)
+    with pytest.raises(InputError, match=said):
+        built(photos)
+
+
 def test_built_again_only_what_is_new_is_looked_at(photos: Path) -> None:
     before = built(photos)
     write_png(picture(7), photos / "anna" / "2.png")

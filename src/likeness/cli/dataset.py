@@ -44,8 +44,8 @@ def build(
 ) -> None:
     """Find the face on every picture, know it, and write down what there is to learn from.
 
-    A text file of a picture's name beside it is its caption. Pictures stay where they are; what cannot be
-    used is left out and listed. Run again, only what is new is looked at.
+    A text file of a picture's name beside it is its caption, or `text` in the folder's metadata.jsonl. Pictures
+    stay where they are; what cannot be used is left out and listed. Run again, only what is new is looked at.
     """
     if kind != "fgid":
         raise InputError(f"There is no kind of data set called {kind!r}; there is fgid.")
@@ -73,7 +73,7 @@ def build(
             detector=find_detector("sitters" if sitters else None, mini_path() / "landmarks"),
             encoder=known,
             encoder_sha256=sha256_of(weights),
-            captions=_asked(vlm, vlm_model, out / "asked") or sidecar(word),
+            captions=_asked(vlm, vlm_model, out / "asked") or sidecar(word, source),
             parser=(parser.name, load_parser(parser)) if parser else None,
             licence=licence,
             on_picture=on_picture,

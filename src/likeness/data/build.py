@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from likeness.data.image_folder import METADATA, listed_pictures
 from likeness.data.manifest import About, Dataset, FaceRow, Row, read_dataset, write_dataset
 from likeness.errors import InputError
 from likeness.faces.align import align_arcface
@@ -52,15 +53,20 @@ class Captions:
     tell: Callable[[Path, Callable[[], Image.Image]], tuple[str, str]]
 
 
-def sidecar(word: str = "person") -> Captions:
-    """The text file of the picture's name beside it ("anna.jpg", "anna.txt"), or "a photo of a {word}"."""
+def sidecar(word: str = "person", source: Path | None = None) -> Captions:
+    """The text file of the picture's name beside it ("anna.jpg", "anna.txt"), or "a photo of a {word}".
+
+    source: a folder whose `metadata.jsonl`, where it has one, is asked in between.
+    """
+    listed = listed_pictures(source) if source else {}
 
     def tell(path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
         file = path.with_suffix(".txt")
         text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
-        return text or f"a photo of a {word}", FACE_CAPTION
+        return text or listed.get(path, {}).get("text") or f"a photo of a {word}", FACE_CAPTION
 
-    return Captions(f"text files beside the pictures, or 'a photo of a {word}'", tell)
+    between = f", {METADATA}" if listed else ""
+    return Captions(f"text files beside the pictures{between}, or 'a photo of a {word}'", tell)
 
 
 def build(
@@ -79,12 +85,15 @@ def build(
     """Build a data set in `folder` from all pictures under `source`.
 
     A picture's person is the sub-folder of `source` it lies in, one that lies in none is a person by itself;
-    with `person` all are of that one.
+    with `person` all are of that one. Where `source` has a `metadata.jsonl`, only the pictures it names are
+    taken, and its `identity` is the person.
     Pictures without exactly one main face, and copies of others, are left out and named in `About`. Built
     again, only new and changed pictures are looked at. on_picture(done, of) after each.
     Raises: InputError for a source without a usable picture, or a folder built with other settings.
     """
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    listed = listed_pictures(source)
+    every = listed or (path for path in source.rglob("*") if path.is_file())
+    files = sorted(path for path in every if path.suffix.lower() in PICTURES)
     files = [path for path in files if folder.resolve() not in path.resolve().parents]
     if not files:
         raise InputError(f"{source} holds no picture; give a folder of {', '.join(PICTURES)} files.")
@@ -107,14 +116,14 @@ def build(
     def look(path: Path, name: str, digest: str) -> tuple[Row, NDArray[np.float32]]:
         picture = read_image(path)
         face = find_one_face(picture, detector)
-        inside = path.relative_to(source).parts
+        inside, told = path.relative_to(source).parts, listed.get(path, {}).get("identity")
         parts = tuple(part for part, crop in part_crops(picture, face, 16).items() if crop is not None)
         caption, face_caption = captions.tell(path, lambda: picture)
         row = Row(
             picture=Path(name).as_posix(),
             sha256=digest,
             size_px=picture.size,
-            person=person or (inside[0] if len(inside) > 1 else path.stem),
+            person=person or told or (inside[0] if len(inside) > 1 else path.stem),
             face=FaceRow.of(face),
             parts=parts,
             caption=caption,

@@ -1,0 +1,42 @@
+"""Hugging Face's image folders: pictures, and a `metadata.jsonl` that says what is on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from likeness.errors import InputError
+
+__all__ = ["METADATA", "listed_pictures"]
+
+METADATA = "metadata.jsonl"
+
+
+def listed_pictures(source: Path) -> dict[Path, dict[str, Any]]:
+    """Rows of `metadata.jsonl` in a folder by the picture they name (`file_name`); empty where there is none.
+
+    Columns that count here: `text`, the caption; `identity`, who it is. Exported sitters have both.
+    Raises: InputError naming the line of what is wrong.
+    """
+    file = source / METADATA
+    if not file.is_file():
+        return {}
+    found: dict[Path, dict[str, Any]] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{file}:{number}:{error.colno}: this is no JSON: {error.msg}.") from error
+        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+            raise InputError(f"{file}:{number}: a row needs `file_name`, the picture it is about.")
+        for name in ("text", "identity"):
+            if not isinstance(row.get(name, ""), str):
+                raise InputError(f"{file}:{number}: {name} is no text.")
+        path = source / row["file_name"]
+        if not path.is_file():
+            raise InputError(f"{file}:{number}: {row['file_name']} is not there.")
+        found[path] = row
+    return found
