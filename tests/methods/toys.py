@@ -29,6 +29,10 @@ from likeness.methods.instant_portrait.model import Discriminator, editing_unet
 from likeness.methods.instant_portrait.pipeline import load as load_instant_portrait
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import save_editor
+from likeness.methods.spf_portrait.pipeline import load as load_spf_portrait
+from likeness.methods.spf_portrait.training import ContrastivePhase, NaivePhase
+from likeness.methods.spf_portrait.tuning import Tuning
+from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, save_delta
 from likeness.training.phase import Batch, Phase
 from likeness.types import Face, PortraitPipeline, PortraitRequest
 from tests import tiny
@@ -231,8 +235,67 @@ class ToyInstantPortrait(Toy):
         }
 
 
+class ToySpfPortrait(Toy):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.base = load_base(folder)
+        torch.manual_seed(0)
+        self.naive = Tuning(self.base.unet, "all")
+        self.tuning = Tuning(self.base.unet, "cross-attention")
+        with torch.no_grad():
+            for parameter in self.tuning.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+        self.projection = torch.randn(3, 8)
+
+    def clip_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(pixels.mean((2, 3)) @ self.projection + 0.1, dim=-1)
+
+    def pipeline(self) -> PortraitPipeline:
+        folder = self.folder.parent / f"{self.folder.name}-delta"
+        if not folder.exists():
+            self.save(folder)
+        return self.loaded(folder)
+
+    def loaded(self, folder: Path) -> PortraitPipeline:
+        return load_spf_portrait(self.base, folder / "delta.safetensors")
+
+    def save(self, folder: Path) -> None:
+        card = DeltaCard(self.base.family, self.base.name, base_digest(self.base), ("a red hat",))
+        save_delta(self.tuning.delta(self.base.unet), card, folder / "delta.safetensors", dtype=torch.float32)
+
+    def phases(self) -> list[Phase]:
+        return [
+            NaivePhase(self.naive, self.base, learning_rate=1e-3),
+            ContrastivePhase(self.tuning, self.base, self.clip_image, learning_rate=1e-3),
+        ]
+
+    def batch(self, step: int) -> Batch:
+        size, channels, width = 2, self.base.unet.config.in_channels, self.base.text_width
+        source = torch.Generator().manual_seed(100 + step)
+        unit = torch.nn.functional.normalize
+        tokens = torch.zeros(size, 77, dtype=torch.bool)
+        tokens[:, 1:6] = True
+        phrases = torch.zeros(size, 2, 77, dtype=torch.bool)
+        phrases[:, 0, 1:3] = phrases[:, 1, 3:6] = True
+        return {
+            "latents": torch.randn(size, channels, 8, 8, generator=source),
+            "base_text": torch.randn(size, 77, width, generator=source),
+            "full_text": torch.randn(size, 77, width, generator=source),
+            "base_tokens": tokens,
+            "phrases": phrases,
+            "similarity": torch.rand(size, 2, generator=source),
+            "target": unit(torch.randn(size, 8, generator=source), dim=-1),
+            "wanted": unit(torch.randn(size, 8, generator=source), dim=-1),
+        }
+
+    def request(self, seed: int, **settings: Any) -> PortraitRequest:
+        settings.setdefault("references", ())
+        return super().request(seed, **settings)
+
+
 TOYS: dict[str, Callable[[Path], Toy]] = {
     "consistentid": ToyConsistentID,
     "instant-portrait": ToyInstantPortrait,
+    "spf-portrait": ToySpfPortrait,
 }
 WRITERS = {"mini": tiny.write_mini, "sd15": tiny.write_sd15, "sdxl": tiny.write_sdxl}

@@ -44,8 +44,9 @@ def build(
 ) -> None:
     """Find the face on every picture, know it, and write down what there is to learn from.
 
-    A text file of a picture's name beside it is its caption, or `text` in the folder's metadata.jsonl. Pictures
-    stay where they are; what cannot be used is left out and listed. Run again, only what is new is looked at.
+    A text file of a picture's name beside it is its caption, or `text` in the folder's metadata.jsonl.
+    Pictures stay where they are; what cannot be used is left out and listed. Run again, only what is new is
+    looked at.
     """
     if kind != "fgid":
         raise InputError(f"There is no kind of data set called {kind!r}; there is fgid.")

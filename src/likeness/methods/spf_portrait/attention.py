@@ -1,0 +1,73 @@
+"""Reading what a UNet's cross-attention sees while it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likeness.diffusion.attention import attached
+from likeness.methods.spf_portrait.losses import LayerFeatures
+
+__all__ = ["Recorder", "recording"]
+
+
+class Recorder:
+    """What was seen: features of every cross-attention layer and, if asked for, its maps.
+
+    maps: probabilities (B, H, P, T) of each layer.
+    """
+
+    def __init__(self, with_maps: bool = False) -> None:
+        self.with_maps = with_maps
+        self.features: list[LayerFeatures] = []
+        self.maps: list[Tensor] = []
+
+
+class RecordingAttnProcessor(nn.Module):
+    """diffusers' plain cross-attention, which tells the recorder its queries and keys."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        """(B, P, C), (B, T, D) -> (B, P, C)."""
+        residual = hidden_states
+        rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = (
+            x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
+            for x in (attn.to_q(hidden_states), attn.to_k(rows), attn.to_v(rows))
+        )
+        self.recorder.features.append(LayerFeatures(q, k))
+        if self.recorder.with_maps:
+            maps = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).float().softmax(dim=-1)
+            self.recorder.maps.append(maps)
+            out = maps.to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
+        out = attn.to_out[0](out.transpose(1, 2).flatten(2))
+        out = attn.to_out[1](out)
+        if attn.residual_connection:
+            out = out + residual
+        return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+
+@contextmanager
+def recording(unet: Any, with_maps: bool = False) -> Iterator[Recorder]:
+    """Inside the block every prediction of `unet` is read by the recorder; on leaving it is as it was."""
+    recorder = Recorder(with_maps)
+    names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    with attached(unet, {name: RecordingAttnProcessor(recorder) for name in names}):
+        yield recorder

@@ -1,0 +1,109 @@
+"""The Semantic-Aware Fine Control Map: where a target may change the picture (eq. 8 to 10).
+
+The paper's formulas are lost in its text; these are readings of them, named by its numbers. Shapes: B
+pictures, h x w latent cells, T text tokens, N phrases of the base text, H heads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Phrase", "control_map", "phrase_maps", "phrases_of", "similarity_share", "soft_map"]
+
+_BREAK = re.compile(r"[,.;:]")
+_LEADS = ("and", "with", "wearing", "in front of", "in", "on", "at", "holding", "who", "looking")
+"""Words that begin a phrase of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Part of a text and where its tokens stand in the encoder's row (the start token is at 0)."""
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+def phrases_of(tokenizer: Any, text: str) -> list[Phrase]:
+    """A text cut at punctuation and before words such as "with" and "wearing".
+
+    Tokens past the encoder's length are left out, and phrases without any.
+    """
+    limit = tokenizer.model_max_length - 1  # the end token has the last place at the latest
+    pieces: list[tuple[str, bool]] = [
+        (word, bool(_BREAK.fullmatch(word))) for word in re.findall(r"[\w'-]+|[^\w\s]", text)
+    ]
+    found: list[Phrase] = []
+    words: list[str] = []
+    tokens: list[int] = []
+    place = 1
+
+    def close() -> None:
+        if words and tokens:
+            found.append(Phrase(" ".join(words), tuple(tokens)))
+        words.clear()
+        tokens.clear()
+
+    for index, (word, is_break) in enumerate(pieces):
+        count = len(tokenizer(word, add_special_tokens=False, verbose=False).input_ids)
+        if is_break:
+            close()
+            place += count
+            continue
+        rest = " ".join(piece for piece, _ in pieces[index : index + 3]).lower()
+        if words and any(rest == lead or rest.startswith(f"{lead} ") for lead in _LEADS):
+            close()
+        words.append(word)
+        tokens += [at for at in range(place, place + count) if at < limit]
+        place += count
+    close()
+    return found
+
+
+def soft_map(response: Tensor, reference: Tensor) -> Tensor:
+    """Eq. 8: how far the two predictions (B, C, h, w) are apart, 0 to 1 within each picture, (B, h, w)."""
+    apart = (response.detach().float() - reference.detach().float()).abs().mean(dim=1)
+    return _stretched(apart, even=1e-4)
+
+
+def phrase_maps(maps: Sequence[Tensor], tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """Eq. 9: where each phrase is looked at, 0 to 1, (B, N, h, w).
+
+    maps: a layer's cross-attention probabilities (B, H, P, T) each, P of a grid of the size's shape.
+    tokens: (B, N, T) bool. size: (h, w). A phrase without tokens is 0 everywhere.
+    """
+    height, width = size
+    total = torch.zeros(*tokens.shape[:2], height, width, device=tokens.device)
+    weights = tokens.float() / tokens.sum(dim=2, keepdim=True).clamp(min=1)
+    for layer in maps:
+        looked = torch.einsum("bpt,bnt->bnp", layer.detach().float().mean(dim=1), weights)
+        rows = round((looked.shape[-1] * height / width) ** 0.5)
+        grid = looked.unflatten(-1, (rows, -1))
+        total += F.interpolate(grid, size=size, mode="bilinear", align_corners=False)
+    return _stretched(total)
+
+
+def similarity_share(target: Tensor, phrases: Tensor) -> Tensor:
+    """s_i of eq. 10: cosine of the target's CLIP text (B, D) with each phrase's (B, N, D), in [0, 1]."""
+    return (F.cosine_similarity(target[:, None].float(), phrases.float(), dim=-1) + 1) / 2
+
+
+def control_map(soft: Tensor, phrases: Tensor, similarity: Tensor) -> Tensor:
+    """Eq. 10: the soft map (B, h, w) without what phrases (B, N, h, w) unlike the target look at.
+
+    similarity: (B, N) in [0, 1]. Returned 0 to 1 within each picture: high where the target may act.
+    """
+    unlike = ((1 - similarity)[..., None, None] * phrases).sum(dim=1)
+    return _stretched((soft - unlike).clamp(0, 1))
+
+
+def _stretched(maps: Tensor, even: float = 1e-6) -> Tensor:
+    """(..., h, w) brought to [0, 1] each; one whose range is below `even` stays near 0, for it is rounding."""
+    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=even)

@@ -1,0 +1,80 @@
+"""Deltas on disk: one .safetensors file of differences to a base, which says what it is in its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.files.provenance import record_weights
+from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.types import WeightsRecord
+
+__all__ = ["DeltaCard", "base_digest", "load_delta", "save_delta"]
+
+_KEY = "likeness_delta"
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaCard:
+    """What a delta says of itself.
+
+    base, base_sha256: the base it was trained on and its UNet's hash. targets: the words it was taught.
+    training: settings and data, free in form.
+    """
+
+    family: str
+    base: str
+    base_sha256: str
+    targets: tuple[str, ...] = ()
+    licence: str = "not declared"
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_delta(
+    delta: Mapping[str, Tensor], card: DeltaCard, file: Path, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write a delta whole, in fp16 by default: half of what the base's own weights take."""
+    tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in delta.items()}
+    write_safetensors(tensors, file, metadata={_KEY: json.dumps(asdict(card))})
+
+
+def load_delta(file: str | Path, base: Base) -> tuple[dict[str, Tensor], DeltaCard, WeightsRecord]:
+    """A delta for `base`, on its device, its card, and the record of its weights.
+
+    Raises: MissingWeightsError; IncompatibleWeightsError for a file that is none, or for another family.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"There is no delta {path}: give the .safetensors file that training wrote."
+        )
+    told = read_metadata(path).get(_KEY)
+    if told is None:
+        raise IncompatibleWeightsError(f"{path} is no delta of SPF-Portrait; a LoRA goes to --lora.")
+    values = json.loads(told)
+    card = DeltaCard(**{**values, "targets": tuple(values["targets"])})
+    known = dict(base.unet.named_parameters())
+    delta = read_safetensors(path)
+    wrong = next((n for n, t in delta.items() if n not in known or known[n].shape != t.shape), None)
+    if card.family != base.family or wrong is not None:
+        raise IncompatibleWeightsError(
+            f"The delta {path.name} was trained on {card.base} ({card.family}) and does not fit {base.name} "
+            f"({base.family}): use it with the base it was made for."
+        )
+    placed = {name: tensor.to(base.device) for name, tensor in delta.items()}
+    return placed, card, record_weights(path, "delta", card.licence, ", ".join(card.targets))
+
+
+def base_digest(base: Base) -> str:
+    """The hash of a base's UNet, by which a delta knows it again; empty where there is none."""
+    return next((record.sha256 for record in base.weights if record.role == "unet"), "")

@@ -1,0 +1,312 @@
+"""SPF-Portrait beyond the contract: every formula by hand, what is trained, deltas and their files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from likeness.diffusion.text_to_image import paint_text, to_pictures
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.methods.spf_portrait.attention import recording
+from likeness.methods.spf_portrait.config import ABLATIONS, SpfTraining
+from likeness.methods.spf_portrait.control_map import (
+    control_map,
+    phrase_maps,
+    phrases_of,
+    similarity_share,
+    soft_map,
+)
+from likeness.methods.spf_portrait.losses import (
+    LayerFeatures,
+    attention_loss,
+    direct_loss,
+    feature_loss,
+    resized_map,
+    target_loss,
+)
+from likeness.methods.spf_portrait.pipeline import load, with_target
+from likeness.methods.spf_portrait.training import ContrastivePhase
+from likeness.methods.spf_portrait.tuning import Tuning, changed, tuned_names
+from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta, save_delta
+from likeness.types import PortraitRequest
+from tests import tiny
+from tests.methods.toys import ToySpfPortrait, picture
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToySpfPortrait:
+    return ToySpfPortrait(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
+
+
+# --- the control map --------------------------------------------------------------------------------------
+
+
+def test_the_soft_map_by_hand() -> None:
+    response, reference = torch.zeros(1, 2, 1, 3), torch.zeros(1, 2, 1, 3)
+    response[0, :, 0] = torch.tensor([[0.0, 1.0, 2.0], [0.0, -1.0, 4.0]])
+    # mean over channels 0, 1, 3 -> 0, 1/3, 1
+    assert torch.allclose(soft_map(response, reference), torch.tensor([[[0, 1 / 3, 1.0]]]))
+    assert soft_map(reference, reference).max() == 0
+    assert not soft_map(response.requires_grad_(), reference).requires_grad
+
+
+def test_phrase_maps_by_hand() -> None:
+    maps = torch.zeros(1, 2, 4, 3)  # two heads, 2 x 2 pixels, three tokens
+    maps[0, 0, :, 1] = torch.tensor([0.0, 0.2, 0.4, 0.8])
+    maps[0, 1, :, 1] = torch.tensor([0.0, 0.2, 0.4, 0.0])
+    maps[0, :, :, 2] = 0.5
+    tokens = torch.tensor([[[False, True, False], [False, False, True], [False, True, True]]])
+    found = phrase_maps([maps], tokens, (2, 2))
+    # heads' mean 0, .2, .4, .4 -> 0, .5, 1, 1; an even map is 0; with it, the same after stretching
+    assert torch.allclose(found[0, 0].flatten(), torch.tensor([0, 0.5, 1, 1]))
+    assert found[0, 1].max() == 0
+    assert torch.allclose(found[0, 2], found[0, 0])
+    larger = phrase_maps([maps, maps.repeat_interleave(4, dim=2)], tokens, (4, 4))
+    assert larger.shape == (1, 3, 4, 4)
+
+
+def test_phrases_unlike_the_target_are_taken_out() -> None:
+    soft = torch.tensor([[[0.0, 0.5, 1.0]]])
+    phrases = torch.tensor([[[[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]]]])
+    like = torch.ones(1, 2)
+    assert torch.allclose(control_map(soft, phrases, like), soft), "related phrases take nothing out"
+    unlike = torch.tensor([[0.25, 1.0]])
+    # .5 and 1 - .75 = .25 remain -> 1 and .5
+    assert torch.allclose(control_map(soft, phrases, unlike), torch.tensor([[[0.0, 1.0, 0.5]]]))
+    target = torch.tensor([[1.0, 0.0]])
+    named = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]]])
+    assert torch.allclose(similarity_share(target, named), torch.tensor([[1.0, 0.5, 0.0]]))
+
+
+def test_phrases_stand_where_their_tokens_are(toy: ToySpfPortrait) -> None:
+    tokenizer = toy.base.tokenizers[0]
+    text = "A man with short hair, wearing a red hat."
+    phrases = phrases_of(tokenizer, text)
+    assert [one.text for one in phrases] == ["A man", "with short hair", "wearing a red hat"]
+    ids = tokenizer(text).input_ids
+    seen = tokenizer.convert_ids_to_tokens(ids)
+    joined = ["".join(seen[i] for i in one.tokens).replace("</w>", " ").strip() for one in phrases]
+    assert joined == ["a man", "with short hair", "wearing a red hat"]
+    long = phrases_of(tokenizer, "hat " * 100)
+    assert max(long[0].tokens) == tokenizer.model_max_length - 2
+
+
+# --- losses -----------------------------------------------------------------------------------------------
+
+
+def layer(queries: list[list[float]], keys: list[list[float]]) -> LayerFeatures:
+    return LayerFeatures(torch.tensor(queries)[None, None], torch.tensor(keys)[None, None])
+
+
+def test_the_attention_loss_by_hand() -> None:
+    """One head of width 1, two pixels, two tokens of which the first counts."""
+    tokens = torch.tensor([[True, False]])
+    one = layer([[0.0], [math.log(3)]], [[1.0], [9.0]])
+    other = layer([[0.0], [0.0]], [[1.0], [5.0]])
+    # softmax(0, log 3) = 1/4, 3/4 -> A = 3/4 log 3; the other's is 0
+    wanted = (0.75 * math.log(3)) ** 2
+    assert attention_loss([one], [other], tokens) == pytest.approx(wanted)
+    assert attention_loss([one], [one], tokens) == 0
+    # the second pixel belongs to the target: what is left of A is the first pixel, 0 in both
+    control = torch.tensor([[[0.0, 1.0]]])
+    assert attention_loss([one], [other], tokens, control) == pytest.approx(0)
+    half = torch.tensor([[[0.0, 0.5]]])  # weights 1/4, 3/8 -> 2/5, 3/5
+    assert attention_loss([one], [other], tokens, half) == pytest.approx((0.6 * math.log(3)) ** 2)
+
+
+def test_the_feature_loss_by_hand() -> None:
+    one, other = layer([[1.0], [3.0]], [[0.0]]), layer([[0.0], [1.0]], [[0.0]])
+    assert feature_loss([one], [other]) == pytest.approx((1 + 4) / 2)
+    assert feature_loss([one], [other], torch.tensor([[[0.0, 0.5]]])) == pytest.approx((1 + 1) / 2)
+    assert feature_loss([one, one], [other, one]) == pytest.approx((1 + 4) / 4), "layers are averaged"
+    assert resized_map(torch.ones(2, 8, 4), 8).shape == (2, 8)
+
+
+def test_response_enhancement_by_hand() -> None:
+    target = torch.tensor([[1.0, 0.0]])
+    wanted, same = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.3]])
+    assert target_loss(same, wanted, target) == pytest.approx(0, abs=1e-6), "the way counts, not its length"
+    assert target_loss(torch.tensor([[2.0, 0.0]]), wanted, target) == pytest.approx(1)
+    assert target_loss(torch.tensor([[1.0, -1.0]]), wanted, target) == pytest.approx(2)
+    assert direct_loss(wanted, target) == pytest.approx(1 - 0.5**0.5)
+
+
+# --- what is trained --------------------------------------------------------------------------------------
+
+
+def test_a_tuning_begins_as_the_base(toy: ToySpfPortrait) -> None:
+    unet = toy.base.unet
+    source = torch.Generator().manual_seed(0)
+    noisy = torch.randn(1, unet.config.in_channels, 8, 8, generator=source)
+    text = torch.randn(1, 77, toy.base.text_width, generator=source)
+    plain = unet(noisy, 5, encoder_hidden_states=text).sample
+    for kind in ("all", "cross-attention", "lora"):
+        tuning = Tuning(unet, kind)  # type: ignore[arg-type]
+        assert torch.allclose(tuning.predict(unet, noisy, 5, encoder_hidden_states=text), plain, atol=1e-6)
+        assert tuning.delta(unet) == {}
+    counts = {kind: len(tuned_names(unet, kind)) for kind in ("all", "cross-attention", "lora")}  # type: ignore[arg-type]
+    assert counts["lora"] < counts["cross-attention"] < counts["all"]
+    assert all(".attn2." in name for name in tuned_names(unet, "cross-attention"))
+
+
+def test_stage_two_goes_on_from_stage_one(toy: ToySpfPortrait) -> None:
+    unet = toy.base.unet
+    first = Tuning(unet, "all")
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter += 0.01
+    start = {name: tensor.detach() for name, tensor in first.weights().items()}
+    second = Tuning(unet, "cross-attention", start)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in second.weights().items())
+    trained = sum(p.numel() for p in second.parameters())
+    assert trained < sum(p.numel() for p in first.parameters()) / 2
+    assert len(second.delta(unet)) == len(first.delta(unet)), "stage 1's change is part of what was learned"
+
+
+def test_a_changed_unet_comes_back_bit_for_bit(toy: ToySpfPortrait) -> None:
+    unet = toy.base.unet
+    before = {name: (p.data_ptr(), p.detach().clone()) for name, p in unet.named_parameters()}
+    delta = toy.tuning.delta(unet)
+    with pytest.raises(KeyboardInterrupt), changed(unet, delta, 0.5):
+        name = next(iter(delta))
+        now = dict(unet.named_parameters())[name]
+        assert torch.allclose(now, before[name][1] + 0.5 * delta[name], atol=1e-6)
+        raise KeyboardInterrupt
+    for name, parameter in unet.named_parameters():
+        assert parameter.data_ptr() == before[name][0]
+        assert torch.equal(parameter, before[name][1])
+    with pytest.raises(InputError, match="not for this base"), changed(unet, {"no.such": torch.zeros(1)}):
+        pass
+
+
+def test_the_terms_of_each_ablation(toy: ToySpfPortrait) -> None:
+    batch = toy.batch(0)
+
+    def terms(settings: SpfTraining) -> set[str]:
+        tuning = Tuning(toy.base.unet, settings.weights, lora_rank=2)
+        phase = ContrastivePhase(tuning, toy.base, toy.clip_image, settings)
+        return set(phase.loss(batch, torch.Generator().manual_seed(0)))
+
+    whole = {"noise", "_map", "attention", "features", "target"}
+    assert terms(ABLATIONS["spf"]) == whole
+    assert terms(ABLATIONS["without the control map"]) == whole - {"_map"}
+    assert terms(ABLATIONS["without L_att"]) == whole - {"attention"}
+    assert terms(ABLATIONS["without L_unet"]) == whole - {"features"}
+    assert terms(ABLATIONS["without L_tar"]) == whole - {"target"}
+    assert terms(ABLATIONS["lora"]) == whole
+
+
+def test_both_paths_agree_where_the_texts_do(toy: ToySpfPortrait) -> None:
+    """An untrained tuning and the same text: nothing to align."""
+    batch = toy.batch(0)
+    batch["full_text"] = batch["base_text"]
+    phase = ContrastivePhase(Tuning(toy.base.unet, "cross-attention"), toy.base, toy.clip_image)
+    found = phase.loss(batch, torch.Generator().manual_seed(0))
+    assert found["attention"] < 1e-8
+    assert found["features"] < 1e-8
+    assert found["_map"] < 1e-2, "only rounding is left to see"
+
+
+def test_recording_changes_no_prediction(toy: ToySpfPortrait) -> None:
+    unet = toy.base.unet
+    noisy, text = torch.randn(1, unet.config.in_channels, 8, 8), torch.randn(1, 77, toy.base.text_width)
+    with torch.no_grad():
+        plain = unet(noisy, 5, text).sample
+        for with_maps in (False, True):
+            with recording(unet, with_maps) as recorder:
+                assert torch.allclose(unet(noisy, 5, text).sample, plain, atol=1e-5)
+            assert len(recorder.features) == sum("attn2" in name for name in unet.attn_processors)
+            assert all(torch.allclose(m.sum(-1), torch.ones(1)) for m in recorder.maps)
+
+
+# --- painting ---------------------------------------------------------------------------------------------
+
+
+def paint(pipeline: object, prompt: str = "a man", **settings: object) -> np.ndarray:
+    fixed = {"steps": 3, "size_px": (64, 64), "seed": 2}
+    [result] = pipeline([PortraitRequest(prompt, **{**fixed, **settings})])  # type: ignore[operator,arg-type]
+    return np.asarray(result.image)
+
+
+def test_without_a_delta_it_paints_what_the_base_does(toy: ToySpfPortrait) -> None:
+    pipeline = load(toy.base)
+    [wanted] = to_pictures(paint_text(toy.base, ["a man, a red hat"], [2], steps=3, guidance=2.0))
+    found = paint(pipeline, options={"target": "a red hat"}, guidance=2.0)
+    assert np.abs(found.astype(int) - np.asarray(wanted, int)).max() <= 1
+    assert with_target("A man.", "a red hat") == "A man, a red hat"
+    assert with_target("A man.", "") == "A man."
+
+
+def test_deltas_add_up_and_scale(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path)
+    file = tmp_path / "delta.safetensors"
+    base, one = load(toy.base), load(toy.base, file)
+    assert np.array_equal(paint(one, options={"scale": 0.0}), paint(base))
+    whole = paint(one)
+    assert not np.array_equal(whole, paint(base))
+    half = tmp_path / "half.safetensors"
+    card = DeltaCard("mini", "mini", base_digest(toy.base), ("glasses",), "CC0-1.0")
+    halved = {name: tensor / 2 for name, tensor in toy.tuning.delta(toy.base.unet).items()}
+    save_delta(halved, card, half, dtype=torch.float32)
+    two = load(toy.base, {str(half): 1.5, str(tmp_path / "delta.safetensors"): 0.25})
+    assert np.abs(paint(two).astype(int) - whole.astype(int)).max() <= 1
+    [result] = two([PortraitRequest("a man", steps=1, size_px=(64, 64))])
+    assert result.provenance.recipe["targets"] == ["glasses", "a red hat"]
+    assert {w.licence for w in result.provenance.weights if w.role == "delta"} == {"CC0-1.0", "not declared"}
+    assert not result.warnings or "trained on" not in result.warnings[-1]
+
+
+def test_a_delta_of_another_base_is_refused_or_told(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path)
+    file = tmp_path / "delta.safetensors"
+    delta, card, _ = load_delta(file, toy.base)
+    save_delta(delta, dataclasses.replace(card, base_sha256="0" * 64, base="another"), file)
+    [result] = load(toy.base, file)([PortraitRequest("a man", steps=1, size_px=(64, 64))])
+    assert "was trained on another" in result.warnings[-1]
+    save_delta(delta, dataclasses.replace(card, family="sd15"), file)
+    with pytest.raises(IncompatibleWeightsError, match="does not fit"):
+        load(toy.base, file)
+    with pytest.raises(MissingWeightsError, match="There is no delta"):
+        load(toy.base, tmp_path / "nowhere.safetensors")
+    other = ToySpfPortrait(tiny.write_sd15(tmp_path / "sd15"))
+    from likeness.files.weights import write_safetensors
+
+    write_safetensors({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(IncompatibleWeightsError, match="no delta of SPF-Portrait"):
+        load(other.base, tmp_path / "x.safetensors")
+
+
+def test_the_map_can_be_seen(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path)
+    pipeline = load(toy.base, tmp_path / "delta.safetensors")
+    request = PortraitRequest(
+        "a man, with short hair", steps=5, size_px=(64, 64), options={"target": "a red hat"}
+    )
+    before = paint(pipeline)
+
+    def clip_text(texts: list[str]) -> torch.Tensor:
+        rows = torch.stack([torch.randn(8, generator=torch.Generator().manual_seed(len(t))) for t in texts])
+        return torch.nn.functional.normalize(rows, dim=-1)
+
+    found = pipeline.control_maps(request, clip_text, every=2)
+    assert [one.step for one in found] == [1, 3, 5]
+    for one in found:
+        assert one.map.shape == (8, 8)
+        assert 0 <= one.map.min() <= one.map.max() <= 1
+        assert [name for name, _ in one.phrases] == ["a man", "with short hair"]
+    assert found[0].map.max() > 0
+    assert np.array_equal(paint(pipeline), before), "looking changes nothing"
+
+
+def test_what_it_cannot_do_is_named(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="takes no pictures"):
+        paint(load(toy.base), image=picture(0))
+    with pytest.raises(InputError, match="not on sdxl"):
+        load(tiny.write_sdxl(tmp_path / "sdxl"))
+    with pytest.raises(InputError, match="openvino"):
+        load(toy.base, device="openvino")
