@@ -48,7 +48,7 @@ def load_pipeline(
     name: str,
     base: str | Path = "mini",
     *,
-    adapter: str | Path | None = None,
+    adapter: str | Path | Mapping[str, float] | None = None,
     device: str | None = None,
     dtype: Any = None,
     controlnets: Sequence[str | Path] = (),
@@ -59,10 +59,10 @@ def load_pipeline(
 
     base: the name of a pack ("mini"), a family ("sd15", "sdxl"), a diffusers folder, a hub name or
     a single .safetensors file. adapter: the method's own weights, by default those that belong to
-    the base. device and dtype: as torch names them; by default what the method finds best.
-    controlnets: folders or hub names, each with its `control_images` in a request. loras: files merged
-    into the base, with their scales. sitters: the references are synthetic sitters, whose faces a
-    pack's own network finds.
+    the base; of a method that adds several up, files with their strengths. device and dtype: as torch
+    names them; by default what the method finds best. controlnets: folders or hub names, each with
+    its `control_images` in a request. loras: files merged into the base, with their scales. sitters:
+    the references are synthetic sitters, whose faces a pack's own network finds.
     Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
     together, MissingWeightsError for weights that cannot be had.
     """

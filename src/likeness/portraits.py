@@ -343,7 +343,7 @@ def peak_memory() -> dict[str, int | None]:
 def _sheet(done: Sequence[_Picture], count: int) -> Image.Image:
     """The references, then the pictures; with several of each prompt, a row a prompt."""
     size, request = done[0].result.image.size, done[0].result.request
-    shown = [person.references[0] for person in request.people] or [request.references[0]]
+    shown = [person.references[0] for person in request.people] or list(request.references[:1])
     before = [ImageOps.contain(picture.convert("RGB"), size) for picture in shown]
     if request.image is not None:
         before.append(ImageOps.contain(request.image.convert("RGB"), size))

@@ -169,3 +169,33 @@ def test_mistakes_about_people_and_pictures(
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_taught_words_from_a_delta(
+    pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from likeness.methods.spf_portrait.weights import DeltaCard, save_delta
+
+    weights = dict(load_base(pack).unet.named_parameters())
+    name = next(name for name in weights if "attn2.to_v" in name)
+    hat = tmp_path / "hat.safetensors"
+    save_delta({name: torch.randn_like(weights[name])}, DeltaCard("mini", "toy", "", ("a red hat",)), hat)
+    words = ["-p", "a man", "--base", pack, "--steps", 2, "--device", "cpu", "--json", "--seed", 3]
+
+    def painted(*more: str | Path) -> tuple[str, dict[str, object], str]:
+        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        assert run(*map(str, [*words, *more, "--out", out])) == 0
+        recipe = read_recipe(out / json.loads(capsys.readouterr().out)["pictures"][0]["file"])
+        return recipe["method"], recipe["request"]["options"], recipe["pixels_sha256"]
+
+    method, options, whole = painted("--customize", hat, "--target", "a red hat")
+    assert (method, options) == ("spf-portrait", {"target": "a red hat"})
+    assert painted("--customize", f"{hat}@0", "--target", "a red hat")[2] != whole
+    assert painted("--customize", hat)[2] != whole
+    for mistake, said in (
+        (["--customize", str(hat), "-r", str(photo)], "Give --reference"),
+        (["-r", str(photo), "--target", "x"], "belongs to --customize"),
+        (["--customize", f"{hat}@x"], "--customize takes FILE or FILE@SCALE"),
+    ):
+        assert run("-p", "a man", "--base", str(pack), "--out", str(tmp_path / "no"), *mistake) == 2
+        assert said in capsys.readouterr().err

@@ -87,6 +87,16 @@ def generate(
         str,
         typer.Option(help="mini, sd15, sdxl, a diffusers folder, a .safetensors file or a name on the hub."),
     ] = "mini",
+    customize: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of a person: what spf-portrait was taught, a delta FILE or FILE@SCALE; repeatable."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="With --customize: the taught words, put behind every prompt; repeatable."),
+    ] = None,
     adapter: Annotated[
         Path | None, typer.Option(help="The method's weights, when not those of the base.")
     ] = None,
@@ -124,32 +134,41 @@ def generate(
 ) -> None:
     """Paint portraits of the person on one photo or several, or of several people, new or into a picture."""
     from likeness.catalog import load_pipeline
-    from likeness.evaluation.judge import open_judge
+    from likeness.evaluation.judge import Judge, open_judge
     from likeness.files.images import read_image
     from likeness.portraits import is_sitter, make_portraits, open_detector, reference_warnings
 
-    if bool(reference) == bool(person):
+    if bool(reference) + bool(person) + bool(customize) != 1:
         raise InputError(
-            "Give --reference, photos of one person, or --person, one of each of several people."
+            "Give --reference, photos of one person, --person, one of each of several people, or --customize."
         )
+    if target and not customize:
+        raise InputError("--target belongs to --customize: what else knows the words?")
     pictures = [read_image(path) for path in reference or ()]
     box = _box(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())
     options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
+    weights: Any = adapter
+    if customize:
+        method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
+        options["target"] = ", ".join(target) if target else None
     sitters = all(is_sitter(path) for path in (*(reference or ()), *files))
     pipeline = load_pipeline(
         method,
         base,
-        adapter=adapter,
+        adapter=weights,
         device=device,
         controlnets=controlnet or (),
-        loras=dict(_scaled(one) for one in lora or ()),
+        loras=dict(_scaled(one, "--lora") for one in lora or ()),
         sitters=sitters,
     )
-    detector = open_detector(base, sitters)
-    first = [one.references[0] for one in people]
-    warnings = reference_warnings(pictures or first, base, box, detector)
-    scorer = open_judge(base, detector, judge or (), sitters=sitters)
+    if customize:
+        warnings, scorer = [], Judge(reason="painted from words alone, there is nobody to be alike")
+    else:
+        detector = open_detector(base, sitters)
+        first = [one.references[0] for one in people]
+        warnings = reference_warnings(pictures or first, base, box, detector)
+        scorer = open_judge(base, detector, judge or (), sitters=sitters)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
 
@@ -221,7 +240,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return width, height
 
 
-def _scaled(text: str) -> tuple[str, float]:
+def _scaled(text: str, option: str) -> tuple[str, float]:
     """FILE or FILE@SCALE."""
     if Path(text).is_file():
         return text, 1.0
@@ -229,7 +248,7 @@ def _scaled(text: str) -> tuple[str, float]:
     try:
         return name or scale, float(scale) if name else 1.0
     except ValueError:
-        raise InputError(f"--lora takes FILE or FILE@SCALE, not {text!r}.") from None
+        raise InputError(f"{option} takes FILE or FILE@SCALE, not {text!r}.") from None
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:

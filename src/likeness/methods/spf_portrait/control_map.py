@@ -104,6 +104,6 @@ def control_map(soft: Tensor, phrases: Tensor, similarity: Tensor) -> Tensor:
 
 
 def _stretched(maps: Tensor, even: float = 1e-6) -> Tensor:
-    """(..., h, w) brought to [0, 1] each; one whose range is below `even` stays near 0, for it is rounding."""
+    """(..., h, w) brought to [0, 1] each; a range below `even` is rounding and stays near 0."""
     low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
     return (maps - low) / (high - low).clamp(min=even)
