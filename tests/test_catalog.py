@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import likeness
-from likeness.catalog import card, load_pipeline, method_names
+from likeness.catalog import adapter_names, adapter_recipe, card, load_pipeline, method_names
 from likeness.errors import InputError
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -40,6 +40,13 @@ def test_card_is_complete(name: str) -> None:
     assert all(found.licences.values())
     assert found.identity_encoder
     assert card(name.upper().replace("-", "_")) is found
+
+
+def test_packs_hold_the_methods_that_have_a_recipe() -> None:
+    assert {"consistentid", "instant-portrait"} <= set(adapter_names()) < set(method_names())
+    assert all(callable(adapter_recipe(name)) for name in adapter_names())
+    with pytest.raises(InputError, match="spf-portrait has no recipe"):
+        adapter_recipe("spf-portrait")
 
 
 @pytest.mark.parametrize("name", method_names())

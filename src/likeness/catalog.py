@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from likeness.types import MethodCard, PortraitPipeline
 
-__all__ = ["adapter_recipe", "card", "load_pipeline", "load_training", "method_names"]
+__all__ = ["adapter_names", "adapter_recipe", "card", "load_pipeline", "load_training", "method_names"]
 
 _METHODS = Path(__file__).parent / "methods"
 
@@ -75,12 +75,20 @@ def load_pipeline(
     return pipeline
 
 
+def adapter_names() -> tuple[str, ...]:
+    """The methods whose weights a pack can hold: those with a recipe."""
+    return tuple(name for name in method_names() if (_METHODS / _folder(name) / "recipe.py").is_file())
+
+
 def adapter_recipe(name: str) -> Callable[..., Any]:
     """How method `name`'s adapter in the mini pack is trained: `train_adapter(workshop)`.
 
-    Raises: InputError for an unknown name.
+    Raises: InputError for an unknown name, or a method without a recipe.
     """
-    recipe: Callable[..., Any] = import_module(f"likeness.methods.{_folder(name)}.recipe").train_adapter
+    folder = _folder(name)
+    if not (_METHODS / folder / "recipe.py").is_file():
+        raise InputError(f"{name} has no recipe for a pack; there are {' and '.join(adapter_names())}.")
+    recipe: Callable[..., Any] = import_module(f"likeness.methods.{folder}.recipe").train_adapter
     return recipe
 
 

@@ -60,7 +60,7 @@ def build(
     """
     import torch
 
-    from likeness.catalog import adapter_recipe, method_names
+    from likeness.catalog import adapter_names, adapter_recipe
     from likeness.errors import Cancelled, InputError
     from likeness.packs import mini_path
     from likeness.packs.presets import PRESETS
@@ -71,7 +71,7 @@ def build(
     if name not in PRESETS:
         raise InputError(f"There is no recipe for a pack called '{name}'; there are {' and '.join(PRESETS)}.")
     preset = PRESETS[name]
-    known = [*(one for one in RECIPES if one in preset.MINUTES), *method_names()]
+    known = [*(one for one in RECIPES if one in preset.MINUTES), *adapter_names()]
     parts = part or known
     for wrong in [p for p in parts if p not in known]:
         raise InputError(f"The {name} pack has no part '{wrong}'; its parts are {', '.join(known)}.")
