@@ -161,6 +161,11 @@ class ToyConsistentID(Toy):
     def save(self, folder: Path) -> None:
         save_adapter(self.adapter, folder, dtype=torch.float32)
 
+    def request(self, seed: int, **settings: Any) -> PortraitRequest:
+        # A second pass would paint the toys' small faces at the size of a whole SDXL picture.
+        settings.setdefault("options", {"second_pass": 0})
+        return super().request(seed, **settings)
+
     def phases(self) -> list[Phase]:
         return [ConsistentIDPhase(self.adapter, self.base, drop=0.3)]
 
