@@ -18,7 +18,7 @@ from torch import Tensor
 
 from likeness.errors import InputError
 
-__all__ = ["Region", "blended", "side_by_side", "whole"]
+__all__ = ["Region", "blended", "check_box", "covered", "mask_cells", "side_by_side", "whole"]
 
 Box = tuple[float, float, float, float]
 
