@@ -277,6 +277,9 @@ def test_windows_are_averaged_by_weight() -> None:
     like = torch.zeros(1, 1, 2, 4)
     out = blended([torch.full((1, 1, 2, 3), 2.0), torch.full((1, 1, 2, 2), 6.0)], [left, right], like)
     assert torch.allclose(out[0, 0, 0], torch.tensor([2.0, 2.0, 5.0, 6.0])), "(.5 * 2 + 1.5 * 6) / 2 = 5"
+    faint = [dataclasses.replace(one, weight=1e-4 * one.weight) for one in (left, right)]
+    again = blended([torch.full((1, 1, 2, 3), 2.0), torch.full((1, 1, 2, 2), 6.0)], faint, like)
+    assert torch.allclose(again, out), "weights count beside each other, not by themselves"
     assert covered([left, right], (4, 2))
     assert not covered([left], (4, 2))
 

@@ -71,21 +71,12 @@ class Patch:
         size = (x1 - x0, y1 - y0)
         inside = mask.convert("L").crop(self.box)
         rim = max(1, round(0.04 * max(size)))
-        # Soft towards the inside only. Where the mask meets the picture's border there is nothing to fit to.
-        grown = Image.new("L", (size[0] + 2 * rim, size[1] + 2 * rim), 0)
-        grown.paste(inside, (rim, rim))
-        if mask.getextrema() == (255, 255):
-            soft = inside
-        else:
-            shrunk = grown.filter(ImageFilter.MinFilter(2 * (rim // 2) + 1)).filter(
-                ImageFilter.BoxBlur(rim / 2)
-            )
-            soft = ImageChops.darker(inside, shrunk.crop((rim, rim, rim + size[0], rim + size[1])))
-        whole = picture.convert("RGB")
-        place = whole.crop(self.box)
-        place = Image.composite(painted.resize(size, Image.Resampling.LANCZOS), place, soft)
-        out = whole.copy()
-        out.paste(place, (x0, y0))
+        # Soft towards the inside only. At the picture's border there is nothing to fit to: the filters take
+        # it that the mask goes on past it.
+        shrunk = inside.filter(ImageFilter.MinFilter(2 * (rim // 2) + 1)).filter(ImageFilter.BoxBlur(rim / 2))
+        soft = ImageChops.darker(inside, shrunk)
+        out = picture.convert("RGB").copy()
+        out.paste(painted.resize(size, Image.Resampling.LANCZOS), (x0, y0), soft)
         return out
 
 
@@ -124,7 +115,7 @@ class Kept:
 
 def first_step(steps: int, strength: float) -> int:
     """The step that painting into a picture begins with: a share `strength` of the steps is taken."""
-    return min(steps - max(1, min(round(steps * strength), steps)), steps - 1)
+    return steps - max(1, round(steps * strength))
 
 
 def _nearest(length: float, unit: int) -> int:

@@ -120,7 +120,7 @@ def blended(predictions: Sequence[Tensor], regions: Sequence[Region], like: Tens
         weight = region.weight.to(like)
         region.of(total).add_(weight * prediction)
         region.of(weights).add_(weight)
-    return total / weights.clamp(min=FAINT / 2)
+    return total / weights.clamp(min=1e-9)
 
 
 def covered(regions: Sequence[Region], size: tuple[int, int]) -> bool:

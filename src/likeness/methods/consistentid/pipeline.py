@@ -98,16 +98,18 @@ class ConsistentIDPipeline:
         steps = sum(_steps_taken(request) for request, _ in checked)
         done = 0
 
-        def tick(counted: bool = True) -> None:
-            nonlocal done
+        def check() -> None:
             if cancel is not None and cancel():
                 raise Cancelled("Stopped before the picture was finished.")
-            if counted:
-                done += 1
-                if on_step is not None:
-                    on_step(done, steps)
 
-        return [self._paint(request, options, tick) for request, options in checked]
+        def tick() -> None:
+            nonlocal done
+            check()
+            done += 1
+            if on_step is not None:
+                on_step(done, steps)
+
+        return [self._paint(request, options, tick, check) for request, options in checked]
 
     def _identity_of(self, references: tuple[Image.Image, ...], box: Box | None) -> Identity:
         """Described once for as long as the same pictures are asked for."""
@@ -123,8 +125,13 @@ class ConsistentIDPipeline:
 
     @torch.no_grad()
     def _paint(
-        self, request: PortraitRequest, options: ConsistentIDOptions, tick: Callable[..., None]
+        self,
+        request: PortraitRequest,
+        options: ConsistentIDOptions,
+        tick: Callable[[], None],
+        check: Callable[[], None],
     ) -> PortraitResult:
+        """One picture. tick, check: called before a step; second passes, which nobody foresees, only check."""
         started = time.perf_counter()
         source = generator(request.seed)
         target = self._target(request)
@@ -148,19 +155,17 @@ class ConsistentIDPipeline:
             )
         guided = (request.guidance or 1.0) > 1
         size_px, painters = painters_of(self.base, people, conditions, size_px, guided)
-        if target:
-            painters = [
-                painter.moved(target[1].cells(self.base), self.base.downscale) for painter in painters
-            ]
         conditioned = time.perf_counter()
         kept = Kept.of(self.base, target[1], source) if target else None
         control = control_pixels(request.control_images, size_px, self.base)
-        latents = self._denoise(request, options, painters, size_px, source, tick, kept, control)
+        latents = self._denoise(
+            request, options, painters, size_px, source, tick, kept, request.strength, control
+        )
         denoised = time.perf_counter()
         image = self._decode(latents)
         if target and request.image is not None:
             image = target[1].laid_back(request.image, target[0], image)
-        image, again = self._second_pass(image, request, options, painters[: len(people)], source, tick)
+        image, again = self._second_pass(image, request, options, painters[: len(people)], source, check)
         finished = time.perf_counter()
         recipe = {
             "base": self.base.name,
@@ -199,20 +204,20 @@ class ConsistentIDPipeline:
         painters: Sequence[Painter],
         size_px: tuple[int, int],
         source: torch.Generator,
-        tick: Callable[..., None],
-        kept: Kept | None = None,
+        tick: Callable[[], None],
+        kept: Kept | None,
+        strength: float,
         control: Sequence[Tensor] = (),
-        strength: float | None = None,
     ) -> Tensor:
         """DDIM with guidance; the face parts join the text after `merge_step` (section 3.3).
 
-        Each painter predicts its window. kept: what is there already. strength: that of a second pass.
+        Each painter predicts its window. kept: what is there already, and strength: how far to go from it.
         """
         base = self.base
         steps = request.steps or STEPS
         scheduler = ddim(base.scheduler, steps)
         merge_step = self._merge_step(request, options)
-        first = 0 if kept is None else first_step(steps, strength or request.strength)
+        first = 0 if kept is None else first_step(steps, strength)
         timesteps = [*scheduler.timesteps, None]
         if kept is None or first == 0:
             latents = initial_latents(
@@ -232,7 +237,7 @@ class ConsistentIDPipeline:
             for index, timestep in enumerate(timesteps[:-1]):
                 if index < first:
                     continue
-                tick(strength is None)
+                tick()
                 predictions = [
                     self._predict(request, painter, index <= merge_step, latents, timestep, control)
                     for painter in painters
@@ -287,7 +292,7 @@ class ConsistentIDPipeline:
         options: ConsistentIDOptions,
         painters: Sequence[Painter],
         source: torch.Generator,
-        tick: Callable[..., None],
+        check: Callable[[], None],
     ) -> tuple[Image.Image, int]:
         """Each person's face, where it is small, enlarged and painted again; how many were."""
         base, again = self.base, 0
@@ -308,7 +313,7 @@ class ConsistentIDPipeline:
             alone = [painter.moved(patch.cells(base), base.downscale)]
             kept = Kept.of(base, patch, source)
             latents = self._denoise(
-                request, options, alone, patch.image.size, source, tick, kept, strength=SECOND_PASS_STRENGTH
+                request, options, alone, patch.image.size, source, check, kept, SECOND_PASS_STRENGTH
             )
             image = patch.laid_back(image, mask, self._decode(latents))
             again += 1
