@@ -131,7 +131,7 @@ class ConsistentIDPipeline:
         tick: Callable[[], None],
         check: Callable[[], None],
     ) -> PortraitResult:
-        """One picture. tick, check: called before a step; second passes, which nobody foresees, only check."""
+        """One picture. tick and check are called before a step; second passes, unforeseen, only check."""
         started = time.perf_counter()
         source = generator(request.seed)
         target = self._target(request)
