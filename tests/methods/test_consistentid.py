@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.errors import IncompatibleWeightsError, InputError, LikenessError, MissingWeightsError
 from likeness.faces.align import align_arcface
 from likeness.faces.embed import faces_to_tensor
-from likeness.methods.consistentid.conditioning import ImageEncoder, identity_of, order_crops
+from likeness.methods.consistentid.conditioning import identity_of, order_crops
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES, ConsistentIDSizes
 from likeness.methods.consistentid.loading import load_pipeline
 from likeness.methods.consistentid.losses import identity_loss

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import Base, load_base
 from likeness.faces.detect import Detection
 from likeness.faces.embed import RecogniserNet
 from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDSizes
-from likeness.methods.consistentid.loading import load_image_encoder
 from likeness.methods.consistentid.loading import load_pipeline as load_consistentid
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.text import mark_prompt

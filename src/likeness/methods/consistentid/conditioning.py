@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,52 +17,15 @@ from likeness.faces.parts import part_crops
 from likeness.methods.consistentid.config import PARTS
 
 if TYPE_CHECKING:
+    from likeness.diffusion.image_encoder import ImageEncoder
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
     from likeness.types import Face
 
-__all__ = ["Identity", "ImageEncoder", "identity_of", "identity_of_faces", "order_crops"]
+__all__ = ["Identity", "identity_of", "identity_of_faces", "order_crops"]
 
 PORTRAIT_MARGIN = 0.5
 """Room around the face in the whole picture shown to the image encoder, as a share of the face."""
-
-
-class ImageEncoder:
-    """A CLIP vision tower read before its last layer (ViT-H/14 for SD1.5 and SDXL).
-
-    model: transformers' CLIPVisionModelWithProjection or CLIPVisionModel. mean, std: of the
-    pixels it was trained with, per channel, for pixels in [0, 1].
-    """
-
-    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.model = model
-        self.size_px: int = model.config.image_size
-        self.width: int = model.config.hidden_size
-        self._mean = torch.tensor(mean).view(3, 1, 1)
-        self._std = torch.tensor(std).view(3, 1, 1)
-
-    @torch.no_grad()
-    def __call__(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Square pictures (others are centre-cropped) -> penultimate states (B, S, W)."""
-        return self.states(torch.stack([self._pixels(picture) for picture in pictures]))
-
-    @torch.no_grad()
-    def states(self, pixels: Tensor) -> Tensor:
-        """(B, 3, size_px, size_px) normalised -> (B, S, W)."""
-        out = self.model(pixels.to(self.model.device, self.model.dtype), output_hidden_states=True)
-        return out.hidden_states[-2]  # type: ignore[no-any-return]
-
-    def zero_picture(self) -> Tensor:
-        """States (1, S, W) of an all-zero input."""
-        return self.states(torch.zeros(1, 3, self.size_px, self.size_px))
-
-    def _pixels(self, picture: Image.Image) -> Tensor:
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        box = (left, top, left + side, top + side)
-        small = picture.resize((self.size_px, self.size_px), Image.Resampling.BICUBIC, box=box)
-        pixels = torch.from_numpy(np.asarray(small, np.float32).copy()).permute(2, 0, 1) / 255
-        return (pixels - self._mean) / self._std
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from likeness.diffusion.control import load_controlnet
-from likeness.diffusion.load import Base, fetched, load_base, load_part
+from likeness.diffusion.image_encoder import ImageEncoder, load_image_encoder
+from likeness.diffusion.load import Base, fetched, load_base
 from likeness.diffusion.lora import merge_lora
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.detect import find_detector
 from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
 from likeness.files.weights import cache_folder
-from likeness.methods.consistentid.conditioning import ImageEncoder
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import load_adapter, published_adapter
@@ -29,15 +28,12 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.methods.consistentid.config import ConsistentIDSizes
 
-__all__ = ["load_image_encoder", "load_pipeline"]
+__all__ = ["load_pipeline"]
 
 ARCFACE_FILES = ("w600k_r50.onnx", "arcface.onnx")
 """The recogniser the published weights are conditioned on, by InsightFace's name or a plain one."""
 
 ARCFACE_LICENCE = "InsightFace, non-commercial research only"
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def load_pipeline(
@@ -115,16 +111,6 @@ def load_pipeline(
         controlnets=nets,
         weights=tuple(records),
     )
-
-
-def load_image_encoder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> ImageEncoder:
-    """A CLIP vision tower from its folder; pixel statistics from `preprocessor_config.json`, else CLIP's."""
-    from transformers import CLIPVisionModelWithProjection
-
-    model = load_part(folder, CLIPVisionModelWithProjection, dtype).to(device)
-    file = folder / "preprocessor_config.json"
-    values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return ImageEncoder(model, values.get("image_mean", CLIP_MEAN), values.get("image_std", CLIP_STD))
 
 
 def _dtype(given: torch.dtype | str | None, device: str) -> torch.dtype:

@@ -18,8 +18,8 @@ from likeness.methods.consistentid.text import mark_prompt
 from likeness.types import Face, Person, PortraitRequest
 
 if TYPE_CHECKING:
+    from likeness.diffusion.image_encoder import ImageEncoder
     from likeness.diffusion.load import Base
-    from likeness.methods.consistentid.conditioning import ImageEncoder
     from likeness.methods.consistentid.model import ConsistentIDAdapter
 
 __all__ = ["Conditions", "Painter", "conditions_of", "painters_of", "people_of", "unit_px"]

@@ -20,6 +20,7 @@ import likeness
 from likeness.diffusion.attention import attached
 from likeness.diffusion.control import ControlNet, control_pixels, residuals
 from likeness.diffusion.guidance import guide
+from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
@@ -30,7 +31,7 @@ from likeness.faces.detect import FaceDetector, find_one_face
 from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
 from likeness.methods.consistentid.card import CARD
-from likeness.methods.consistentid.conditioning import Identity, ImageEncoder, identity_of
+from likeness.methods.consistentid.conditioning import Identity, identity_of
 from likeness.methods.consistentid.config import ConsistentIDOptions
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of, unit_px

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.faces.embed import load_encoder
 from likeness.methods.consistentid.conditioning import identity_of_faces
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES
-from likeness.methods.consistentid.loading import load_image_encoder
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
