@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from likeness.diffusion.attention import attached
+from likeness.diffusion.attention import attached, heads
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import draw, generator, initial_latents
 from likeness.diffusion.schedule import (
@@ -15,6 +15,7 @@ from likeness.diffusion.schedule import (
     ddim,
     denoised,
     guidance_rescale,
+    noised,
     predicted_latents,
     prediction_target,
 )
@@ -77,6 +78,18 @@ def test_targets_lead_back_to_the_latents() -> None:
         predicted_latents(DDIMScheduler(prediction_type="sample"), latents, noise, steps)
 
 
+def test_noised_latents_draw_noise_and_then_time_steps() -> None:
+    scheduler = DDIMScheduler(**tiny.SCHEDULE)
+    latents = torch.randn(5, 4, 8, 8, generator=generator(1))
+    noisy, noise, steps = noised(scheduler, latents, generator(2))
+    source = generator(2)
+    assert torch.equal(noise, torch.randn(5, 4, 8, 8, generator=source))
+    assert torch.equal(steps, torch.randint(0, 1000, (5,), generator=source))
+    alpha = scheduler.alphas_cumprod[steps].view(-1, 1, 1, 1)
+    assert torch.allclose(noisy, alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, atol=1e-6)
+    assert noised(scheduler, latents.bfloat16(), generator(2))[0].dtype == torch.bfloat16
+
+
 def test_noise_added_anew_is_of_the_right_size_and_each_pictures_own() -> None:
     """With the true prediction at every step, both ways end at the latents; on the way noise differs."""
     latents, noise = torch.randn(2, 3, 4, 8, 8, generator=generator(1))
@@ -136,3 +149,11 @@ def test_a_processor_for_no_layer_is_named(unet: UNet2DConditionModel) -> None:
         attached(unet, {"nowhere.processor": AttnProcessor()}),
     ):
         pass
+
+
+def test_heads_are_neighbouring_columns(unet: UNet2DConditionModel) -> None:
+    attn = next(module for module in unet.modules() if hasattr(module, "to_q"))
+    rows = torch.arange(2 * 3 * 32.0).view(2, 3, 32)
+    split = heads(attn, rows)
+    assert split.shape == (2, attn.heads, 3, 32 // attn.heads)
+    assert split[1, 1, 2].tolist() == rows[1, 2, 32 // attn.heads : 2 * 32 // attn.heads].tolist()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from likeness.diffusion.guidance import guide
 from likeness.diffusion.load import Base, load_base
-from likeness.diffusion.text_to_image import paint_text
+from likeness.diffusion.noise import generator
+from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
+from likeness.diffusion.text_to_image import denoise, paint_text
 from likeness.errors import InputError
 from tests.tiny import write_mini, write_sdxl
 
@@ -46,3 +51,29 @@ def test_what_does_not_fit_is_refused(base: Base, tmp_path: Path) -> None:
         paint_text(base, ["a", "b"], [1])
     with pytest.raises(InputError, match="one text encoder"):
         paint_text(load_base(write_sdxl(tmp_path)), ["a"], [1])
+
+
+def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> None:
+    """Each next latents come of the ones before by one step of DDIM at the time step told with them."""
+    rows = encode_prompts(base, ["", "a man"]).rows
+    with torch.no_grad():
+        told = list(denoise(base, rows[:1], rows[1:], [generator(3)], steps=4, guidance=2.0))
+        scheduler = ddim(base.scheduler, 4)
+        assert [timestep for timestep, _ in told] == [*scheduler.timesteps, None]
+        assert torch.equal(told[0][1], torch.randn(told[0][1].shape, generator=generator(3)))
+        for (timestep, before), (_, after) in pairwise(told):
+            plain, words = base.unet(before.expand(2, -1, -1, -1), timestep, rows).sample.chunk(2)
+            guided = guide(plain, words, 2.0, guidance_rescale(base.scheduler))
+            wanted = denoised(scheduler, guided, timestep, before)
+            torch.testing.assert_close(after, wanted, atol=1e-5, rtol=0)
+        painted = base.decode(told[-1][1]).clamp(-1, 1)
+    assert torch.equal(painted, paint_text(base, ["a man"], [3], steps=4, guidance=2.0))
+
+
+def test_denoising_paints_any_size(base: Base) -> None:
+    rows = encode_prompts(base, ["a man"]).rows
+    sources = [generator(1), generator(2)]
+    with torch.no_grad():
+        steps = denoise(base, rows, rows.expand(2, -1, -1), sources, steps=2, guidance=1.0, size_px=(64, 32))
+        shapes = {tuple(latents.shape) for _, latents in steps}
+    assert shapes == {(2, base.unet.config.in_channels, 4, 8)}

@@ -68,13 +68,13 @@ def test_one_person_in_a_box_is_the_person_of_the_references(toy: ToyConsistentI
 def latents_of(monkeypatch: pytest.MonkeyPatch, pipeline: ConsistentIDPipeline) -> list[torch.Tensor]:
     """Collects what is decoded from now on; decoders may mix the whole picture."""
     seen: list[torch.Tensor] = []
-    decode = pipeline._decode
+    decode = pipeline.base.vae.decode
 
-    def listen(latents: torch.Tensor) -> Image.Image:
+    def listen(latents: torch.Tensor) -> object:
         seen.append(latents)
         return decode(latents)
 
-    monkeypatch.setattr(pipeline, "_decode", listen)
+    monkeypatch.setattr(pipeline.base.vae, "decode", listen)
     return seen
 
 

@@ -35,9 +35,9 @@ from likeness.methods.instant_portrait.losses import (
     to_gray,
     triplet_loss,
 )
-from likeness.methods.instant_portrait.model import editing_unet
+from likeness.methods.instant_portrait.model import editing_unet, one_step
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
-from likeness.methods.instant_portrait.training import IdeNetPhase, IpNetPhase, one_step
+from likeness.methods.instant_portrait.training import IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor
 from likeness.types import Person, PortraitRequest
 from tests import tiny
@@ -322,6 +322,20 @@ def test_one_step_is_one_look(
     looks.clear()
     pipeline([dataclasses.replace(request, steps=3)])
     assert looks == [3, 3, 3]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_through_openvino_the_picture_is_the_same(toy: ToyInstantPortrait, steps: int) -> None:
+    toy.save(toy.folder.parent / "plain-editor")
+    fast = load(toy.folder, toy.folder.parent / "plain-editor", device="openvino")
+    assert fast.base.runtime == "openvino"
+    fast.unet._converted.precision = fast.base.vae._converted.precision = "f32"
+    for options in ({}, {"style": 1.5}):
+        told = edited(toy.pipeline(), steps=steps, options=options).astype(int)
+        found = edited(fast, steps=steps, options=options).astype(int)
+        assert np.abs(told - found).max() <= 1
+        assert found.std() > 1
+    assert fast.unet._converted._known, "the editor itself has been compiled"
 
 
 def test_style_runs_from_no_words_to_more_of_them(pipeline: InstantPortraitPipeline) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from likeness.diffusion.text_to_image import paint_text, to_pictures
+from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.methods.spf_portrait.attention import recording
 from likeness.methods.spf_portrait.config import ABLATIONS, SpfTraining

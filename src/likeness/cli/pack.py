@@ -218,15 +218,15 @@ def sheet(
     as_json: AsJson = False,
 ) -> None:
     """Portraits from words alone, for captions of people that nothing was trained on, on one sheet."""
-    from likeness.diffusion.load import load_base
-    from likeness.diffusion.text_to_image import paint_text, to_pictures
+    from likeness.diffusion.pixels import to_pictures
+    from likeness.diffusion.text_to_image import paint_text
     from likeness.files.images import contact_sheet, write_png
-    from likeness.packs import mini_path
+    from likeness.packs import open_base
     from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene
 
     first = HELD_OUT_SEEDS.start + seed * count
     prompts = [captions(sample_scene(one), 5, one)[0] for one in range(first, first + count)]
-    base = load_base(pack or mini_path(), device=device)
+    base = open_base(pack or "mini", device, "float32")
     seeds = list(range(seed * count, (seed + 1) * count))
     pictures = to_pictures(paint_text(base, prompts, seeds, steps=steps, guidance=guidance, eta=eta))
     recipe = {"prompts": prompts, "seeds": seeds, "steps": steps, "guidance": guidance, "eta": eta}

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from likeness.data.image_folder import METADATA, listed_pictures
 from likeness.data.manifest import About, Dataset, FaceRow, Row, read_dataset, write_dataset
+from likeness.diffusion.pixels import to_pixels
 from likeness.errors import InputError
 from likeness.faces.align import align_arcface
 from likeness.faces.detect import find_one_face
@@ -205,7 +205,7 @@ def parse(parser: ParserNet, picture: Image.Image) -> NDArray[np.uint8]:
     """Labels (H, W) of a picture of any size; the parser sees it at `PARSER_PX` at most."""
     scale = min(1.0, PARSER_PX / max(picture.size))
     width, height = (max(16, round(side * scale / 16) * 16) for side in picture.size)
-    small = np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), np.float32)
-    labels = parser.parse(torch.from_numpy(small.copy()).permute(2, 0, 1)[None] / 127.5 - 1)[0].numpy()
+    small = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    labels = parser.parse(to_pixels(small))[0].numpy()
     whole = Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST)
     return np.asarray(whole, np.uint8)

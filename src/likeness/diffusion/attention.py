@@ -1,4 +1,4 @@
-"""Putting attention processors into a UNet and taking them out again, without a trace."""
+"""Attention processors: putting them into a UNet and taking them out again, and what they share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["attached"]
+from torch import Tensor
+
+__all__ = ["attached", "heads"]
 
 
 @contextmanager
@@ -25,3 +27,8 @@ def attached(unet: Any, processors: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         unet.set_attn_processor(before)
+
+
+def heads(attn: Any, x: Tensor) -> Tensor:
+    """Queries, keys or values (B, P, C) -> (B, H, P, C/H), H the heads of diffusers' `Attention`."""
+    return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from likeness.diffusion.load import fetched, load_part
+from likeness.diffusion.pixels import to_levels
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.files.provenance import record_weights
 
@@ -57,8 +56,7 @@ def control_pixels(pictures: Sequence[Image.Image], size_px: tuple[int, int], ba
     found = []
     for picture in pictures:
         small = picture.convert("RGB").resize(size_px, Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.asarray(small, np.float32).copy()).permute(2, 0, 1)[None] / 255
-        found.append(pixels.to(base.device, base.dtype))
+        found.append(to_levels(small).to(base.device, base.dtype))
     return found
 
 

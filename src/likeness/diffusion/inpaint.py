@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
 from likeness.diffusion.noise import draw
+from likeness.diffusion.pixels import to_levels, to_pixels
 from likeness.diffusion.regions import Region, whole
 from likeness.errors import InputError
 
@@ -94,11 +94,11 @@ class Kept:
     @staticmethod
     def of(base: Base, patch: Patch, source: torch.Generator) -> Kept:
         """A patch as the base sees it; the noise is drawn from `source`."""
-        pixels = torch.from_numpy(np.asarray(patch.image, np.float32).copy()).permute(2, 0, 1)[None]
-        latents = base.encode(pixels / 127.5 - 1)[0].to(base.dtype)
-        mask = torch.from_numpy(np.asarray(patch.mask, np.float32).copy())[None, None] / 255
+        latents = base.encode(to_pixels(patch.image))[0].to(base.dtype)
         # A cell changes when any of it does.
-        changes = (torch.nn.functional.max_pool2d(mask, base.downscale) > 0).to(base.device, base.dtype)
+        changes = (torch.nn.functional.max_pool2d(to_levels(patch.mask), base.downscale) > 0).to(
+            base.device, base.dtype
+        )
         noise = draw(latents.shape, source, device=base.device, dtype=base.dtype)
         return Kept(latents, changes, noise)
 

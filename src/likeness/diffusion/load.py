@@ -69,6 +69,11 @@ class Base:
         return int(2 ** (len(self.vae.config.get("block_out_channels", (0,) * 4)) - 1))
 
     @property
+    def unit_px(self) -> int:
+        """What the sides of pictures must be multiples of."""
+        return int(self.downscale * 2 ** (len(self.unet.config.block_out_channels) - 1))
+
+    @property
     def text_width(self) -> int:
         """D, the width of the text rows the UNet attends to."""
         return int(self.unet.config.cross_attention_dim)

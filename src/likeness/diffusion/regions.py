@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from likeness.diffusion.pixels import to_levels
 from likeness.errors import InputError
 
 __all__ = ["Region", "blended", "check_box", "covered", "mask_cells", "side_by_side", "whole"]
@@ -94,7 +94,7 @@ def side_by_side(count: int, native_px: int, unit_px: int) -> tuple[tuple[int, i
 def mask_cells(mask: Image.Image, size: tuple[int, int]) -> Tensor:
     """A mask picture (L, white inside) on latents of `size` (width, height): (H, W) in [0, 1]."""
     small = mask.convert("L").resize(size, Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(small, np.float32).copy()) / 255
+    return to_levels(small)[0, 0]
 
 
 def check_box(box: Box, size_px: tuple[int, int]) -> Box:

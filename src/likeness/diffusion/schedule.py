@@ -16,6 +16,7 @@ __all__ = [
     "ddim",
     "denoised",
     "guidance_rescale",
+    "noised",
     "predicted_latents",
     "prediction_target",
     "random_timesteps",
@@ -114,3 +115,13 @@ def predicted_latents(scheduler: Any, noisy: Tensor, prediction: Tensor, timeste
 def random_timesteps(scheduler: Any, count: int, source: torch.Generator) -> Tensor:
     """Uniform timesteps (count,) int64 on the CPU."""
     return torch.randint(0, scheduler.config.num_train_timesteps, (count,), generator=source)
+
+
+def noised(scheduler: Any, latents: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents (B, C, h, w) at random time steps: noisy, the noise (both B, C, h, w), the steps (B,) int64.
+
+    Noise is drawn first, then the steps, both on the CPU.
+    """
+    noise = draw(latents.shape, source, device=latents.device, dtype=latents.dtype)
+    timesteps = random_timesteps(scheduler, len(latents), source).to(latents.device)
+    return add_noise(scheduler, latents, noise, timesteps), noise, timesteps

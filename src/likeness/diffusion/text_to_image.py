@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import generator, initial_latents
@@ -14,13 +14,60 @@ from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from likeness.diffusion.load import Base
 
-__all__ = ["paint_text", "to_pictures"]
+__all__ = ["denoise", "paint_text"]
+
+
+def denoise(
+    base: Base,
+    without: Tensor,
+    words: Tensor,
+    sources: Sequence[torch.Generator],
+    *,
+    steps: int,
+    guidance: float,
+    size_px: tuple[int, int] | None = None,
+    eta: float = 0.0,
+) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """DDIM with classifier-free guidance, from noise to clean latents, one generator a picture.
+
+    words: text rows (B, T, D); without: those that guidance leads away from, (B or 1, T, D). size_px: (width,
+    height), the base's own by default. eta: noise added anew at each step, see `schedule.denoised`.
+    Yields (timestep, latents (B, C, h, w) that are about to be denoised at it) before each step, which is
+    where to count it, and lastly (None, the clean latents).
+    """
+    scheduler = ddim(base.scheduler, steps)
+    width, height = size_px or (base.size_px, base.size_px)
+    latents = torch.cat(
+        [
+            initial_latents(
+                source,
+                channels=base.unet.config.in_channels,
+                height=height // base.downscale,
+                width=width // base.downscale,
+                sigma=scheduler.init_noise_sigma,
+                device=base.device,
+                dtype=base.dtype,
+            )
+            for source in sources
+        ]
+    )
+    both = torch.cat([without.expand_as(words), words])
+    for timestep in scheduler.timesteps:
+        yield timestep, latents
+        if guidance > 1:
+            prediction = base.unet(torch.cat([latents, latents]), timestep, both).sample
+            plain, with_words = prediction.chunk(2)
+            prediction = guide(plain, with_words, guidance, guidance_rescale(base.scheduler))
+        else:
+            prediction = base.unet(latents, timestep, words).sample
+        latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
+    yield None, latents
 
 
 @torch.no_grad()
@@ -47,42 +94,13 @@ def paint_text(
         raise InputError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
     if len(base.text_encoders) > 1:
         raise InputError("Painting from words alone is for bases with one text encoder: mini and SD1.5.")
-    side = base.size_px // base.downscale
     empty = encode_prompts(base, [""]).rows
     painted = []
     for start in range(0, len(prompts), batch_size):
         few = slice(start, start + batch_size)
         rows = encode_prompts(base, list(prompts[few])).rows
-        scheduler = ddim(base.scheduler, steps)
         sources = [generator(seed) for seed in seeds[few]]
-        latents = torch.cat(
-            [
-                initial_latents(
-                    source,
-                    channels=base.unet.config.in_channels,
-                    height=side,
-                    width=side,
-                    sigma=scheduler.init_noise_sigma,
-                    device=base.device,
-                    dtype=base.dtype,
-                )
-                for source in sources
-            ]
-        )
-        both = torch.cat([empty.expand_as(rows), rows])
-        for timestep in scheduler.timesteps:
-            if guidance > 1:
-                prediction = base.unet(torch.cat([latents, latents]), timestep, both).sample
-                without, with_words = prediction.chunk(2)
-                prediction = guide(without, with_words, guidance, guidance_rescale(base.scheduler))
-            else:
-                prediction = base.unet(latents, timestep, rows).sample
-            latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
+        steps_taken = denoise(base, empty, rows, sources, steps=steps, guidance=guidance, eta=eta)
+        [(_, latents)] = deque(steps_taken, maxlen=1)
         painted.append(base.decode(latents).float().clamp(-1, 1).cpu())
     return torch.cat(painted)
-
-
-def to_pictures(pixels: Tensor) -> list[Image.Image]:
-    """(N, 3, H, W) in [-1, 1] -> PIL RGB pictures."""
-    arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return [Image.fromarray(array) for array in arrays]

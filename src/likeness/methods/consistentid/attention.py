@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likeness.diffusion.attention import heads
 from likeness.errors import IncompatibleWeightsError
 from likeness.methods.consistentid.config import ConsistentIDSizes
 
@@ -75,7 +76,7 @@ class ConsistentIDAttnProcessor(nn.Module):
         """(B, P, C) -> (B, P, C); `encoder_hidden_states` is (B, T + K, D) in cross-attention."""
         residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        q = _heads(attn, self._changed("q", attn.to_q, self.to_q_lora, hidden_states))
+        q = heads(attn, self._changed("q", attn.to_q, self.to_q_lora, hidden_states))
         k, v, *of_identity = self._keys_and_values(attn, rows)
         if self.record is not None and self.is_cross:
             maps = ((q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])).float().softmax(dim=-1)
@@ -102,11 +103,11 @@ class ConsistentIDAttnProcessor(nn.Module):
             (rows[:, : -self.id_tokens], rows[:, -self.id_tokens :]) if self.is_cross else (rows, None)
         )
         found = (
-            _heads(attn, self._changed("k", attn.to_k, self.to_k_lora, text)),
-            _heads(attn, self._changed("v", attn.to_v, self.to_v_lora, text)),
+            heads(attn, self._changed("k", attn.to_k, self.to_k_lora, text)),
+            heads(attn, self._changed("v", attn.to_v, self.to_v_lora, text)),
         )
         if identity is not None and self.scale != 0:
-            found = (*found, _heads(attn, self.to_k_ip(identity)), _heads(attn, self.to_v_ip(identity)))
+            found = (*found, heads(attn, self.to_k_ip(identity)), heads(attn, self.to_v_ip(identity)))
         if self.is_cross and self.kept is not None:
             self.kept.append((rows, found))
         return found
@@ -118,11 +119,6 @@ class ConsistentIDAttnProcessor(nn.Module):
         if name not in self.merged:
             self.merged[name] = layer.weight + self.lora_scale * (lora.up.weight @ lora.down.weight)
         return F.linear(x, self.merged[name], layer.bias)
-
-
-def _heads(attn: Any, x: Tensor) -> Tensor:
-    """(B, P, C) -> (B, H, P, C/H)."""
-    return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
 
 
 def attention_processors(unet: Any, sizes: ConsistentIDSizes) -> dict[str, ConsistentIDAttnProcessor]:

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from likeness.diffusion.control import load_controlnet
 from likeness.diffusion.image_encoder import ImageEncoder, load_image_encoder
-from likeness.diffusion.load import Base, fetched, load_base
+from likeness.diffusion.load import fetched
 from likeness.diffusion.lora import merge_lora
-from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.faces.detect import find_detector
 from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
@@ -21,9 +19,13 @@ from likeness.files.weights import cache_folder
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import load_adapter, published_adapter
+from likeness.packs import open_base
 from likeness.types import WeightsRecord
 
 if TYPE_CHECKING:
+    import torch
+
+    from likeness.diffusion.load import Base
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
     from likeness.methods.consistentid.config import ConsistentIDSizes
@@ -61,10 +63,7 @@ def load_pipeline(
     files, merged into the base; a mapping gives each its scale.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
-    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    number = _dtype(dtype, device)
-    if not isinstance(base, Base):
-        base = load_base(_pack_folder() if str(base) == "mini" else base, device=device, dtype=number)
+    base = open_base(base, device, dtype)
     scales = loras if isinstance(loras, Mapping) else dict.fromkeys(loras, 1.0)
     records = [merge_lora(base, file, scale) for file, scale in scales.items()]
     nets = [load_controlnet(name, base) for name in controlnets]
@@ -111,21 +110,6 @@ def load_pipeline(
         controlnets=nets,
         weights=tuple(records),
     )
-
-
-def _dtype(given: torch.dtype | str | None, device: str) -> torch.dtype:
-    if given is None:
-        return torch.float16 if device.startswith("cuda") else torch.float32
-    found = getattr(torch, given, None) if isinstance(given, str) else given
-    if not isinstance(found, torch.dtype):
-        raise InputError(f"dtype must be float32, float16 or bfloat16, not {given!r}.")
-    return found
-
-
-def _pack_folder() -> Path:
-    from likeness.packs.mini import mini_path
-
-    return mini_path()
 
 
 def _default_adapter(base: Base) -> Path:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base
+from likeness.diffusion.pixels import to_pixels
 from likeness.errors import IncompatibleWeightsError
 from likeness.faces.embed import TorchEncoder
 from likeness.faces.parsing import CLASSES
@@ -25,6 +26,7 @@ from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.packs import open_base
 from likeness.packs.recipes.landmarks import face_affines
 from likeness.training import cosine
 from likeness.training.loop import seeded
@@ -156,8 +158,7 @@ class OwnDataTraining:
         box = (x0, y0, x0 + side, y0 + side)
         whole = (self.size_px, self.size_px)
         small = picture.resize(whole, Image.Resampling.LANCZOS, box=box)
-        pixels = torch.from_numpy(np.asarray(small, np.float32).copy()).permute(2, 0, 1)[None] / 127.5 - 1
-        mean, spread = (values[0].cpu() for values in self.base.encode(pixels))
+        mean, spread = (values[0].cpu() for values in self.base.encode(to_pixels(small)))
         landmarks = (np.array(row.face.landmarks_px) - [x0, y0]) * (self.size_px / side)
         return {
             "mean": mean,
@@ -230,13 +231,10 @@ def load_training(
     """
     from dataclasses import replace
 
-    from likeness.packs.mini import pack_folder
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = load_base(pack_folder(base) if str(base) == "mini" else base, device=device, dtype=torch.float32)
+    loaded = open_base(base, device, "float32")
     torch.manual_seed(seed)
     fresh = new_adapter(loaded).to(loaded.device) if from_nothing else adapter
-    pipeline = load_pipeline(loaded, fresh, device=device, dtype="float32", sitters=sitters)
+    pipeline = load_pipeline(loaded, fresh, sitters=sitters)
     settings = TRAINING[loaded.family]
     if batch_size is not None:
         settings = replace(settings, batch_size=batch_size)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.methods.consistentid.model import ConsistentIDAdapter
 
-__all__ = ["Conditions", "Painter", "conditions_of", "painters_of", "people_of", "unit_px"]
+__all__ = ["Conditions", "Painter", "conditions_of", "painters_of", "people_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +100,6 @@ def people_of(request: PortraitRequest) -> tuple[Person, ...]:
     return request.people or (Person(request.references),)
 
 
-def unit_px(base: Base) -> int:
-    """What the sides of pictures on this base must be multiples of."""
-    return int(base.downscale * 2 ** (len(base.unet.config.block_out_channels) - 1))
-
-
 def painters_of(
     base: Base,
     people: Sequence[Person],
@@ -126,7 +121,7 @@ def painters_of(
     placed = [person.box_xyxy is not None or person.mask is not None for person in people]
     if any(placed) and not all(placed):
         raise InputError("Give a box or a mask for every person, or for none: then they stand side by side.")
-    own_size, boxes = side_by_side(len(people), native, unit_px(base))
+    own_size, boxes = side_by_side(len(people), native, base.unit_px)
     if any(placed):
         size_px = size_px or (native, native)
     elif size_px is not None and size_px != own_size:
@@ -212,7 +207,7 @@ def _region(
     base: Base,
 ) -> Region:
     """Where a person is painted, on latents of `size`; `box` (px) where nothing else says it."""
-    native, unit = base.size_px // base.downscale, unit_px(base) // base.downscale
+    native, unit = base.size_px // base.downscale, base.unit_px // base.downscale
     if person.mask is not None:
         if person.box_xyxy is not None:
             raise InputError("A person has a box or a mask, not both.")

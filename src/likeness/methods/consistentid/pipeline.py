@@ -10,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from torch import Tensor
 
 import likeness
@@ -24,9 +22,11 @@ from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.regions import blended
+from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
-from likeness.errors import Cancelled, InputError
+from likeness.errors import InputError
 from likeness.faces.detect import FaceDetector, find_one_face
 from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
@@ -34,7 +34,7 @@ from likeness.methods.consistentid.card import CARD
 from likeness.methods.consistentid.conditioning import Identity, identity_of
 from likeness.methods.consistentid.config import ConsistentIDOptions
 from likeness.methods.consistentid.model import ConsistentIDAdapter
-from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of, unit_px
+from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of
 from likeness.packs import mini
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
@@ -97,20 +97,8 @@ class ConsistentIDPipeline:
         """
         checked = [self._checked(request) for request in requests]
         steps = sum(_steps_taken(request) for request, _ in checked)
-        done = 0
-
-        def check() -> None:
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped before the picture was finished.")
-
-        def tick() -> None:
-            nonlocal done
-            check()
-            done += 1
-            if on_step is not None:
-                on_step(done, steps)
-
-        return [self._paint(request, options, tick, check) for request, options in checked]
+        progress = Progress(steps, on_step, cancel)
+        return [self._paint(request, options, progress) for request, options in checked]
 
     def _identity_of(self, references: tuple[Image.Image, ...], box: Box | None) -> Identity:
         """Described once for as long as the same pictures are asked for."""
@@ -126,13 +114,9 @@ class ConsistentIDPipeline:
 
     @torch.no_grad()
     def _paint(
-        self,
-        request: PortraitRequest,
-        options: ConsistentIDOptions,
-        tick: Callable[[], None],
-        check: Callable[[], None],
+        self, request: PortraitRequest, options: ConsistentIDOptions, progress: Progress
     ) -> PortraitResult:
-        """One picture. tick and check are called before a step; second passes, unforeseen, only check."""
+        """One picture; second passes, unforeseen, are not counted."""
         started = time.perf_counter()
         source = generator(request.seed)
         target = self._target(request)
@@ -160,17 +144,18 @@ class ConsistentIDPipeline:
         kept = Kept.of(self.base, target[1], source) if target else None
         control = control_pixels(request.control_images, size_px, self.base)
         latents = self._denoise(
-            request, options, painters, size_px, source, tick, kept, request.strength, control
+            request, options, painters, size_px, source, progress.tick, kept, request.strength, control
         )
         denoised = time.perf_counter()
-        image = self._decode(latents)
+        [image] = to_pictures(self.base.decode(latents))
         if target and request.image is not None:
             image = target[1].laid_back(request.image, target[0], image)
-        image, again = self._second_pass(image, request, options, painters[: len(people)], source, check)
+        image, again = self._second_pass(
+            image, request, options, painters[: len(people)], source, progress.check
+        )
         finished = time.perf_counter()
         recipe = {
-            "base": self.base.name,
-            "family": self.base.family,
+            **base_recipe(self.base),
             "scheduler": "ddim",
             "steps": request.steps,
             "guidance": request.guidance,
@@ -181,9 +166,6 @@ class ConsistentIDPipeline:
             "people_px": [painter.box_px(self.base.downscale) for painter in painters[: len(people)]],
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
-            "device": str(self.base.device),
-            "runtime": self.base.runtime,
-            "dtype": str(self.base.dtype).removeprefix("torch."),
         }
         told = dict.fromkeys(text for about in conditions for text in about.warnings)
         return PortraitResult(
@@ -284,7 +266,7 @@ class ConsistentIDPipeline:
         mask = request.mask_image
         if mask is None:
             mask = head_mask(find_one_face(request.image, self.detector), request.image.size)
-        return mask, Patch.around(request.image, mask, self.base.size_px, unit_px(self.base))
+        return mask, Patch.around(request.image, mask, self.base.size_px, self.base.unit_px)
 
     def _second_pass(
         self,
@@ -310,21 +292,16 @@ class ConsistentIDPipeline:
             x0, y0, x1, y1 = face.box_xyxy
             face = replace(face, box_xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
             mask = head_mask(face, image.size)
-            patch = Patch.around(image, mask, base.size_px, unit_px(base))
+            patch = Patch.around(image, mask, base.size_px, base.unit_px)
             alone = [painter.moved(patch.cells(base), base.downscale)]
             kept = Kept.of(base, patch, source)
             latents = self._denoise(
                 request, options, alone, patch.image.size, source, check, kept, SECOND_PASS_STRENGTH
             )
-            image = patch.laid_back(image, mask, self._decode(latents))
+            [painted] = to_pictures(base.decode(latents))
+            image = patch.laid_back(image, mask, painted)
             again += 1
         return image, again
-
-    def _decode(self, latents: Tensor) -> Image.Image:
-        """Latents (1, C, h, w) to a PIL RGB picture."""
-        pixels = self.base.decode(latents)
-        array = ((pixels[0].float().clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).cpu().numpy()
-        return Image.fromarray(array.astype(np.uint8))
 
     def _merge_step(self, request: PortraitRequest, options: ConsistentIDOptions) -> int:
         """Last step painted from text alone, -1 for none; a share below 1 leaves the parts the last step."""
@@ -338,28 +315,11 @@ class ConsistentIDPipeline:
         """Fill in defaults; refuse what cannot be painted."""
         _check_people(request)
         self._check_pictures(request)
-        try:
-            options = ConsistentIDOptions(**request.options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"ConsistentID's option {where!r}: {first['msg']}.") from error
-        base = self.base
-        usual = (mini.STEPS, mini.GUIDANCE) if base.family == "mini" else (STEPS, GUIDANCE)
-        steps = usual[0] if request.steps is None else request.steps
-        if not 1 <= steps <= base.scheduler.config.num_train_timesteps:
-            raise InputError(
-                f"steps must be between 1 and {base.scheduler.config.num_train_timesteps}, got {steps}."
-            )
-        guidance = usual[1] if request.guidance is None else request.guidance
-        if not 1 <= guidance <= 100:
-            raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
-        unit, size = unit_px(base), request.size_px
-        if size and any(side < unit or side % unit for side in size):
-            raise InputError(
-                f"size_px must be multiples of {unit} for {base.name}, got {size[0]} x {size[1]}."
-            )
-        return replace(request, steps=steps, guidance=guidance), options
+        options = options_of(ConsistentIDOptions, request, "ConsistentID")
+        usual = (mini.STEPS, mini.GUIDANCE) if self.base.family == "mini" else (STEPS, GUIDANCE)
+        if request.size_px:
+            check_size(request.size_px, self.base)
+        return with_settings(request, self.base, steps=usual[0], guidance=usual[1]), options
 
     def _check_pictures(self, request: PortraitRequest) -> None:
         """Refuse what does not go together of the pictures painted into and painted by."""

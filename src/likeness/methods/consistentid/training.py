@@ -14,15 +14,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from likeness.diffusion.attention import attached
-from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
-from likeness.diffusion.schedule import (
-    add_noise,
-    ddim,
-    predicted_latents,
-    prediction_target,
-    random_timesteps,
-)
+from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
 from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import (
     FACIAL_WEIGHT,
@@ -113,8 +106,7 @@ class ConsistentIDPhase:
         """Eq. 2 as "noise" and, where the batch has part masks, lambda times eq. 1 as "facial"."""
         latents = batch["latents"].to(self.base.device)
         count = latents.shape[0]
-        noise = draw(latents.shape, generator, device=latents.device, dtype=latents.dtype)
-        timesteps = random_timesteps(self._scheduler, count, generator).to(latents.device)
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         dropped = (torch.rand(count, generator=generator) < self.drop).to(latents.device)
 
         text = self._text(batch, dropped)
@@ -126,7 +118,6 @@ class ConsistentIDPhase:
         )
 
         maps = self._record("part_masks" in batch and self.facial_weight > 0)
-        noisy = add_noise(self._scheduler, latents, noise, timesteps)
         with attached(self.base.unet, self.adapter.processors):
             prediction = self.base.unet(
                 noisy,

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["Backbone", "Discriminator", "editing_unet"]
+from likeness.diffusion.schedule import predicted_latents
+from likeness.methods.instant_portrait.config import T_MAX
+
+__all__ = ["Backbone", "Discriminator", "editing_unet", "one_step"]
 
 
 @torch.no_grad()
@@ -28,6 +31,17 @@ def editing_unet(base_unet: Any) -> Any:
     first[:, : state["conv_in.weight"].shape[1]] = state["conv_in.weight"]
     unet.load_state_dict({**state, "conv_in.weight": first})
     return nn.Module.to(unet, base_unet.device, base_unet.dtype)
+
+
+def one_step(unet: Any, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
+    """Clean latents (B, C, h, w) predicted from pure noise at the noisiest time step, T_MAX.
+
+    scheduler: one of `schedule.ddim`. image: (B, C, h, w) latents of the input, not scaled. text: (B, T, D).
+    """
+    timestep = torch.tensor(T_MAX, device=noise.device)  # a scalar: one time step for all
+    seen = torch.cat([noise, image.to(noise)], dim=1)
+    prediction = unet(seen, timestep, encoder_hidden_states=text.to(noise)).sample
+    return predicted_latents(scheduler, noise, prediction, timestep.expand(len(noise)))
 
 
 class Backbone(nn.Module):

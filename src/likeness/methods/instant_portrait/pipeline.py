@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from torch import Tensor
 
 import likeness
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base
 from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
+from likeness.diffusion.pixels import to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
-from likeness.diffusion.schedule import ddim, denoised, predicted_latents
-from likeness.diffusion.text_to_image import to_pictures
-from likeness.errors import Cancelled, InputError, MissingWeightsError
+from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
+from likeness.diffusion.schedule import ddim, denoised
+from likeness.errors import InputError, MissingWeightsError
 from likeness.faces.parsing import ParserNet, load_parser
 from likeness.files.provenance import record_weights
 from likeness.methods.instant_portrait.card import CARD
-from likeness.methods.instant_portrait.config import T_MAX, EditSettings, InstantPortraitOptions
+from likeness.methods.instant_portrait.config import EditSettings, InstantPortraitOptions
+from likeness.methods.instant_portrait.model import one_step
 from likeness.methods.instant_portrait.weights import load_editor
-from likeness.packs import mini_path
+from likeness.packs import open_base
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 __all__ = ["InstantPortraitPipeline", "load"]
@@ -44,7 +45,7 @@ def load(
     adapter: str | Path | None = None,
     *,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     parser: str | Path | None = None,
     loras: Mapping[str, float] | None = None,
     controlnets: Sequence[str | Path] = (),
@@ -57,12 +58,9 @@ def load(
     folder of a face parser, for `keep_background`; a pack brings its own.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
-    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if controlnets:
         raise InputError("InstantPortrait takes no ControlNet: the picture itself says what is where.")
-    if not isinstance(base, Base):
-        number = dtype or (torch.float16 if device.startswith("cuda") else torch.float32)
-        base = load_base(mini_path() if str(base) == "mini" else base, device=device, dtype=number)
+    base = open_base(base, device, dtype)
     if base.family not in CARD.bases:
         raise InputError(f"InstantPortrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
     records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
@@ -131,16 +129,7 @@ class InstantPortraitPipeline:
         """
         checked = [self._checked(request) for request in requests]
         steps = sum((request.steps or 1) * _passes(options) for request, options in checked)
-        done = 0
-
-        def tick() -> None:
-            nonlocal done
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped before the picture was finished.")
-            done += 1
-            if on_step is not None:
-                on_step(done, steps)
-
+        tick = Progress(steps, on_step, cancel).tick
         return [self._edit(request, options, tick) for request, options in checked]
 
     @torch.no_grad()
@@ -150,7 +139,7 @@ class InstantPortraitPipeline:
         started = time.perf_counter()
         width, height = request.size_px or (0, 0)
         before = request.references[0].convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-        pixels = _to_pixels(before)
+        pixels = to_pixels(before)
         text = torch.cat([self._text(request.negative_prompt), self._text(request.prompt)])
         conditioned = time.perf_counter()
         for _ in range(_passes(options)):  # section 3.2.4: the output becomes the input
@@ -160,14 +149,13 @@ class InstantPortraitPipeline:
                 latents = self._one_step(latents, image, text, options, tick)
             else:
                 latents = self._several_steps(latents, image, text, request, options, tick)
-            pixels = self.base.decode(latents).float().clamp(-1, 1).cpu()
+            pixels = self.base.decode(latents).float().clamp(-1, 1)
         [after] = to_pictures(pixels)
         if options.keep_background:
             after = self._with_background(before, after)
         finished = time.perf_counter()
         recipe = {
-            "base": self.base.name,
-            "family": self.base.family,
+            **base_recipe(self.base),
             "stage": self.settings.stage,
             "scheduler": "ddim",
             "steps": request.steps,
@@ -175,9 +163,6 @@ class InstantPortraitPipeline:
             "size_px": [width, height],
             "options": options.model_dump(mode="json"),
             "identity_encoder": self.settings.taught_by,
-            "device": str(self.base.device),
-            "runtime": self.base.runtime,
-            "dtype": str(self.base.dtype).removeprefix("torch."),
         }
         return PortraitResult(
             image=after,
@@ -199,16 +184,10 @@ class InstantPortraitPipeline:
         tick()
         scheduler = ddim(self.base.scheduler, 1)
         if options.style == 1:
-            return self._clean(scheduler, noise, image, text[1:])
-        without, with_words = self._clean(
-            scheduler, noise.expand(2, -1, -1, -1), image.expand(2, -1, -1, -1), text
-        ).chunk(2)
+            return one_step(self.unet, scheduler, noise, image, text[1:])
+        noise, image = noise.expand(2, -1, -1, -1), image.expand(2, -1, -1, -1)
+        without, with_words = one_step(self.unet, scheduler, noise, image, text).chunk(2)
         return without + options.style * (with_words - without)
-
-    def _clean(self, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        timestep = torch.tensor(T_MAX, device=noise.device)
-        prediction = self.unet(torch.cat([noise, image], dim=1), timestep, text).sample
-        return predicted_latents(scheduler, noise, prediction, timestep.expand(len(noise)))
 
     def _several_steps(
         self,
@@ -268,7 +247,7 @@ class InstantPortraitPipeline:
         assert self.parser is not None  # noqa: S101  `_checked` has seen to it
         person = torch.zeros(1, 1, after.height, after.width)
         for picture in (before, after):
-            parsed = self.parser.parse(_padded(_to_pixels(picture)))[:, : after.height, : after.width]
+            parsed = self.parser.parse(_padded(to_pixels(picture)))[:, : after.height, : after.width]
             person = torch.maximum(person, (parsed[:, None] > 0).float())
         rim = 2 * max(1, round(RIM * after.height)) + 1
         grown = torch.nn.functional.max_pool2d(person, rim, 1, rim // 2)
@@ -287,27 +266,15 @@ class InstantPortraitPipeline:
             raise InputError(
                 "InstantPortrait edits its reference picture; it takes no people, image or control pictures."
             )
-        try:
-            options = InstantPortraitOptions(**request.options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"InstantPortrait's option {where!r}: {first['msg']}.") from error
+        options = options_of(InstantPortraitOptions, request, "InstantPortrait")
         if options.keep_background and self.parser is None:
             raise InputError("keep_background needs a face parser: give its folder as parser.")
-        steps = self.settings.steps if request.steps is None else request.steps
-        most = self.base.scheduler.config.num_train_timesteps
-        if not 1 <= steps <= most:
-            raise InputError(f"steps must be between 1 and {most}, got {steps}.")
-        guidance = self.settings.guidance if request.guidance is None else request.guidance
-        if not 1 <= guidance <= 100:
-            raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
         size = request.size_px or self._size_of(request.references[0])
-        if any(side < 2 * UNIT_PX or side % UNIT_PX for side in size):
-            raise InputError(
-                f"size_px must be multiples of {UNIT_PX}, at least {2 * UNIT_PX}, got {size[0]} x {size[1]}."
-            )
-        return replace(request, steps=steps, guidance=guidance, size_px=size), options
+        check_size(size, self.base, unit_px=UNIT_PX, least_px=2 * UNIT_PX)
+        request = with_settings(
+            request, self.base, steps=self.settings.steps, guidance=self.settings.guidance
+        )
+        return replace(request, size_px=size), options
 
     def _size_of(self, picture: Image.Image) -> tuple[int, int]:
         """The picture's shape at the area that the base paints best."""
@@ -318,12 +285,6 @@ class InstantPortraitPipeline:
 
 def _passes(options: InstantPortraitOptions) -> int:
     return 2 if options.style_boost else 1
-
-
-def _to_pixels(picture: Image.Image) -> Tensor:
-    """PIL RGB -> (1, 3, H, W) in [-1, 1]."""
-    array = np.asarray(picture.convert("RGB"), np.float32).copy()
-    return torch.from_numpy(array).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def _padded(pixels: Tensor) -> Tensor:

@@ -21,12 +21,12 @@ from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.schedule import (
     add_noise,
     ddim,
+    noised,
     predicted_latents,
     prediction_target,
-    random_timesteps,
 )
 from likeness.faces.embed import crop_faces
-from likeness.methods.instant_portrait.config import MARGIN, T_MAX, DistillStage, IdeTraining
+from likeness.methods.instant_portrait.config import MARGIN, DistillStage, IdeTraining
 from likeness.methods.instant_portrait.losses import (
     annealing_weight,
     discriminator_loss,
@@ -36,6 +36,7 @@ from likeness.methods.instant_portrait.losses import (
     random_crops,
     triplet_loss,
 )
+from likeness.methods.instant_portrait.model import one_step
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -77,10 +78,8 @@ class IdeNetPhase:
         """L_dm as "noise", lambda L_aid as "identity"."""
         latents = batch["latents"].float()
         count = len(latents)
-        noise = draw(latents.shape, generator, device=latents.device)
-        timesteps = random_timesteps(self._scheduler, count, generator).to(latents.device)
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         text, image = self._dropped(batch, torch.rand(count, generator=generator))
-        noisy = add_noise(self._scheduler, latents, noise, timesteps)
         unet = self.forward or self.unet
         seen = torch.cat([noisy, image], dim=1)
         prediction = unet(seen, timesteps, encoder_hidden_states=text).sample.float()
@@ -229,11 +228,3 @@ class DiscriminatorPhase:
             "_real": real.detach().mean(),
             "_fake": fake.detach().mean(),
         }
-
-
-def one_step(unet: Any, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:
-    """Clean latents (B, C, h, w) predicted from pure noise at the noisiest time step."""
-    timesteps = torch.full((len(noise),), T_MAX, device=noise.device)
-    seen = torch.cat([noise, image.to(noise)], dim=1)
-    prediction = unet(seen, timesteps, encoder_hidden_states=text.to(noise)).sample
-    return predicted_latents(scheduler, noise, prediction, timesteps)

@@ -16,9 +16,9 @@ from likeness.diffusion.guidance import guide
 from likeness.diffusion.load import Base, load_base
 from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
-from likeness.diffusion.text_to_image import to_pictures
 from likeness.errors import Cancelled, InputError
 from likeness.methods.spf_portrait.attention import recording
 from likeness.methods.spf_portrait.card import CARD
