@@ -6,8 +6,10 @@ import csv
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from likeness.evaluation.judge import Likeness
     from likeness.types import PortraitPipeline, PortraitResult
 
-__all__ = ["EditJob", "edit_pictures", "edit_video", "flicker", "jobs_of_file", "pictures_in"]
+__all__ = ["EditJob", "FlickerMeter", "edit_pictures", "edit_video", "flicker", "jobs_of_file", "pictures_in"]
 
 LOG, RESULT, SHEET = "edits.jsonl", "result.json", "before-after.png"
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif"})
@@ -155,15 +157,14 @@ def edit_video(
     """
     about = open_video(video)
     started, count = time.perf_counter(), 0
-    before = _Flicker()
-    after = _Flicker()
+    before, after = FlickerMeter(), FlickerMeter()
     frames = frames_of(video)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video} has no frames.")
     edited = _edited(pipeline, job, first, 0, 1, None).image
     with video_sink(out, edited.size, about.frames_per_s) as take:
-        for frame in _chained(first, frames):
+        for frame in chain([first], frames):
             edited = _edited(pipeline, job, frame, 0, 1, None).image if count else edited
             take(edited)
             before.see(frame.resize(edited.size))
@@ -177,7 +178,7 @@ def edit_video(
         "file": str(out),
         "frames": count,
         "frames_per_s": round(count / seconds, 2),
-        "flicker": {"before": before.mean(), "after": after.mean()},
+        "flicker": {"before": before.mean(3), "after": after.mean(3)},
     }
 
 
@@ -187,24 +188,22 @@ def flicker(one: Image.Image, two: Image.Image) -> float:
     return float(np.abs(a - b).mean())
 
 
-class _Flicker:
-    def __init__(self) -> None:
+class FlickerMeter:
+    """The mean flicker of a stream of frames: of all, or of the `recent` last ones."""
+
+    def __init__(self, recent: int | None = None) -> None:
         self._last: Image.Image | None = None
-        self._sum, self._count = 0.0, 0
+        self._seen: deque[float] = deque(maxlen=recent)
 
     def see(self, frame: Image.Image) -> None:
-        if self._last is not None:
-            self._sum += flicker(self._last, frame)
-            self._count += 1
+        """The next frame; one of another size begins anew."""
+        if self._last is not None and self._last.size == frame.size:
+            self._seen.append(flicker(self._last, frame))
         self._last = frame
 
-    def mean(self) -> float | None:
-        return round(self._sum / self._count, 3) if self._count else None
-
-
-def _chained(first: Image.Image, rest: Iterator[Image.Image]) -> Iterator[Image.Image]:
-    yield first
-    yield from rest
+    def mean(self, digits: int) -> float | None:
+        """Grey levels of 255, rounded; None before there are two frames."""
+        return round(sum(self._seen) / len(self._seen), digits) if self._seen else None
 
 
 def _edited(

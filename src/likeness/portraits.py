@@ -165,15 +165,15 @@ def make_portraits(
             seen = [_resemblance(chooser, one) for one in tried] if chooser else [None]
             result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
             each = _compare(judge, result, _identity_encoder(result))
-            likeness = min(each, key=_chance)
         except (KeyboardInterrupt, Cancelled):
             stopped = True
             break
+        likeness = _least(each)
         result = replace(result, scores={**result.scores, "likeness": likeness.chance})
         name = f"{number + 1:03d}-{slug(request.prompt)}-{result.request.seed}.png"
         write_png(result.image, out_dir / name, recipe_of(result))
         seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
-        done.append(_Picture(name, result, likeness, each, _explained(likeness, result, judge), seeds))
+        done.append(_Picture(name, result, each, _explained(likeness, result, judge), seeds))
     if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
         warnings = [SITTERS_ONLY, *warnings]
     document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
@@ -190,15 +190,18 @@ def make_portraits(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """A saved picture. people: the likeness of each, the least of which is `likeness`. explained: what may
-    keep it from being alike. tried: seeds and what the chooser saw of each."""
+    """A saved picture. people: the likeness of each. explained: what may keep it from being alike. tried:
+    seeds and what the chooser saw of each."""
 
     file: str
     result: PortraitResult
-    likeness: Likeness
     people: Sequence[Likeness]
     explained: Sequence[str]
     tried: Mapping[int, float | None]
+
+    @property
+    def likeness(self) -> Likeness:
+        return _least(self.people)
 
 
 def slug(text: str) -> str:
@@ -239,6 +242,11 @@ def _compare(judge: Judge, result: PortraitResult, without: str | None = None) -
         judge.compare(result.image.crop(box), person.references, without)
         for person, box in zip(request.people, boxes, strict=True)
     ]
+
+
+def _least(people: Sequence[Likeness]) -> Likeness:
+    """A picture is as like as the least alike of its people."""
+    return min(people, key=_chance)
 
 
 def _chance(likeness: Likeness) -> float:

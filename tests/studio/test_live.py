@@ -75,7 +75,8 @@ def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait
     live = editor(toy, steady=False)
     frame = jpeg(picture(0))
     with served(live_app(live, sink=(tmp_path / "sink.mp4", (64, 64)))) as url:
-        assert b"<title>Likeness live" in ask(url)[1]
+        page = ask(url)[1]
+        assert b"<title>Likeness live" in page and b"--paper" in page and b"style.css" not in page
         status, first, told = ask(f"{url}/frame", frame)
         assert status == 200
         edited = Image.open(BytesIO(first))

@@ -51,6 +51,7 @@ def test_a_rater_answers_and_comes_back(place: tuple[str, Path, Study]) -> None:
     url, folder, study = place
     status, page = ask(url)
     assert status == 200 and b"<title>Likeness study</title>" in page and b"http" not in page
+    assert b"--paper" in page and b"style.css" not in page, "the style is inside"
     _, content = ask(f"{url}/items?rater=anna")
     shown = json.loads(content)
     assert b"ours" not in content and b"theirs" not in content, "blind"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,10 +78,7 @@ def edit(
         options["image_guidance"] = image_guidance
     like = EditJob(Path(), tuple(instruction or ()), seed, steps, guidance, tuple(options.items()))
     pictures, videos = pictures_in(photo or ())
-    if batch:
-        jobs = jobs_of_file(batch, like)
-    else:
-        jobs = [EditJob(one, like.instructions, seed, steps, guidance, like.options) for one in pictures]
+    jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
     sitters = all(is_sitter(job.picture) for job in jobs) and bool(jobs)
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
     document: dict[str, Any] = {"edits": [], "videos": []}

@@ -20,9 +20,11 @@ from PIL import Image, ImageFilter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from likeness.editing import FlickerMeter
 from likeness.errors import ImageError, LikenessError
 from likeness.files.images import image_from
 from likeness.files.video import video_sink
+from likeness.studio.pages import read_page
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveEditor", "LiveSettings", "Steady", "live_app", "serve_live"]
 
-PAGE = Path(__file__).with_name("live.html")
 FRAME_BYTES = 4 * 2**20
 RECENT = 60
 """Frames that latency, rate and flicker are means of."""
@@ -112,16 +113,14 @@ class LiveEditor:
         self._steady = Steady()
         self._latencies: deque[float] = deque(maxlen=RECENT)
         self._done: deque[float] = deque(maxlen=RECENT)
-        self._last: tuple[NDArray[np.int16], NDArray[np.int16]] | None = None
-        self._flickers: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._flicker = FlickerMeter(RECENT), FlickerMeter(RECENT)  # of the input, of what is shown
 
     def change(self, settings: LiveSettings) -> None:
         """Takes hold from the next frame on."""
         with self._lock:
             self.settings = settings
             self._steady.forget()
-            self._last = None
-            self._flickers.clear()
+            self._flicker = FlickerMeter(RECENT), FlickerMeter(RECENT)
 
     def edit(self, frame: Image.Image) -> Image.Image:
         """One frame, edited in one step. Raises: InputError for settings the pipeline does not take."""
@@ -143,25 +142,20 @@ class LiveEditor:
         ended = time.perf_counter()
         self._latencies.append(ended - started)
         self._done.append(ended)
-        both = np.asarray(frame.resize(shown.size), np.int16), np.asarray(shown, np.int16)
-        if self._last is not None:
-            before, after = (
-                float(np.abs(new - old).mean()) for new, old in zip(both, self._last, strict=True)
-            )
-            self._flickers.append((before, after))
-        self._last = both
+        for meter, seen in zip(self._flicker, (frame.resize(shown.size), shown), strict=True):
+            meter.see(seen)
 
     def told(self) -> dict[str, float | int | None]:
         """Of the last frames: latency_ms of the edit; frames_per_s as they came; flicker of both sides, mean
         grey levels (of 255) from frame to frame."""
         span = self._done[-1] - self._done[0] if len(self._done) > 1 else 0.0
-        flickers = np.array(self._flickers).mean(axis=0).round(2).tolist() if self._flickers else [None, None]
+        before, after = (meter.mean(2) for meter in self._flicker)
         return {
             "frames": self.frames,
             "latency_ms": round(1000 * float(np.mean(self._latencies)), 1) if self._latencies else None,
             "frames_per_s": round((len(self._done) - 1) / span, 1) if span else None,
-            "flicker_before": flickers[0],
-            "flicker_after": flickers[1],
+            "flicker_before": before,
+            "flicker_after": after,
         }
 
 
@@ -186,7 +180,7 @@ def live_app(
 
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
-        return PAGE.read_text(encoding="utf-8")
+        return read_page("live.html")
 
     @app.get("/settings")
     def settings() -> dict[str, Any]:

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from likeness.errors import InputError
 from likeness.evaluation.study import Answer, Item, Study, answer, answers_of, load_study, shown_to
+from likeness.studio.pages import read_page
 
 __all__ = ["serve_study", "study_app"]
-
-PAGE = Path(__file__).with_name("study.html")
 
 
 class Given(BaseModel):
@@ -40,7 +39,7 @@ def study_app(folder: Path) -> FastAPI:
 
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
-        return PAGE.read_text(encoding="utf-8")
+        return read_page("study.html")
 
     @app.get("/items")
     def items(rater: Annotated[str, Query(min_length=1, max_length=80)]) -> dict[str, Any]:
