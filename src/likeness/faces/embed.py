@@ -70,15 +70,18 @@ class RecogniserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A residual network in the manner of ArcFace's (arXiv 1801.07698, section 3.1).
 
     (B, 3, 112, 112) in [-1, 1] -> (B, dim) of unit length. width: channels of the first stage,
-    doubled at each; depth: blocks per stage; the last map is flattened, not averaged, for in
+    doubled at each; depth: blocks per stage; stride: of the first convolution, 4 where faces come from
+    pictures so small that 112 px hold no more; the last map is flattened, not averaged, for in
     aligned faces the place of a feature carries identity.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, width: int = 32, depth: tuple[int, ...] = (1, 2, 2, 1), dim: int = 256) -> None:
+    def __init__(
+        self, width: int = 32, depth: tuple[int, ...] = (1, 2, 2, 1), dim: int = 256, stride: int = 2
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
-            nn.Conv2d(3, width, 3, 2, 1, bias=False),
+            nn.Conv2d(3, width, 2 * stride - 1, stride, stride - 1, bias=False),
             nn.BatchNorm2d(width),
             nn.PReLU(width),
         ]
@@ -89,7 +92,7 @@ class RecogniserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 layers.append(_ResidualBlock(inputs, outputs, stride=2 if block == 0 and stage > 0 else 1))
                 inputs = outputs
         self.body = nn.Sequential(*layers)
-        side = -(-ALIGNED_PX // 2 ** len(depth))
+        side = -(-ALIGNED_PX // (stride * 2 ** (len(depth) - 1)))
         self.neck = nn.Sequential(
             nn.BatchNorm2d(inputs), nn.Flatten(), nn.Linear(inputs * side * side, dim), nn.BatchNorm1d(dim)
         )

@@ -55,6 +55,8 @@ CAPTIONS = 5
 """Captions kept of each picture."""
 FREE_VIEW = 1
 """The view that is not straightened where the others are."""
+NEW_HAIR = 4
+"""How many pictures of a person it takes until one has other hair, where the others share it."""
 
 
 @dataclass(frozen=True)
@@ -235,10 +237,17 @@ def free_views(seed: int, views: int) -> list[Scene]:
 
 
 def straight_views(seed: int, views: int) -> list[Scene]:
-    """`free_views`, of which all but `FREE_VIEW` are `sitters.straightened`."""
+    """A person who keeps hair and beard but in every fourth picture; all but `FREE_VIEW` are straightened.
+
+    So a painter learns that hair and beard are as in the reference unless words say otherwise.
+    """
     from likeness import sitters
 
-    scenes = free_views(seed, views)
+    first = sitters.sample_scene(seed)
+    scenes = [first]
+    for view in range(1, views):
+        keep = () if view % NEW_HAIR == NEW_HAIR - 1 else ("hair",)
+        scenes.append(sitters.with_same_person(first, view, keep))
     return [one if view == FREE_VIEW else sitters.straightened(one) for view, one in enumerate(scenes)]
 
 

@@ -123,12 +123,14 @@ class Workshop:
         split: str = "train",
         *,
         hours_before: float = 0.0,
+        views: int | None = None,
         **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
         `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
-        hours_before: of training by another recipe, whose work this one continues.
+        hours_before: of training by another recipe, whose work this one continues. views: pictures of each
+        person, where more than one split was learned from.
         """
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
@@ -153,7 +155,7 @@ class Workshop:
             steps=steps,
             hours=round(hours_before + hours, 4),
             people=self.people_of(split),
-            pictures=self.people_of(split) * self.views,
+            pictures=self.people_of(split) * (views or self.views),
             first_seed=mini.first_seed(split),
             measures={k: round(v, 5) for k, v in measures.items()},
         )
@@ -186,13 +188,16 @@ class Workshop:
         steps = result.step + (before.steps if before else 0)
         return steps, round(result.seconds / 3600 + (before.hours if before else 0), 4)
 
-    def kept(self, name: str, by: str, build: Callable[[], Tensor], split: str = "portraits") -> Tensor:
-        """A tensor that frozen part `by` makes of a split's pictures, built once and kept on disk.
+    def kept(
+        self, name: str, by: str | None, build: Callable[[], Tensor], split: str = "portraits"
+    ) -> Tensor:
+        """A tensor that frozen part `by` makes of a split's pictures, built once and kept on disk; without
+        `by`, what is made of the pictures alone.
 
         It is mapped, not read, so that processes training together share it. What was made by
         other weights of the part, or of other pictures, is not used.
         """
-        made_from = sorted(self.part(by).glob("*.safetensors"))
+        made_from = sorted(self.part(by).glob("*.safetensors")) if by else []
         # What is drawn first tells how all is drawn: by another renderer or rule it would differ.
         first = shard_folder(self.work / "data" / split, 0, self.views)
         made_from += sorted(path for path in first.iterdir() if path.is_file())

@@ -262,22 +262,32 @@ def _phase_step(
 
 
 class _Sums:
-    """Means of the logged terms since the last log row."""
+    """Means of the logged terms since the last log row.
+
+    Each term's sum is one tensor, on its device: numbers kept one by one would wait for the device, and
+    thousands of little tensors would hold the memory between them.
+    """
 
     def __init__(self) -> None:
         self.pictures = 0
-        self._terms: dict[str, list[torch.Tensor]] = {}
+        self._terms: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
         self._since = time.monotonic()
 
     def add(self, phase: str, terms: dict[str, torch.Tensor]) -> None:
         for name, value in terms.items():
-            self._terms.setdefault(f"{phase}/{name.lstrip('_')}", []).append(value.float())
+            key = f"{phase}/{name.lstrip('_')}"
+            if key in self._terms:
+                self._terms[key] += value
+            else:
+                self._terms[key] = value.float().clone()
+            self._counts[key] = self._counts.get(key, 0) + 1
 
     def take(self) -> dict[str, float]:
         seconds = time.monotonic() - self._since
-        row = {k: float(f"{torch.stack(v).mean().item():.5g}") for k, v in self._terms.items()}
+        row = {k: float(f"{v.item() / self._counts[k]:.5g}") for k, v in self._terms.items()}
         row["pictures_per_s"] = round(self.pictures / max(seconds, 1e-9), 2)
-        self.pictures, self._terms, self._since = 0, {}, time.monotonic()
+        self.pictures, self._terms, self._counts, self._since = 0, {}, {}, time.monotonic()
         return row
 
 

@@ -6,6 +6,7 @@ width of the jaw, depth of the eyes, tone of the skin. The part that answers is 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from likeness.packs import mini
 from likeness.training import cosine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Generator, Tensor
 
     from likeness.packs.data import Pictures
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recogniser", "RecogniserPhase", "aligned_faces", "train_judge_recogniser", "train_recogniser"]
 
-PEOPLE_A_BATCH = 64
-VIEWS_A_PERSON = 2
+PEOPLE_A_BATCH = 96
 JITTER = 0.012
 """Standard deviation of landmarks' errors in training, in face sizes: about a detector's."""
 
@@ -73,7 +75,7 @@ class RecogniserPhase:
         arcface = F.cross_entropy(self.trainable.head(embeddings, batch["person"]), batch["person"])
         right = (logits.argmax(1) == target).float().mean()
         told = F.mse_loss(self.trainable.tell(embeddings).float(), batch["parameters"])
-        return {"arcface": 0.2 * arcface, "pairs": pairs, "parameters": 4 * told, "_right": right}
+        return {"arcface": 0.5 * arcface, "pairs": pairs, "parameters": 4 * told, "_right": right}
 
 
 def person_parameters(pictures: Pictures) -> Tensor:
@@ -93,11 +95,22 @@ def person_parameters(pictures: Pictures) -> Tensor:
 
 
 def augment(faces: Tensor, generator: Generator) -> Tensor:
-    """Brightness, contrast, colour, blur, noise and a hidden block, drawn for each face in [-1, 1]."""
+    """Place, size and tilt, brightness, contrast, colour, blur and a hidden block, drawn for each face in
+    [-1, 1]."""
     count, _, height, width = faces.shape
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator).to(faces.device)
+
+    turn, size, shift = (
+        0.16 * (draw(count) - 0.5),
+        1 + 0.1 * (draw(count) - 0.5),
+        0.08 * (draw(count, 2) - 0.5),
+    )
+    along, across = size * torch.cos(turn), size * torch.sin(turn)
+    affine = torch.stack([along, -across, shift[:, 0], across, along, shift[:, 1]], dim=1).view(count, 2, 3)
+    grid = F.affine_grid(affine, list(faces.shape), align_corners=False)
+    faces = F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
     gain = 1 + 0.3 * (draw(count, 3, 1, 1) - 0.5) + 0.4 * (draw(count, 1, 1, 1) - 0.5)
     faces = faces * gain + 0.3 * (draw(count, 1, 1, 1) - 0.5)
@@ -139,20 +152,25 @@ def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> 
 
 def train_recogniser(shop: Workshop) -> TrainResult:
     """Recogniser A, on the training people; see `check.verification`."""
-    return _train(shop, "recogniser", shop.preset.recogniser(), "train", seed=shop.seed)
+    net = shop.preset.recogniser()
+    return _train(shop, "recogniser", net, ("train", "portraits"), seed=shop.seed)
 
 
 def train_judge_recogniser(shop: Workshop) -> TrainResult:
     """Recogniser B: another architecture, other people, another seed."""
-    return _train(shop, "judge_recogniser", shop.preset.judge_recogniser(), "judge", seed=shop.seed + 1)
+    net = shop.preset.judge_recogniser()
+    return _train(shop, "judge_recogniser", net, ("judge",), seed=shop.seed + 1)
 
 
-def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainResult:
-    pictures = shop.pictures(split)
-    faces = aligned_faces(pictures, jitter=JITTER, seed=seed)
-    views = int((pictures.person == 0).sum())
-    people = len(pictures) // views
-    parameters = person_parameters(pictures)
+def _train(shop: Workshop, part: str, net: Any, splits: Sequence[str], seed: int) -> TrainResult:
+    """splits: of the same people, whose pictures are put together."""
+    faces = []
+    for split in splits:
+        pictures = shop.pictures(split)
+        build = functools.partial(aligned_faces, pictures, jitter=JITTER, seed=seed)
+        faces.append(shop.kept("faces", None, build, split))
+    parameters = person_parameters(shop.pictures(splits[0]))
+    people, views = len(parameters), shop.views
     torch.manual_seed(seed)
     shop.begin(net, part)
     model = Recogniser(net, 256, people, parameters.shape[1]).to(shop.device)
@@ -163,16 +181,18 @@ def _train(shop: Workshop, part: str, net: Any, split: str, seed: int) -> TrainR
 
         generator = seeded(seed, moment.draw, 63)
         person = torch.randperm(people, generator=generator)[:PEOPLE_A_BATCH]
-        one = torch.randint(views, person.shape, generator=generator)
-        other = (one + 1 + torch.randint(views - 1, person.shape, generator=generator)) % views
-        rows = torch.cat([person * views + one, person * views + other])
-        both = torch.cat([person, person])
-        return {"faces": faces[rows], "person": both, "parameters": parameters[both]}
+        count = len(splits) * views
+        one = torch.randint(count, person.shape, generator=generator)
+        other = (one + 1 + torch.randint(count - 1, person.shape, generator=generator)) % count
+        both, view = torch.cat([person, person]), torch.cat([one, other])
+        rows = both * views + view % views
+        chosen = [faces[int(v) // views][int(row)] for v, row in zip(view, rows, strict=True)]
+        return {"faces": torch.stack(chosen), "person": both, "parameters": parameters[both]}
 
     phase = RecogniserPhase(model, name=part)
     result = shop.train([phase], batches, part, weight_decay=0.05, ema_decay=0.998)
     if result.finished:
         averaged: Any = result.emas[part].module
         averaged = averaged.net.to(memory_format=torch.contiguous_format)
-        shop.export(part, part, averaged, split)
+        shop.export(part, part, averaged, splits[0], views=len(splits) * views)
     return result
