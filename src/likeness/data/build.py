@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.faces.parsing import ParserNet
 
-__all__ = ["PICTURES", "QUESTIONS", "Captions", "build", "parse", "sidecar"]
+__all__ = ["PICTURES", "QUESTIONS", "Captions", "build", "parse", "person_of", "pictures_in", "sidecar"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FACE_CAPTION = "The person has one face, one nose, two eyes, two ears, and one mouth."
@@ -91,12 +91,7 @@ def build(
     again, only new and changed pictures are looked at. on_picture(done, of) after each.
     Raises: InputError for a source without a usable picture, or a folder built with other settings.
     """
-    listed = listed_pictures(source)
-    every = listed or (path for path in source.rglob("*") if path.is_file())
-    files = sorted(path for path in every if path.suffix.lower() in PICTURES)
-    files = [path for path in files if folder.resolve() not in path.resolve().parents]
-    if not files:
-        raise InputError(f"{source} holds no picture; give a folder of {', '.join(PICTURES)} files.")
+    listed, files = pictures_in(source, folder)
     settings: dict[str, Any] = {
         "kind": "fgid",
         "detector": detector.name,
@@ -116,14 +111,13 @@ def build(
     def look(path: Path, name: str, digest: str) -> tuple[Row, NDArray[np.float32]]:
         picture = read_image(path)
         face = find_one_face(picture, detector)
-        inside, told = path.relative_to(source).parts, listed.get(path, {}).get("identity")
         parts = tuple(part for part, crop in part_crops(picture, face, 16).items() if crop is not None)
         caption, face_caption = captions.tell(path, lambda: picture)
         row = Row(
             picture=Path(name).as_posix(),
             sha256=digest,
             size_px=picture.size,
-            person=person or told or (inside[0] if len(inside) > 1 else path.stem),
+            person=person or person_of(path, source, listed),
             face=FaceRow.of(face),
             parts=parts,
             caption=caption,
@@ -170,6 +164,26 @@ def build(
         raise InputError(f"None of the {len(files)} pictures in {source} can be used; the first: {reason}")
     save()
     return read_dataset(folder)
+
+
+def pictures_in(source: Path, folder: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
+    """Rows of a source's `metadata.jsonl`, and its pictures in order, without those in the data set itself.
+
+    Raises: InputError for a source without a picture.
+    """
+    listed = listed_pictures(source)
+    every = listed or (path for path in source.rglob("*") if path.is_file())
+    files = sorted(path for path in every if path.suffix.lower() in PICTURES)
+    files = [path for path in files if folder.resolve() not in path.resolve().parents]
+    if not files:
+        raise InputError(f"{source} holds no picture; give a folder of {', '.join(PICTURES)} files.")
+    return listed, files
+
+
+def person_of(path: Path, source: Path, listed: Mapping[Path, Mapping[str, Any]]) -> str:
+    """The `identity` of its row, else the sub-folder it lies in, else the picture's own name."""
+    inside, told = path.relative_to(source).parts, listed.get(path, {}).get("identity")
+    return told or (inside[0] if len(inside) > 1 else path.stem)
 
 
 def _built_before(

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -30,9 +30,23 @@ from likeness.types import Face
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["About", "Dataset", "FaceRow", "Problem", "Row", "check", "read_dataset", "write_dataset"]
+__all__ = [
+    "About",
+    "Dataset",
+    "FaceRow",
+    "Problem",
+    "Records",
+    "Row",
+    "check",
+    "read_dataset",
+    "read_records",
+    "write_dataset",
+    "wrong_picture",
+]
 
 ABOUT, MANIFEST, EMBEDDINGS = "dataset.json", "manifest.jsonl", "embeddings.npy"
+AnyAbout = TypeVar("AnyAbout", bound=BaseModel)
+AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
 
 class FaceRow(BaseModel):
@@ -135,6 +149,20 @@ class Problem:
         return f"{where}: {self.text}"
 
 
+@dataclass(frozen=True, slots=True)
+class Records(Generic[AnyAbout, AnyRow]):
+    """What could be read of a data set: rows by their lines in the manifest (from 1), and what is wrong."""
+
+    about: AnyAbout | None
+    rows: dict[int, AnyRow]
+    problems: list[Problem]
+    texts: dict[int, str] = field(repr=False)
+
+    def problem(self, line: int, name: str, text: str) -> Problem:
+        """What is wrong with a field of a row."""
+        return Problem(text, MANIFEST, line, _column(self.texts[line], [name]))
+
+
 def write_dataset(folder: Path, about: About, rows: Sequence[Row], embeddings: NDArray[np.float32]) -> None:
     """Write the three files whole, `dataset.json` last: without it nothing is read."""
     lines = "".join(to_json(row.model_dump(mode="json"), indent=None) + "\n" for row in rows)
@@ -149,10 +177,10 @@ def read_dataset(folder: Path) -> Dataset:
 
     Raises: InputError with file, line and column of the first thing that is wrong.
     """
-    about, rows, embeddings, problems = _read(folder)
-    if problems or about is None or embeddings is None:
-        raise InputError(f"The data set {folder} cannot be used: {problems[0]}")
-    return Dataset(folder, about, tuple(rows.values()), embeddings)
+    found, embeddings = _read(folder)
+    if found.problems or found.about is None or embeddings is None:
+        raise InputError(f"The data set {folder} cannot be used: {found.problems[0]}")
+    return Dataset(folder, found.about, tuple(found.rows.values()), embeddings)
 
 
 def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
@@ -160,15 +188,15 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
 
     hashes: also read every picture and compare its hash.
     """
-    _, rows, embeddings, problems = _read(folder)
-    texts = dict(enumerate(_lines(folder / MANIFEST), start=1))
+    found, embeddings = _read(folder)
+    rows, problems = found.rows, list(found.problems)
     seen: dict[str, int] = {}
     for line, row in rows.items():
-        found = list(_wrong_in(folder, row, hashes))
+        wrong = list(_wrong_in(folder, row, hashes))
         if row.sha256 in seen:
-            found.append(("sha256", f"the same picture as in line {seen[row.sha256]}"))
+            wrong.append(("sha256", f"the same picture as in line {seen[row.sha256]}"))
         seen.setdefault(row.sha256, line)
-        problems += [Problem(text, MANIFEST, line, _column(texts[line], [key])) for key, text in found]
+        problems += [found.problem(line, key, text) for key, text in wrong]
     if embeddings is not None and len(embeddings) == len(rows):
         lengths = np.linalg.norm(embeddings, axis=1)
         for number, (line, length) in enumerate(zip(rows, lengths, strict=True)):
@@ -178,39 +206,45 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
     return problems
 
 
-def _read(
-    folder: Path,
-) -> tuple[About | None, dict[int, Row], NDArray[np.float32] | None, list[Problem]]:
-    """What can be read: the rows by their lines in the manifest, and what is wrong with the rest."""
+def read_records(folder: Path, about: type[AnyAbout], row: type[AnyRow]) -> Records[AnyAbout, AnyRow]:
+    """What can be read of a data set's `dataset.json` and manifest, as the models given for both."""
     problems: list[Problem] = []
-    about, embeddings, rows = None, None, {}
+    known, rows = None, {}
     try:
-        about = About.model_validate_json((folder / ABOUT).read_text(encoding="utf-8"))
+        known = about.model_validate_json((folder / ABOUT).read_text(encoding="utf-8"))
     except OSError:
         problems.append(Problem("is missing; build it with `likeness dataset build`", ABOUT))
     except ValidationError as error:
         problems.append(Problem(_said(error.errors()[0]), ABOUT))
     if not (folder / MANIFEST).is_file():
         problems.append(Problem("is missing", MANIFEST))
-    for line, text in enumerate(_lines(folder / MANIFEST), start=1):
+    texts = dict(enumerate(_lines(folder / MANIFEST), start=1))
+    for line, text in texts.items():
         try:
-            rows[line] = Row.model_validate(json.loads(text))
+            rows[line] = row.model_validate(json.loads(text))
         except json.JSONDecodeError as error:
             problems.append(Problem(f"is no JSON: {error.msg}", MANIFEST, line, error.colno))
         except ValidationError as error:
             for one in error.errors():
                 problems.append(Problem(_said(one), MANIFEST, line, _column(text, one["loc"])))
+    pictures = getattr(known, "pictures", len(rows))
+    if pictures != len(rows) and not problems:
+        problems.append(Problem(f"tells of {pictures} pictures, {MANIFEST} has {len(rows)}", ABOUT))
+    return Records(known, rows, problems, texts)
+
+
+def _read(folder: Path) -> tuple[Records[About, Row], NDArray[np.float32] | None]:
+    found, embeddings = read_records(folder, About, Row), None
     try:
         embeddings = np.load(folder / EMBEDDINGS, allow_pickle=False)
     except (OSError, ValueError) as error:
-        problems.append(Problem("is missing" if isinstance(error, OSError) else "is no array", EMBEDDINGS))
+        text = "is missing" if isinstance(error, OSError) else "is no array"
+        found.problems.append(Problem(text, EMBEDDINGS))
+    rows, problems = found.rows, found.problems
     if embeddings is not None and (embeddings.ndim != 2 or len(embeddings) != len(rows)) and not problems:
         text = f"has shape {embeddings.shape} for {len(rows)} rows of {MANIFEST}"
         problems.append(Problem(text, EMBEDDINGS))
-    if about is not None and about.pictures != len(rows) and not problems:
-        text = f"tells of {about.pictures} pictures, {MANIFEST} has {len(rows)}"
-        problems.append(Problem(text, ABOUT))
-    return about, rows, embeddings, problems
+    return found, embeddings
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -220,20 +254,7 @@ def _lines(file: Path) -> Iterator[str]:
 
 def _wrong_in(folder: Path, row: Row, hashes: bool) -> Iterator[tuple[str, str]]:
     """(field, what is wrong) of a row against the files it names."""
-    path = folder / row.picture
-    if not path.is_file():
-        yield "picture", f"{row.picture} is not there"
-    elif hashes:
-        if sha256_of(path) != row.sha256:
-            yield "sha256", f"{row.picture} was changed after the data set was built"
-        else:
-            try:
-                size = read_image(path).size
-            except ImageError as error:
-                yield "picture", str(error)
-            else:
-                if size != row.size_px:
-                    yield "size_px", f"{row.picture} has {size[0]} x {size[1]} px"
+    yield from wrong_picture(folder, row.picture, row.sha256, row.size_px, hashes)
     x0, y0, x1, y1 = row.face.box_xyxy
     width, height = row.size_px
     if not (x0 < x1 and y0 < y1):
@@ -250,6 +271,26 @@ def _wrong_in(folder: Path, row: Row, hashes: bool) -> Iterator[tuple[str, str]]
         yield "parsing", f"{row.parsing} has shape {labels.shape}, not ({height}, {width}) of grey values"
     elif labels.max(initial=0) >= len(CLASSES):
         yield "parsing", f"{row.parsing} has the value {labels.max()}, but there are {len(CLASSES)} classes"
+
+
+def wrong_picture(
+    folder: Path, picture: str, sha256: str, size_px: tuple[int, int], hashes: bool
+) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong) of a row's picture; with `hashes` it is read."""
+    path = folder / picture
+    if not path.is_file():
+        yield "picture", f"{picture} is not there"
+    elif hashes:
+        if sha256_of(path) != sha256:
+            yield "sha256", f"{picture} was changed after the data set was built"
+        else:
+            try:
+                size = read_image(path).size
+            except ImageError as error:
+                yield "picture", str(error)
+            else:
+                if size != size_px:
+                    yield "size_px", f"{picture} has {size[0]} x {size[1]} px"
 
 
 def _said(error: Any) -> str:

@@ -1,0 +1,46 @@
+"""The kinds of data set there are: which one a folder holds, reading it, checking it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeAlias
+
+from likeness.data import attributes, manifest
+from likeness.errors import IncompatibleWeightsError
+
+__all__ = ["AnySet", "check", "kind_of", "open_dataset", "require"]
+
+AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet
+
+
+def kind_of(folder: Path) -> str:
+    """What its `dataset.json` says; "fgid" where that cannot be read, whose reader then says what is wrong."""
+    try:
+        told = json.loads((folder / manifest.ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "fgid"
+    return str(told.get("kind", "fgid")) if isinstance(told, dict) else "fgid"
+
+
+def open_dataset(folder: Path) -> AnySet:
+    """Read a data set of any kind. Raises: InputError naming the first thing that is wrong."""
+    if kind_of(folder) == "attributes":
+        return attributes.read_attributes(folder)
+    return manifest.read_dataset(folder)
+
+
+def check(folder: Path, *, hashes: bool = True) -> list[manifest.Problem]:
+    """Everything that is wrong with a data set of any kind. hashes: also read every picture."""
+    if kind_of(folder) == "attributes":
+        return attributes.check(folder, hashes=hashes)
+    return manifest.check(folder, hashes=hashes)
+
+
+def require(dataset: AnySet, kind: str, method: str) -> None:
+    """Raises: IncompatibleWeightsError for a data set that the method cannot learn from."""
+    if dataset.about.kind != kind:
+        raise IncompatibleWeightsError(
+            f"{method} learns from a data set of kind {kind}, {dataset.folder} is of kind {dataset.about.kind}: "
+            f"build one with `likeness dataset build {kind}`."
+        )
