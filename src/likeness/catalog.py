@@ -5,6 +5,7 @@ A method is a folder `likeness/methods/NAME/` with modules this file knows:
 - `card.py` with `CARD: MethodCard`, which imports no torch;
 - `pipeline.py` with `load(base, adapter=None, ...) -> PortraitPipeline`;
 - `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
+  one that trains in stages names them in `STAGES` and takes `stage`, `ablation` and `clip` too;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
     from likeness.types import MethodCard, PortraitPipeline
 
-__all__ = ["adapter_names", "adapter_recipe", "card", "load_pipeline", "load_training", "method_names"]
+__all__ = [
+    "adapter_names",
+    "adapter_recipe",
+    "card",
+    "load_pipeline",
+    "load_training",
+    "method_names",
+    "training_stages",
+]
 
 _METHODS = Path(__file__).parent / "methods"
 
@@ -98,10 +107,22 @@ def load_training(name: str, dataset: Any, rows: Any, base: str | Path = "mini",
     Raises: InputError for an unknown name, or a method that cannot be trained on a data set; what the
     method's own `load_training` raises.
     """
+    return _own_data(name).load_training(dataset, rows, base, **settings)
+
+
+def training_stages(name: str) -> tuple[str, ...]:
+    """The stages in which method `name` is trained on a data set; none where it is trained in one go.
+
+    Raises: InputError as `load_training`.
+    """
+    return tuple(getattr(_own_data(name), "STAGES", ()))
+
+
+def _own_data(name: str) -> Any:
     folder = _folder(name)
     if not (_METHODS / folder / "own_data.py").is_file():
         raise InputError(f"{name} cannot be trained on a data set of one's own.")
-    return import_module(f"likeness.methods.{folder}.own_data").load_training(dataset, rows, base, **settings)
+    return import_module(f"likeness.methods.{folder}.own_data")
 
 
 def _folder(name: str) -> str:

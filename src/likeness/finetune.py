@@ -5,6 +5,9 @@ log.jsonl          the losses; curves.svg shows them beside the scores
 checkpoint-*/      to go on from
 validation/        what the averaged weights paint, a sheet a checkpoint; scores.jsonl
 adapter/           the weights that scored best, as `--adapter` takes them
+
+A method that trains in stages has such a folder a stage, each going on from the last one's weights, and beside
+them the last stage's `adapter/`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,17 +35,29 @@ from likeness.training.tracking import JsonlLog, read_log
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
+    from likeness.data.kinds import AnySet
     from likeness.data.manifest import Dataset
     from likeness.training import Moment, Phase
     from likeness.training.ema import Ema
     from likeness.training.phase import Batch
     from likeness.types import PortraitPipeline
 
-__all__ = ["Training", "Validation", "dry_run", "finetune", "split_people", "validation_of"]
+__all__ = [
+    "Looks",
+    "ShowsItself",
+    "Training",
+    "Validation",
+    "dry_run",
+    "finetune",
+    "finetune_stages",
+    "split_people",
+    "validation_of",
+]
 
-ADAPTER, SETTINGS, CURVES = "adapter", "settings.json", "curves.svg"
+ADAPTER, SETTINGS, CURVES, FINISHED = "adapter", "settings.json", "curves.svg", "finished.json"
 VALIDATION = 4
 """Pictures painted at each checkpoint."""
 
@@ -64,15 +79,55 @@ class Training(Protocol):
         """Write these weights."""
 
 
+class Looks(Protocol):
+    """What is painted on the way, and what is thought of it."""
+
+    @property
+    def scored_by(self) -> Sequence[str]:
+        """Who scores; nobody, and the last weights are the best."""
+
+    def look(self, pipeline: Any, /) -> tuple[Sequence[Image.Image], Sequence[str], float | None]:
+        """Pictures with their labels, four a row, and a score of which more is better."""
+
+
+@runtime_checkable
+class ShowsItself(Protocol):
+    """A training that says itself what is painted on the way."""
+
+    def validation(self, rows: Sequence[int], /) -> Looks:
+        """Of these rows of its data set."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """What is painted on the way, and who says how alike it is."""
+    """Portraits of people who were not learned from, and who says how alike they are."""
 
     requests: tuple[PortraitRequest, ...]
     judge: Judge = field(default_factory=Judge)
 
+    @property
+    def scored_by(self) -> Sequence[str]:
+        """The judge's encoders."""
+        return [encoder.name for encoder in self.judge.encoders]
 
-def split_people(dataset: Dataset, held_out: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    def look(self, pipeline: PortraitPipeline) -> tuple[list[Image.Image], list[str], float | None]:
+        """Each reference beside its portrait, and the mean likeness."""
+        without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+        images, labels, seen = [], [], []
+        for request, result in zip(self.requests, pipeline(list(self.requests)), strict=True):
+            likeness = self.judge.compare(result.image, request.references, without)
+            score = likeness.chance
+            if score is None and likeness.cosines:
+                score = float(np.mean(list(likeness.cosines.values())))
+            seen.append(score)
+            told = "no score" if score is None else f"{score:.2f}"
+            images += [request.references[0].resize(result.image.size), result.image]
+            labels += ["reference", f"{request.prompt} ({told})"]
+        known = [score for score in seen if score is not None]
+        return images, labels, round(float(np.mean(known)), 4) if known else None
+
+
+def split_people(dataset: AnySet, held_out: int, seed: int = 0) -> tuple[list[int], list[int]]:
     """Rows to learn from and rows of `held_out` people nothing is learned of, drawn by `seed`.
 
     With fewer than three people for each that is held out nobody is, and both lists are the whole data set.
@@ -101,7 +156,7 @@ def finetune(
     training: Training,
     run: Path,
     budget: Budget,
-    validation: Validation,
+    validation: Looks,
     *,
     settings: Mapping[str, Any],
     seed: int = 0,
@@ -114,9 +169,9 @@ def finetune(
 ) -> dict[str, Any]:
     """Train until the budget is used, or go on with `resume`; returns what became of it.
 
-    At every checkpoint the averaged weights paint `validation`; those with the best mean score (the chance of
-    the same person, or the mean cosine of a judge without calibration) are kept, and the last where nobody
-    judges. Ctrl-C writes a checkpoint.
+    At every checkpoint the averaged weights paint `validation`; those with the best score (of `Validation` the
+    chance of the same person, or the mean cosine of a judge without calibration) are kept, and the last where
+    nobody judges. Ctrl-C writes a checkpoint.
     Raises: InputError for a run folder that is taken; what the training raises.
     """
     _settle(run, settings, resume)
@@ -125,7 +180,9 @@ def finetune(
 
     def on_save(step: int, emas: dict[str, Ema]) -> None:
         before = [row["score"] for row in read_log(scores.path) if row["score"] is not None]
-        score = _paint(training.paints(emas[name].module), validation, run / "validation" / f"{step:08d}.png")
+        images, labels, score = validation.look(training.paints(emas[name].module))
+        if images:
+            write_png(contact_sheet(images, 4, labels), run / "validation" / f"{step:08d}.png")
         scores.write({"step": step, "score": score})
         # Where somebody judges, weights that paint no face are not the best, only because they are the last.
         if not before or (score is not None and score >= max(before)):
@@ -151,16 +208,61 @@ def finetune(
         on_log=on_log,
         on_save=on_save,
     )
-    found: dict[str, Any] = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
-    return {
+    known: dict[str, Any] = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
+    found = {
         "steps": result.step,
         "seconds": round(result.seconds, 1),
         "stopped_by": result.stopped_by,
         "adapter": str(run / ADAPTER),
-        "best_step": found["best_step"],
-        "score": found["best_score"],
-        "scored_by": [encoder.name for encoder in validation.judge.encoders],
+        "best_step": known["best_step"],
+        "score": known["best_score"],
+        "scored_by": list(validation.scored_by),
     }
+    if result.finished:
+        write_json(run / FINISHED, found)
+    return found
+
+
+def finetune_stages(
+    stages: Sequence[str],
+    open_stage: Callable[[str, Path | None], tuple[Training, Looks]],
+    run: Path,
+    budget: Budget,
+    *,
+    settings: Mapping[str, Any],
+    adapter: Path | None = None,
+    resume: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """`finetune` stage by stage, each in its own folder and with the whole budget.
+
+    open_stage(stage, adapter): what trains it, beginning with these weights; the first with `adapter`. more: as
+    `finetune` takes it. With `resume` finished stages are passed over. Returns what became of the last one that
+    ran, and of all as "stages".
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for stage in stages:
+        folder = run / stage
+        done = folder / FINISHED
+        if resume and done.is_file():
+            found[stage] = json.loads(done.read_text(encoding="utf-8"))
+        else:
+            training, validation = open_stage(stage, adapter)
+            told = {**settings, "stage": stage}
+            found[stage] = finetune(
+                training, folder, budget, validation, settings=told, resume=resume, **more
+            )
+        if found[stage]["stopped_by"] not in ("finished", "elsewhere"):
+            break
+        adapter = folder / ADAPTER
+    last = found[stage]
+    if last["stopped_by"] == "finished":
+        partial = run / f".{ADAPTER}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(run / stage / ADAPTER, partial)
+        shutil.rmtree(run / ADAPTER, ignore_errors=True)
+        partial.replace(run / ADAPTER)
+    return {**last, "adapter": str(run / ADAPTER), "stages": found}
 
 
 def dry_run(training: Training, *, seed: int = 0, device: str = "cpu", accumulate: int = 1) -> dict[str, Any]:
@@ -206,25 +308,6 @@ def _settle(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
         raise InputError(f"The run folder {run} holds a training; resume it, or choose another folder.")
     else:
         write_json(known, dict(settings))
-
-
-def _paint(pipeline: PortraitPipeline, validation: Validation, file: Path) -> float | None:
-    """Write the sheet of what was painted; its mean score, or None where nobody gave one."""
-    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
-    images, labels, seen = [], [], []
-    for request, result in zip(validation.requests, pipeline(list(validation.requests)), strict=True):
-        likeness = validation.judge.compare(result.image, request.references, without)
-        score = likeness.chance
-        if score is None and likeness.cosines:
-            score = float(np.mean(list(likeness.cosines.values())))
-        seen.append(score)
-        told = "no score" if score is None else f"{score:.2f}"
-        images += [request.references[0].resize(result.image.size), result.image]
-        labels += ["reference", f"{request.prompt} ({told})"]
-    if images:
-        write_png(contact_sheet(images, 4, labels), file)
-    known = [score for score in seen if score is not None]
-    return round(float(np.mean(known)), 4) if known else None
 
 
 def _draw_curves(run: Path, scores: Path) -> None:

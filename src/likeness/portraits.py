@@ -113,6 +113,7 @@ def make_portraits(
     *,
     best_of: int = 1,
     judge: Judge | None = None,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
     warnings: Sequence[str] = (),
     references_are_sitters: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
@@ -125,6 +126,7 @@ def make_portraits(
     encoder chooses, so that the judge's score stays a judge's. Each PNG holds its full recipe; beside them
     lie a contact sheet and `result.json`, whose content is returned. `warnings` are those about the
     references, known beforehand; unless `references_are_sitters`, a pack of sitters adds its own.
+    variants: name -> options that differ; each picture is painted once for each, from the same seed.
     `on_progress(step, steps)` counts denoising steps of all pictures. `settings` are further fields of
     `PortraitRequest`, the same for all; with `people` there are no `references`, and a picture is as like as
     the least alike of them.
@@ -143,20 +145,27 @@ def make_portraits(
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
     judge = judge or Judge()
-    requests = [
-        PortraitRequest(
-            prompt=prompt,
-            references=tuple(references),
-            seed=seed + index * best_of,
-            **settings,
+    shared = dict(settings.pop("options", {}))
+    planned = [
+        (
+            name,
+            PortraitRequest(
+                prompt=prompt,
+                references=tuple(references),
+                seed=seed + index * best_of,
+                options={**shared, **changes},
+                **settings,
+            ),
         )
         for prompt in prompts
         for index in range(count)
+        for name, changes in (variants or {"": {}}).items()
     ]
+    requests = [request for _, request in planned]
     started = time.perf_counter()
     done: list[_Picture] = []
     stopped = False
-    for number, request in enumerate(requests):
+    for number, (variant, request) in enumerate(planned):
         try:
             tried = [
                 _paint(pipeline, attempt, number * best_of + index, len(requests) * best_of, on_progress)
@@ -170,15 +179,18 @@ def make_portraits(
             break
         likeness = _least(each)
         result = replace(result, scores={**result.scores, "likeness": likeness.chance})
-        name = f"{number + 1:03d}-{slug(request.prompt)}-{result.request.seed}.png"
-        write_png(result.image, out_dir / name, recipe_of(result))
+        name = f"{number + 1:03d}-{slug(variant or request.prompt)}-{result.request.seed}"
+        write_png(result.image, out_dir / f"{name}.png", recipe_of(result))
+        for kind, image in result.extras.items():
+            write_png(image, out_dir / f"{name}-{kind}.png")
         seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
-        done.append(_Picture(name, result, each, _explained(likeness, result, judge), seeds))
+        explained = _explained(likeness, result, judge)
+        done.append(_Picture(f"{name}.png", result, each, explained, seeds, variant))
     if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
         warnings = [SITTERS_ONLY, *warnings]
     document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
     if done:
-        write_png(_sheet(done, count), out_dir / CONTACT_SHEET)
+        write_png(_sheet(done, count * len(variants or "1")), out_dir / CONTACT_SHEET)
         write_json(out_dir / RESULT, document)
     if stopped:
         kept = (
@@ -198,6 +210,7 @@ class _Picture:
     people: Sequence[Likeness]
     explained: Sequence[str]
     tried: Mapping[int, float | None]
+    variant: str = ""
 
     @property
     def likeness(self) -> Likeness:
@@ -314,6 +327,8 @@ def _document(
             {
                 "file": picture.file,
                 "prompt": picture.result.request.prompt,
+                "variant": picture.variant or None,
+                "extras": {kind: f"{picture.file[:-4]}-{kind}.png" for kind in picture.result.extras},
                 "seed": picture.result.request.seed,
                 "resemblance_by_seed": {str(seed): value for seed, value in picture.tried.items()},
                 "likeness": picture.likeness.chance,
@@ -364,7 +379,6 @@ def _sheet(done: Sequence[_Picture], count: int) -> Image.Image:
             labels += words
         likeness = result.scores["likeness"]
         images.append(result.image)
-        labels.append(
-            result.request.prompt if likeness is None else f"{result.request.prompt} ({likeness:.0%})"
-        )
+        told = picture.variant or result.request.prompt
+        labels.append(told if likeness is None else f"{told} ({likeness:.0%})")
     return contact_sheet(images, count + len(before) if count > 1 else min(len(images), 4), labels)

@@ -124,7 +124,10 @@ class PortraitRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PortraitResult:
-    """One painted picture and all that is known about it."""
+    """One painted picture and all that is known about it.
+
+    extras: further pictures that were asked for, such as maps of what was done where, by name.
+    """
 
     image: Image.Image
     request: PortraitRequest
@@ -133,6 +136,7 @@ class PortraitResult:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    extras: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
 @runtime_checkable

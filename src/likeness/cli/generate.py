@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer()
+
+
+class OneByOne(Enum):
+    """How one target follows another."""
+
+    ADD = "add"
+    REPLACE = "replace"
 
 
 @app.command()
@@ -97,6 +105,19 @@ def generate(
         list[str] | None,
         typer.Option(help="With --customize: the taught words, put behind every prompt; repeatable."),
     ] = None,
+    one_by_one: Annotated[
+        OneByOne | None,
+        typer.Option(
+            help="With --target: every picture without any, then with one after another from the same seed, each "
+            "added to those before or in their place. As many deltas as targets take turns with them."
+        ),
+    ] = None,
+    show_map: Annotated[
+        int,
+        typer.Option(
+            min=0, help="With --target: every so many steps, show where the words may act; 0 never."
+        ),
+    ] = 0,
     adapter: Annotated[
         Path | None, typer.Option(help="The method's weights, when not those of the base.")
     ] = None,
@@ -142,8 +163,12 @@ def generate(
         raise InputError(
             "Give --reference, photos of one person, --person, one of each of several people, or --customize."
         )
-    if target and not customize:
-        raise InputError("--target belongs to --customize: what else knows the words?")
+    if (target or one_by_one or show_map) and not customize:
+        raise InputError(
+            "--target, --one-by-one and --show-map belong to --customize: what else knows the words?"
+        )
+    if (one_by_one or show_map) and not target:
+        raise InputError("--one-by-one and --show-map need --target, the taught words.")
     pictures = [read_image(path) for path in reference or ()]
     box = _box(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())
@@ -151,7 +176,7 @@ def generate(
     weights: Any = adapter
     if customize:
         method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
-        options["target"] = ", ".join(target) if target else None
+        options |= {"target": ", ".join(target) if target else None, "show_map": show_map or None}
     sitters = all(is_sitter(path) for path in (*(reference or ()), *files))
     pipeline = load_pipeline(
         method,
@@ -191,6 +216,7 @@ def generate(
             guidance=guidance,
             size_px=_size(size),
             options={key: value for key, value in options.items() if value is not None},
+            variants=_in_turn(target or (), len(customize or ()), one_by_one) if one_by_one else None,
             people=people,
             image=read_image(image) if image else None,
             mask_image=read_image(mask) if mask else None,
@@ -202,6 +228,21 @@ def generate(
             on_progress=on_progress,
         )
     show({**document, "out": str(out)}, as_json, *_text(document, out))
+
+
+def _in_turn(targets: Sequence[str], deltas: int, mode: OneByOne) -> dict[str, dict[str, Any]]:
+    """What is painted after what: without any target, then one more, or another, at a time."""
+    own = deltas == len(targets)
+    turns: dict[str, dict[str, Any]] = {
+        "as it is": {"target": "", "show_map": 0, **({"deltas": []} if own else {})}
+    }
+    for number, words in enumerate(targets):
+        first = 0 if mode is OneByOne.ADD else number
+        options: dict[str, Any] = {"target": ", ".join(targets[first : number + 1])}
+        if own:
+            options["deltas"] = list(range(first, number + 1))
+        turns[f"{number + 1}: {'+ ' if mode is OneByOne.ADD else ''}{words}"] = options
+    return turns
 
 
 def _box(text: str | None, option: str) -> tuple[float, float, float, float] | None:

@@ -89,6 +89,12 @@ def _pack() -> typer.Typer:
     return pack.app
 
 
+def _pollution() -> typer.Typer:
+    from likeness.cli import pollution
+
+    return pollution.app
+
+
 def _score() -> typer.Typer:
     from likeness.cli import score
 
@@ -121,6 +127,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
     "live": ("Edit a camera's picture while it runs, on a page in the browser.", _live),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
+    "pollution": ("Say what else a LoRA, a delta or a fine-tune changed, on one page.", _pollution),
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
     "train": ("Train a method on a data set, or on a few photos of one's own.", _train),

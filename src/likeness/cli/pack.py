@@ -49,6 +49,12 @@ def build(
     further: Annotated[
         bool, typer.Option(help="Train the parts that the pack has further, instead of new ones.")
     ] = False,
+    hold_back: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KIND=VALUE, such as hair=afro: the UNet sees no picture that shows it; repeatable."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the parts of a pack on freshly drawn sitters.
@@ -95,6 +101,7 @@ def build(
             on_log=partial(_print_row, one) if not as_json else None,
             compiled=compiled,
             further=further,
+            held_back=tuple(hold_back or ()),
         )
         if world.writes:
             shop.borrow()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from likeness.cli.output import AsJson, progress, show
+from likeness.cli.output import AsJson, progress, show, step_progress
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
@@ -134,6 +134,31 @@ def export(
     show(
         summary, as_json, f"{done} ({summary['resumed']} were there already)" if summary["resumed"] else done
     )
+
+
+@app.command()
+def taught(
+    attribute: Annotated[
+        list[str],
+        typer.Argument(help="KIND=VALUE, such as hair=afro, hat=beanie, pattern=camouflage; several."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", file_okay=False)],
+    count: Annotated[int, typer.Option(min=1, help="How many people.")] = 200,
+    seed: Seed = 0,
+    size: Size = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Write pictures that show an attribute, with its words apart: for `dataset build attributes`.
+
+    Each person wears each attribute once, where they would, and no other of them on the same picture.
+    """
+    from likeness.sitters.taught import attribute_of, write_taught
+
+    wanted = [attribute_of(text) for text in attribute]
+    with step_progress("painting", as_json) as on_picture:
+        made = write_taught(out, wanted, range(seed, seed + count), size, on_picture=on_picture)
+    document = {"out": str(out), "people": count, "pictures": made, "attributes": list(map(str, wanted))}
+    show(document, as_json, f"{made} pictures of {count} people in {out}")
 
 
 @app.command()

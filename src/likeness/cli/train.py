@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,15 +34,27 @@ def train(
     ] = "mini",
     adapter: Annotated[Path | None, typer.Option(help="The weights to begin with; the base's own.")] = None,
     from_nothing: Annotated[bool, typer.Option(help="Begin with untrained weights.")] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="Length of the training, exactly.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of the training, or of each stage, exactly.")
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Length of the training; with --steps, of this call.")
+        float | None, typer.Option(help="The same in minutes; with --steps, of this call.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at once; the method's own.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches to one step.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="The method's own by default.")] = None,
     size: Annotated[
         int | None, typer.Option(min=64, help="Side of the pictures, px; the base's own.")
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a method that trains in stages, only this one; repeatable. All by default."),
+    ] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="Of spf-portrait: one of the paper's variants, such as no-map.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="Of spf-portrait: a folder of a CLIPModel; packs have their own.")
     ] = None,
     checkpoint_gradients: Annotated[bool, typer.Option(help="Less memory, a third more time.")] = False,
     checkpoint_minutes: Annotated[
@@ -69,14 +82,18 @@ def train(
     import torch
 
     from likeness import finetune
-    from likeness.catalog import card, load_training
-    from likeness.data.manifest import read_dataset
+    from likeness.catalog import card, load_training, training_stages
+    from likeness.data.kinds import open_dataset
     from likeness.errors import Cancelled
     from likeness.evaluation.judge import open_judge
     from likeness.portraits import open_detector
     from likeness.training import Budget, join_world
 
     card(method)
+    known = training_stages(method)
+    stages = _stages(stage or known, known, method)
+    if (ablation or clip) and not known:
+        raise InputError(f"{method} has no --ablation and takes no --clip.")
     if (data is None) == (own is None):
         raise InputError("Give either --data, a data set, or --own, a folder of photos of one person.")
     if steps is None and minutes is None and not dry_run:
@@ -86,24 +103,37 @@ def train(
     if own and world.writes:
         _of_own(method, base, own, out / "data", sitters, as_json)
     world.wait()
-    dataset = read_dataset(out / "data" if own else data)  # type: ignore[arg-type]
+    dataset = open_dataset(out / "data" if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
-    training = load_training(
-        method,
-        dataset,
-        learned,
-        base,
-        adapter=adapter,
-        from_nothing=from_nothing,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        size_px=size,
-        checkpoint_gradients=checkpoint_gradients,
-        sitters=sitters,
-        device=device,
-        seed=seed,
-    )
+
+    def open_training(one: str, begun_with: Path | None) -> finetune.Training:
+        training: finetune.Training = load_training(
+            method,
+            dataset,
+            learned,
+            base,
+            adapter=begun_with,
+            from_nothing=from_nothing,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            size_px=size,
+            checkpoint_gradients=checkpoint_gradients,
+            sitters=sitters,
+            device=device,
+            seed=seed,
+            **({"stage": one, "ablation": ablation, "clip": clip} if stages else {}),
+        )
+        return training
+
+    def open_stage(one: str, begun_with: Path | None) -> tuple[finetune.Training, finetune.Looks]:
+        training = open_training(one, begun_with)
+        if isinstance(training, finetune.ShowsItself):
+            return training, training.validation(held)
+        judging = open_judge(base, open_detector(base, sitters), judge or (), sitters=sitters)
+        return training, finetune.validation_of(dataset, held, judging)  # type: ignore[arg-type]
+
     if dry_run:
+        training = open_training(stages[-1] if stages else "", adapter)
         cost = finetune.dry_run(training, seed=seed, device=device, accumulate=accumulate)
         if world.writes:
             show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
@@ -113,22 +143,18 @@ def train(
         "minutes": minutes, "batch_size": batch_size, "accumulate": accumulate, "size": size, "seed": seed,
         "learning_rate": learning_rate, "from_nothing": from_nothing, "pictures": len(learned),
         "held_out": len(held) if held != learned else 0, "processes": world.size,
+        **({"ablation": ablation, "clip": clip} if stages else {}),
     }  # fmt: skip
-    judging = open_judge(base, open_detector(base, sitters), judge or (), sitters=sitters)
-    validation = finetune.validation_of(dataset, held, judging)
-    found = finetune.finetune(
-        training,
-        out,
-        Budget(steps=steps, minutes=minutes),
-        validation,
-        settings=settings,
-        seed=seed,
-        device=device,
-        accumulate=accumulate,
-        checkpoint_minutes=checkpoint_minutes,
-        resume=resume,
-        on_log=None if as_json else _print_row,
-    )
+    budget = Budget(steps=steps, minutes=minutes)
+    more: dict[str, Any] = {
+        "settings": settings, "seed": seed, "device": device, "accumulate": accumulate, "resume": resume,
+        "checkpoint_minutes": checkpoint_minutes, "on_log": None if as_json else _print_row,
+    }  # fmt: skip
+    if stages:
+        found = finetune.finetune_stages(stages, open_stage, out, budget, adapter=adapter, **more)
+    else:
+        training, validation = open_stage("", adapter)
+        found = finetune.finetune(training, out, budget, validation, **more)
     if found["stopped_by"] == "signal":
         raise Cancelled(f"Stopped at step {found['steps']}; go on with --resume.")
     if not world.writes:
@@ -142,6 +168,14 @@ def train(
         f"{found['steps']} steps in {found['seconds']:.0f} s{score}",
         f"weights: {out / 'adapter'}",
     )
+
+
+def _stages(given: Sequence[str], known: Sequence[str], method: str) -> list[str]:
+    """In the method's own order."""
+    for wrong in [one for one in given if one not in known]:
+        told = f"its stages are {' and '.join(known)}" if known else "it is trained in one go"
+        raise InputError(f"{method} has no stage {wrong!r}; {told}.")
+    return [one for one in known if one in given]
 
 
 def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, as_json: bool) -> None:

@@ -140,7 +140,9 @@ def build_attributes(
         given = listed.get(path, {})
         for column in filters.least:
             if column not in preference and not isinstance(given.get(column), (int, float)):
-                raise InputError(f"Nothing scored it by {column}, and its row of {METADATA} has no such number.")
+                raise InputError(
+                    f"Nothing scored it by {column}, and its row of {METADATA} has no such number."
+                )
             preference.setdefault(column, float(given.get(column, 0)))
         return AttributeRow(
             picture=Path(name).as_posix(),

@@ -43,6 +43,7 @@ class Workshop:
     people, views: how many training people, and pictures of each. held_out_from: how many held-out people
                    are passed over.
     compiled: whether the UNet runs through torch.compile while it trains.
+    held_back: attributes ("hair=afro") on pictures that the UNet does not learn from.
     further: train the parts that the pack has further instead of new ones, where the recipe can (`begin`).
     """
 
@@ -63,6 +64,7 @@ class Workshop:
     workers: int | None = None
     compiled: bool = False
     further: bool = False
+    held_back: tuple[str, ...] = ()
     on_log: Callable[[dict[str, Any]], None] | None = None
     trained: dict[str, Any] = field(default_factory=dict)
     _begun: dict[str, PartRecord] = field(default_factory=dict, repr=False)

@@ -145,7 +145,9 @@ def write_taught(
             )
     if not rows:
         raise InputError(f"None of {len(people)} people would wear {' or '.join(map(str, taught))}.")
-    for done, (row, picture) in enumerate(zip(rows, render_many(scenes, size_px, workers=workers), strict=True)):
+    for done, (row, picture) in enumerate(
+        zip(rows, render_many(scenes, size_px, workers=workers), strict=True)
+    ):
         image = Image.fromarray(picture.rgb)
         write_bytes(folder / row["file_name"], png_bytes(image, {"sitter": row["identity"]}))
         if on_picture is not None:
@@ -155,9 +157,7 @@ def write_taught(
     return len(rows)
 
 
-def _drawn(
-    scene: Scene, factors: Sequence[str], wanted: Callable[[Scene], bool], seed: int
-) -> Scene | None:
+def _drawn(scene: Scene, factors: Sequence[str], wanted: Callable[[Scene], bool], seed: int) -> Scene | None:
     for attempt in range(TRIES):
         other = with_same_person(scene, seed * TRIES + attempt)
         changes = {name: getattr(other, name) for name in factors}
@@ -184,4 +184,3 @@ def _values(kind: str) -> list[str]:
         "lipstick": LIPSTICK, "eyeshadow": EYESHADOW,
     }  # fmt: skip
     return [value for value in tables[kind] if (kind, value) not in (("hair", "hair"), ("pattern", "plain"))]
-

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from likeness.data.kept import Kept, bytes_of
+from likeness.data.kinds import require
 from likeness.diffusion.load import Base
 from likeness.diffusion.pixels import to_pixels
 from likeness.errors import IncompatibleWeightsError
@@ -70,6 +71,7 @@ class OwnDataTraining:
         size_px: int,
         seed: int = 0,
     ) -> None:
+        require(dataset, "fgid", "ConsistentID")
         encoder = pipeline.face_encoder
         if encoder.name != dataset.about.encoder:
             raise IncompatibleWeightsError(
@@ -81,8 +83,7 @@ class OwnDataTraining:
         self.base: Base = pipeline.base
         by_person = {person: set(mine) & set(rows) for person, mine in dataset.people().items()}
         self._mates = {row: sorted(by_person[dataset.rows[row].person]) for row in rows}
-        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._bytes = 0
+        self._kept = Kept(KEPT_BYTES, _size)
         pipeline.adapter.requires_grad_(True).train()
         recogniser = encoder.net if isinstance(encoder, TorchEncoder) and settings.identity_weight else None
         self._phase = ConsistentIDPhase(
@@ -127,8 +128,8 @@ class OwnDataTraining:
 
     def _row(self, target: int, reference: int, generator: torch.Generator) -> dict[str, Tensor]:
         row = self.dataset.rows[target]
-        known = self._remembered("target", target, self._target)
-        identity = self._remembered("reference", reference, self._identity)
+        known = self._kept(("target", target), self._target)
+        identity = self._kept(("reference", reference), self._identity)
         prompt = mark_prompt(self.base.tokenizers, row.caption, row.face_caption, identity.parts)
         mean, spread = known["mean"], known["spread"]
         latents = mean + spread * torch.randn(mean.shape, generator=generator)
@@ -138,16 +139,6 @@ class OwnDataTraining:
             "face_affine": known["face_affine"],
             **training_row(identity, prompt),
         }
-
-    def _remembered(self, kind: str, row: int, make: Callable[[int], Any]) -> Any:
-        key = (kind, row)
-        if key not in self._kept:
-            self._kept[key] = make(row)
-            self._bytes += _size(self._kept[key])
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-        self._kept.move_to_end(key)
-        return self._kept[key]
 
     @torch.no_grad()
     def _target(self, number: int) -> dict[str, Tensor]:
@@ -250,4 +241,4 @@ def load_training(
 def _size(value: Any) -> int:
     if isinstance(value, Identity):
         return sum(t.nbytes for t in (value.crops, value.states, value.embedding))
-    return sum(tensor.nbytes for tensor in value.values())
+    return bytes_of(value)

@@ -1,8 +1,8 @@
-"""Reading what a UNet's cross-attention sees while it predicts."""
+"""Cross-attention read while it predicts, and a second one beside it (the adapter of Table 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from likeness.diffusion.attention import attached
 from likeness.methods.spf_portrait.losses import LayerFeatures
 
-__all__ = ["Recorder", "recording"]
+__all__ = ["ADAPTER", "Recorder", "adapted", "recording"]
+
+ADAPTER = ".adapter."
+"""In names of a delta's tensors: "....attn2.adapter.to_k.weight" belongs to the second one beside ".attn2."."""
 
 
 class Recorder:
@@ -71,3 +74,47 @@ def recording(unet: Any, with_maps: bool = False) -> Iterator[Recorder]:
     names = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
     with attached(unet, {name: RecordingAttnProcessor(recorder) for name in names}):
         yield recorder
+
+
+class BesideAttnProcessor(nn.Module):
+    """Another processor's cross-attention, and one of other weights on the same pixels and text added to it."""
+
+    def __init__(self, first: Any, weights: Mapping[str, Tensor], scale: float) -> None:
+        super().__init__()
+        self._first, self._weights, self._scale = first, dict(weights), scale
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """(B, P, C), (B, T, D) -> (B, P, C)."""
+        out = self._first(attn, hidden_states, encoder_hidden_states, attention_mask, temb, **more)
+        rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        w = {name: tensor.to(hidden_states) for name, tensor in self._weights.items()}
+        q, k, v = (
+            F.linear(x, w[name]).view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
+            for x, name in ((hidden_states, "to_q.weight"), (rows, "to_k.weight"), (rows, "to_v.weight"))
+        )
+        added = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask).transpose(1, 2).flatten(2)
+        added = self._scale * F.linear(added, w["to_out.0.weight"])
+        return out + added / attn.rescale_output_factor  # type: ignore[no-any-return]
+
+
+@contextmanager
+def adapted(unet: Any, weights: Mapping[str, Tensor], scale: float = 1.0) -> Iterator[None]:
+    """Inside the block a second cross-attention stands beside each that `weights` name, times `scale`."""
+    if not weights:
+        yield
+        return
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        layer, _, place = name.partition(ADAPTER)
+        layers.setdefault(f"{layer}.processor", {})[place] = tensor
+    known = unet.attn_processors
+    with attached(unet, {n: BesideAttnProcessor(known[n], own, scale) for n, own in layers.items()}):
+        yield

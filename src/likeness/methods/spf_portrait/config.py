@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ABLATIONS", "NaiveTraining", "SpfOptions", "SpfTraining", "WeightSet"]
+__all__ = [
+    "ABLATIONS",
+    "RATE_TIMES",
+    "STAGES",
+    "NaiveTraining",
+    "Preset",
+    "SpfOptions",
+    "SpfTraining",
+    "Stage",
+    "WeightSet",
+]
 
-WeightSet = Literal["all", "cross-attention", "lora"]
-"""Which weights are trained (Table 4): every one of the UNet's, its cross-attention's, or a LoRA on these."""
+Stage = Literal["naive", "contrastive"]
+STAGES: tuple[Stage, ...] = ("naive", "contrastive")
+
+WeightSet = Literal["all", "cross-attention", "lora", "adapter"]
+"""Which weights are trained (Table 4): every one of the UNet's, its cross-attention's, a LoRA on these, or a
+second cross-attention beside each."""
 
 
 class SpfOptions(BaseModel):
@@ -23,13 +37,17 @@ class SpfOptions(BaseModel):
     base's."""
     scale: float = Field(default=1.0, ge=0, le=2)
     """Strength of what was learned; 0 is the base itself."""
+    deltas: list[int] | None = None
+    """Which of the pipeline's deltas take part, counted from 0; all by default."""
+    show_map: int = Field(default=0, ge=0)
+    """Every so many steps the control map is kept, as one more picture of the result; 0 never."""
 
 
 @dataclass(frozen=True, slots=True)
 class NaiveTraining:
     """Stage 1: plain fine-tuning (eq. 1)."""
 
-    weights: WeightSet = "all"
+    weights: WeightSet = "cross-attention"
     learning_rate: float = 1e-5
     batch_size: int = 8
     lora_rank: int = 16
@@ -53,14 +71,29 @@ class SpfTraining:
     lora_rank: int = 16
 
 
-ABLATIONS: dict[str, SpfTraining] = {
-    "spf": SpfTraining(),
-    "without the control map": SpfTraining(control_map=False),
-    "without L_tar": SpfTraining(target=0.0),
-    "without L_att": SpfTraining(att=0.0),
-    "without L_unet": SpfTraining(unet=0.0),
-    "direct supervision": SpfTraining(direct=True),
-    "all weights": SpfTraining(weights="all"),
-    "lora": SpfTraining(weights="lora"),
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Settings of both stages."""
+
+    naive: NaiveTraining = field(default_factory=NaiveTraining)
+    contrastive: SpfTraining = field(default_factory=SpfTraining)
+
+
+_PAPER = NaiveTraining(weights="all")
+ABLATIONS: dict[str, Preset] = {
+    "spf": Preset(),
+    "paper": Preset(_PAPER),
+    "no-map": Preset(contrastive=SpfTraining(control_map=False)),
+    "no-target": Preset(contrastive=SpfTraining(target=0.0)),
+    "no-attention": Preset(contrastive=SpfTraining(att=0.0)),
+    "no-features": Preset(contrastive=SpfTraining(unet=0.0)),
+    "direct": Preset(contrastive=SpfTraining(direct=True)),
+    "all-weights": Preset(_PAPER, SpfTraining(weights="all")),
+    "lora": Preset(NaiveTraining(weights="lora"), SpfTraining(weights="lora")),
+    "adapter": Preset(NaiveTraining(weights="adapter"), SpfTraining(weights="adapter")),
 }
-"""Tables 4 and 5."""
+"""Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose delta is then as
+large as the UNet."""
+
+RATE_TIMES: dict[str, float] = {"mini": 20.0, "sd15": 1.0}
+"""What the paper's learning rates are multiplied by: a pack's UNet is small and learns for minutes."""

@@ -6,64 +6,13 @@ pictures, h x w latent cells, T text tokens, N phrases of the base text, H heads
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Phrase", "control_map", "phrase_maps", "phrases_of", "similarity_share", "soft_map"]
-
-_BREAK = re.compile(r"[,.;:]")
-_LEADS = ("and", "with", "wearing", "in front of", "in", "on", "at", "holding", "who", "looking")
-"""Words that begin a phrase of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """Part of a text and where its tokens stand in the encoder's row (the start token is at 0)."""
-
-    text: str
-    tokens: tuple[int, ...]
-
-
-def phrases_of(tokenizer: Any, text: str) -> list[Phrase]:
-    """A text cut at punctuation and before words such as "with" and "wearing".
-
-    Tokens past the encoder's length are left out, and phrases without any.
-    """
-    limit = tokenizer.model_max_length - 1  # the end token has the last place at the latest
-    pieces: list[tuple[str, bool]] = [
-        (word, bool(_BREAK.fullmatch(word))) for word in re.findall(r"[\w'-]+|[^\w\s]", text)
-    ]
-    found: list[Phrase] = []
-    words: list[str] = []
-    tokens: list[int] = []
-    place = 1
-
-    def close() -> None:
-        if words and tokens:
-            found.append(Phrase(" ".join(words), tuple(tokens)))
-        words.clear()
-        tokens.clear()
-
-    for index, (word, is_break) in enumerate(pieces):
-        count = len(tokenizer(word, add_special_tokens=False, verbose=False).input_ids)
-        if is_break:
-            close()
-            place += count
-            continue
-        rest = " ".join(piece for piece, _ in pieces[index : index + 3]).lower()
-        if words and any(rest == lead or rest.startswith(f"{lead} ") for lead in _LEADS):
-            close()
-        words.append(word)
-        tokens += [at for at in range(place, place + count) if at < limit]
-        place += count
-    close()
-    return found
+__all__ = ["control_map", "phrase_maps", "similarity_share", "soft_map"]
 
 
 def soft_map(response: Tensor, reference: Tensor) -> Tensor:

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 import likeness
-from likeness.diffusion.guidance import guide
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base
 from likeness.diffusion.lora import merge_lora
-from likeness.diffusion.noise import generator, initial_latents
+from likeness.diffusion.noise import generator
+from likeness.diffusion.openvino import OPENVINO
 from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
-from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
-from likeness.errors import Cancelled, InputError
+from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
+from likeness.diffusion.text_to_image import denoise
+from likeness.errors import InputError
 from likeness.methods.spf_portrait.attention import recording
 from likeness.methods.spf_portrait.card import CARD
+from likeness.methods.spf_portrait.clip import pooled_text
 from likeness.methods.spf_portrait.config import SpfOptions
-from likeness.methods.spf_portrait.control_map import (
-    Phrase,
-    control_map,
-    phrase_maps,
-    phrases_of,
-    similarity_share,
-    soft_map,
-)
+from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, similarity_share, soft_map
+from likeness.methods.spf_portrait.map_sheet import ControlMap, map_sheet
+from likeness.methods.spf_portrait.text import phrase_tokens, phrases_of, with_target
 from likeness.methods.spf_portrait.tuning import changed
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta
-from likeness.packs import mini, mini_path
+from likeness.packs import mini, open_base
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
-__all__ = ["ControlMap", "SpfPortraitPipeline", "load", "with_target"]
+__all__ = ["Delta", "SpfPortraitPipeline", "load"]
 
 STEPS, GUIDANCE = 50, 7.5
 
@@ -46,7 +44,7 @@ def load(
     adapter: str | Path | Mapping[str, float] | Sequence[str | Path] | None = None,
     *,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     loras: Mapping[str, float] | None = None,
     controlnets: Sequence[str | Path] = (),
     sitters: bool = False,
@@ -56,14 +54,11 @@ def load(
     adapter: a delta, several, or several with their strengths; without any it paints as the base does.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
-    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if controlnets:
         raise InputError("SPF-Portrait takes no ControlNet.")
-    if device == "openvino":
+    if str(device) == OPENVINO:
         raise InputError("SPF-Portrait changes the UNet's weights and does not run with --device openvino.")
-    if not isinstance(base, Base):
-        number = dtype or (torch.float16 if device.startswith("cuda") else torch.float32)
-        base = load_base(mini_path() if str(base) == "mini" else base, device=device, dtype=number)
+    base = open_base(base, device, dtype)
     if base.family not in CARD.bases:
         raise InputError(f"SPF-Portrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
     records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
@@ -74,40 +69,39 @@ def load(
     else:
         files = [adapter] if isinstance(adapter, (str, Path)) else adapter
         scales = {str(file): 1.0 for file in files}
-    delta: dict[str, Tensor] = {}
-    cards = []
+    deltas = []
     for file, scale in scales.items():
-        one, card, record = load_delta(file, base)
-        for name, tensor in one.items():
-            delta[name] = delta.get(name, 0) + scale * tensor.float()
-        cards.append(card)
+        tensors, card, record = load_delta(file, base)
+        deltas.append(Delta(tensors, card, scale))
         records.append(replace(record, source=f"{record.source}, scale {scale:g}".lstrip(", ")))
-    return SpfPortraitPipeline(base, delta, tuple(cards), weights=tuple(records))
+    return SpfPortraitPipeline(base, deltas, weights=records)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ControlMap:
-    """Where the target may act at one step: the map (h, w) and what each phrase of the prompt looks at."""
+class Delta:
+    """What was learned, where it comes from, and how strongly it takes part."""
 
-    step: int
-    map: Tensor
-    phrases: tuple[tuple[str, Tensor], ...]
+    tensors: Mapping[str, Tensor]
+    card: DeltaCard | None = None
+    scale: float = 1.0
+
+
+class _Step(NamedTuple):
+    """number: from 1. latents: (1, C, h, w) before the step at `timestep`; clean where that is None."""
+
+    number: int
+    timestep: Tensor | None
+    latents: Tensor
 
 
 class SpfPortraitPipeline:
     """A `PortraitPipeline` without references: prompt is T_base, the option `target` T_tar."""
 
     def __init__(
-        self,
-        base: Base,
-        delta: Mapping[str, Tensor],
-        cards: tuple[DeltaCard, ...] = (),
-        *,
-        weights: tuple[WeightsRecord, ...] = (),
+        self, base: Base, deltas: Sequence[Delta] = (), *, weights: Sequence[WeightsRecord] = ()
     ) -> None:
         self.base = base
-        self.delta = dict(delta)
-        self.cards = cards
+        self.deltas = tuple(deltas)
         self.weights = (*base.weights, *weights)
 
     def __call__(
@@ -120,16 +114,7 @@ class SpfPortraitPipeline:
         """Paint every request. Raises: InputError for impossible settings, Cancelled."""
         checked = [self._checked(request) for request in requests]
         steps = sum(request.steps or 0 for request, _ in checked)
-        done = 0
-
-        def tick() -> None:
-            nonlocal done
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped before the picture was finished.")
-            done += 1
-            if on_step is not None:
-                on_step(done, steps)
-
+        tick = Progress(steps, on_step, cancel).tick
         return [self._paint(request, options, tick) for request, options in checked]
 
     @torch.no_grad()
@@ -138,98 +123,108 @@ class SpfPortraitPipeline:
     ) -> PortraitResult:
         started = time.perf_counter()
         words = with_target(request.prompt, options.target)
-        text = encode_prompts(self.base, [request.negative_prompt, words]).rows
-        with changed(self.base.unet, self.delta, options.scale):
-            latents = [after for _, after in self._steps(request, text, tick)][-1]
+        kept: list[_Step] = []
+        with self._customized(options):
+            for step in self._steps(request, options):
+                if step.timestep is not None:
+                    tick()
+                    if options.show_map and (step.number - 1) % options.show_map == 0:
+                        kept.append(step)
         denoising = time.perf_counter()
-        [image] = to_pictures(self.base.decode(latents).float().clamp(-1, 1).cpu())
+        [image] = to_pictures(self.base.decode(step.latents))
         finished = time.perf_counter()
         recipe = {
-            "base": self.base.name,
-            "family": self.base.family,
+            **base_recipe(self.base),
             "scheduler": "ddim",
             "steps": request.steps,
             "guidance": request.guidance,
             "size_px": list(request.size_px or ()),
             "options": options.model_dump(mode="json"),
-            "targets": [word for card in self.cards for word in card.targets],
-            "device": str(self.base.device),
-            "runtime": self.base.runtime,
-            "dtype": str(self.base.dtype).removeprefix("torch."),
+            "targets": [word for card in self._cards(options) for word in card.targets],
         }
+        maps = self._control_maps(request, options, kept)
         return PortraitResult(
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
-            warnings=(*prompt_warnings(self.base, words), *self._other_base()),
-            timings_s={"denoising": denoising - started, "decoding": finished - denoising},
+            warnings=(*prompt_warnings(self.base, words), *self._other_base(options)),
+            timings_s={
+                "denoising": denoising - started,
+                "decoding": finished - denoising,
+                **({"maps": time.perf_counter() - finished} if maps else {}),
+            },
+            extras={"map": map_sheet(image, maps)} if maps else {},
         )
 
-    def _steps(
-        self, request: PortraitRequest, text: Tensor, tick: Callable[[], None] = lambda: None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """DDIM with guidance; yields each step's (timestep, latents after it). text: without, with words."""
-        base, scale = self.base, request.guidance or 1.0
-        scheduler = ddim(base.scheduler, request.steps or STEPS)
-        width, height = request.size_px or (base.size_px, base.size_px)
-        latents = initial_latents(
-            generator(request.seed),
-            channels=base.unet.config.in_channels,
-            height=height // base.downscale,
-            width=width // base.downscale,
-            sigma=scheduler.init_noise_sigma,
-            device=base.device,
-            dtype=base.dtype,
-        )
-        for timestep in scheduler.timesteps:
-            tick()
-            if scale > 1:
-                both = base.unet(torch.cat([latents, latents]), timestep, text).sample
-                without, with_words = both.chunk(2)
-                prediction = guide(without, with_words, scale, guidance_rescale(base.scheduler))
-            else:
-                prediction = base.unet(latents, timestep, text[1:]).sample
-            latents = denoised(scheduler, prediction, timestep, latents)
-            yield timestep, latents
+    @contextmanager
+    def _customized(self, options: SpfOptions) -> Iterator[None]:
+        """Inside the block the base is what the chosen deltas make of it."""
+        with ExitStack() as stack:
+            for number, delta in enumerate(self.deltas):
+                if options.deltas is None or number in options.deltas:
+                    stack.enter_context(changed(self.base.unet, delta.tensors, options.scale * delta.scale))
+            yield
 
     @torch.no_grad()
-    def control_maps(
-        self, request: PortraitRequest, clip_text: Callable[[list[str]], Tensor], every: int = 5
-    ) -> list[ControlMap]:
-        """The map of eq. 10 while a picture is painted, every so many steps.
-
-        clip_text: texts -> (N, E) embeddings of unit length.
-        """
+    def control_maps(self, request: PortraitRequest, every: int = 5) -> list[ControlMap]:
+        """The map of eq. 10 at every so many steps of painting a picture."""
         request, options = self._checked(request)
-        base, unet = self.base, self.base.unet
-        phrases: list[Phrase] = phrases_of(base.tokenizers[0], request.prompt)
+        with self._customized(options):
+            steps = list(self._steps(request, options))[:-1]
+        return self._control_maps(request, options, steps[::every])
+
+    def _steps(self, request: PortraitRequest, options: SpfOptions) -> Iterator[_Step]:
+        """The base's own loop; the last has no timestep and the clean latents."""
         words = with_target(request.prompt, options.target)
-        text = encode_prompts(base, [request.negative_prompt, words, request.prompt]).rows
-        tokens = torch.zeros(1, len(phrases), text.shape[1], dtype=torch.bool, device=base.device)
-        for index, phrase in enumerate(phrases):
-            tokens[0, index, list(phrase.tokens)] = True
-        embedded = clip_text([options.target, *(phrase.text for phrase in phrases)])
+        text = encode_prompts(self.base, [request.negative_prompt, words]).rows
+        loop = denoise(
+            self.base,
+            text[:1],
+            text[1:],
+            [generator(request.seed)],
+            steps=request.steps or STEPS,
+            guidance=request.guidance or 1.0,
+            size_px=request.size_px,
+        )
+        for number, (timestep, latents) in enumerate(loop, start=1):
+            yield _Step(number, timestep, latents)
+
+    def _control_maps(
+        self, request: PortraitRequest, options: SpfOptions, kept: Sequence[_Step]
+    ) -> list[ControlMap]:
+        if not kept:
+            return []
+        base, unet = self.base, self.base.unet
+        phrases = phrases_of(base.tokenizers[0], request.prompt)
+        words = with_target(request.prompt, options.target)
+        text = encode_prompts(base, [words, request.prompt]).rows
+        tokens = phrase_tokens(phrases, text.shape[1])[None].to(base.device)
+        embedded = pooled_text(base, [options.target, *(phrase.text for phrase in phrases)])
         similarity = similarity_share(embedded[:1], embedded[None, 1:])
         found = []
-        with changed(unet, self.delta, options.scale):
-            steps = [(at, latents.clone()) for at, latents in self._steps(request, text[:2])]
-        for index, (timestep, latents) in list(enumerate(steps))[::every]:
-            with changed(unet, self.delta, options.scale), recording(unet, with_maps=True) as recorder:
-                response = unet(latents, timestep, text[1:2]).sample
+        for step in kept:
+            latents, timestep = step.latents, step.timestep
+            with self._customized(options), recording(unet, with_maps=True) as recorder:
+                response = unet(latents, timestep, text[:1]).sample
                 maps = recorder.maps
-            reference = unet(latents, timestep, text[2:]).sample
+            reference = unet(latents, timestep, text[1:]).sample
             looked = phrase_maps(maps, tokens, (latents.shape[2], latents.shape[3]))
-            whole = control_map(soft_map(response, reference), looked, similarity.to(looked))
+            soft = soft_map(response, reference)
+            whole = control_map(soft, looked, similarity.to(looked))
             named = tuple((phrase.text, looked[0, i].cpu()) for i, phrase in enumerate(phrases))
-            found.append(ControlMap(index + 1, whole[0].cpu(), named))
+            found.append(ControlMap(step.number, whole[0].cpu(), soft[0].cpu(), named))
         return found
 
-    def _other_base(self) -> list[str]:
+    def _cards(self, options: SpfOptions) -> list[DeltaCard]:
+        chosen = range(len(self.deltas)) if options.deltas is None else options.deltas
+        return [card for number in chosen if (card := self.deltas[number].card) is not None]
+
+    def _other_base(self, options: SpfOptions) -> list[str]:
         own = base_digest(self.base)
         return [
             f"The delta for {', '.join(card.targets) or 'unnamed words'} was trained on {card.base}, whose "
             "weights are not these: what it changes may be more or less than it was."
-            for card in self.cards
+            for card in self._cards(options)
             if card.base_sha256 and own and card.base_sha256 != own
         ]
 
@@ -240,30 +235,14 @@ class SpfPortraitPipeline:
                 "SPF-Portrait paints from words and takes no pictures: 0 of reference pictures, got "
                 f"{len(request.references)}."
             )
-        try:
-            options = SpfOptions(**request.options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"SPF-Portrait's option {where!r}: {first['msg']}.") from error
+        options = options_of(SpfOptions, request, "SPF-Portrait")
+        wrong = [number for number in options.deltas or () if not 0 <= number < len(self.deltas)]
+        if wrong:
+            raise InputError(f"There is no delta {wrong[0]}; {len(self.deltas)} were given, counted from 0.")
+        if options.show_map and not options.target:
+            raise InputError("The control map is of a target's words: give them with --target.")
         base = self.base
         usual = (mini.STEPS, mini.GUIDANCE) if base.family == "mini" else (STEPS, GUIDANCE)
-        steps = usual[0] if request.steps is None else request.steps
-        most = base.scheduler.config.num_train_timesteps
-        if not 1 <= steps <= most:
-            raise InputError(f"steps must be between 1 and {most}, got {steps}.")
-        guidance = usual[1] if request.guidance is None else request.guidance
-        if not 1 <= guidance <= 100:
-            raise InputError(f"guidance must be between 1 (off) and 100, got {guidance:g}.")
-        unit = base.downscale * 2 ** (len(base.unet.config.block_out_channels) - 1)
-        size = request.size_px or (base.size_px, base.size_px)
-        if any(side < unit or side % unit for side in size):
-            raise InputError(
-                f"size_px must be multiples of {unit} for {base.name}, got {size[0]} x {size[1]}."
-            )
-        return replace(request, steps=steps, guidance=guidance, size_px=size), options
-
-
-def with_target(prompt: str, target: str) -> str:
-    """T_base + ", " + T_tar."""
-    return f"{prompt.rstrip(' .')}, {target}" if target else prompt
+        request = with_settings(request, base, steps=usual[0], guidance=usual[1])
+        size = check_size(request.size_px or (base.size_px, base.size_px), base)
+        return replace(request, size_px=size), options

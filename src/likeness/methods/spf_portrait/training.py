@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor, nn
 
-from likeness.diffusion.noise import draw
-from likeness.diffusion.schedule import (
-    add_noise,
-    ddim,
-    predicted_latents,
-    prediction_target,
-    random_timesteps,
-)
+from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
 from likeness.methods.spf_portrait.attention import recording
 from likeness.methods.spf_portrait.config import SpfTraining
 from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, soft_map
@@ -63,9 +56,7 @@ class NaivePhase:
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """L_DM as "noise"."""
         latents = batch["latents"].float()
-        noise = draw(latents.shape, generator, device=latents.device)
-        timesteps = random_timesteps(self._scheduler, len(latents), generator).to(latents.device)
-        noisy = add_noise(self._scheduler, latents, noise, timesteps)
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         found = self.tuning.predict(
             self.base.unet, noisy, timesteps, encoder_hidden_states=batch["full_text"].float()
         )
@@ -77,12 +68,13 @@ class NaivePhase:
 class ContrastivePhase:
     """Stage 2, eq. 15: the tuned model beside the original on the same noised latents.
 
-    clip_image: pictures (B, 3, H, W) in [-1, 1] -> (B, E) of unit length, with gradients.
+    clip_image: pictures (B, 3, H, W) in [-1, 1] -> (B, E) of unit length, with gradients; None where L_tar
+    counts nothing.
     """
 
     tuning: Tuning
     base: Base
-    clip_image: Callable[[Tensor], Tensor]
+    clip_image: Callable[[Tensor], Tensor] | None
     settings: SpfTraining = field(default_factory=SpfTraining)
     learning_rate: float | Schedule = 5e-5
     name: str = "contrastive"
@@ -90,6 +82,7 @@ class ContrastivePhase:
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
+        assert self.clip_image is not None or not self.settings.target  # noqa: S101
 
     @property
     def trainable(self) -> nn.Module:
@@ -100,9 +93,7 @@ class ContrastivePhase:
         """The four terms, each with its weight; those of weight 0 are left out."""
         s, unet = self.settings, self.base.unet
         latents = batch["latents"].float()
-        noise = draw(latents.shape, generator, device=latents.device)
-        timesteps = random_timesteps(self._scheduler, len(latents), generator).to(latents.device)
-        noisy = add_noise(self._scheduler, latents, noise, timesteps)
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         with recording(unet) as recorder, torch.no_grad():
             original = unet(noisy, timesteps, encoder_hidden_states=batch["base_text"].float()).sample
             reference = recorder.features
@@ -123,7 +114,7 @@ class ContrastivePhase:
             terms["attention"] = s.att * attention_loss(reference, response, batch["base_tokens"], control)
         if s.unet:
             terms["features"] = s.unet * feature_loss(reference, response, control)
-        if s.target:
+        if s.target and self.clip_image is not None:
             clean = predicted_latents(self._scheduler, noisy, found, timesteps)
             seen = self.clip_image(self.base.decode(clean))
             if s.direct:

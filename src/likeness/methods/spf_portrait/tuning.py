@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,20 +16,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from likeness.errors import InputError
+from likeness.methods.spf_portrait.attention import ADAPTER, adapted
 from likeness.methods.spf_portrait.config import WeightSet
 
-__all__ = ["Tuning", "changed", "tuned_names"]
+__all__ = ["Tuning", "changed", "fits", "tuned_names"]
 
 _CROSS = re.compile(r"\.attn2\.(?:to_q|to_k|to_v|to_out\.0)\.")
 
 
 def tuned_names(unet: nn.Module, weights: WeightSet) -> list[str]:
-    """Names of the parameters that a weight set trains, or puts a LoRA on. Raises: InputError."""
+    """Names of the parameters that a weight set trains, puts a LoRA on, or has a second one of.
+
+    Raises: InputError.
+    """
     names = [name for name, _ in unet.named_parameters()]
     if weights == "all":
         return names
     found = [name for name in names if _CROSS.search(name)]
-    if weights == "lora":
+    if weights != "cross-attention":
         found = [name for name in found if name.endswith(".weight")]
     if not found:
         raise InputError(f"The UNet has no cross-attention to train ({weights}).")
@@ -39,8 +43,8 @@ def tuned_names(unet: nn.Module, weights: WeightSet) -> list[str]:
 class Tuning(nn.Module):
     """The trained weights of a UNet.
 
-    start: tensors that stand in for the base's to begin with, such as stage 1's; those that are not trained
-    stay as they are. weights: what is trained.
+    start: a delta to begin with, such as stage 1's; what of it is not trained stays as it is. weights: what is
+    trained. A second cross-attention begins as the first one's copy whose output is nothing.
     """
 
     def __init__(
@@ -51,69 +55,108 @@ class Tuning(nn.Module):
         lora_rank: int = 16,
     ) -> None:
         super().__init__()
-        base = dict(unet.named_parameters())
-        start = start or {}
+        base = {name: p.detach() for name, p in unet.named_parameters()}
+        start = dict(start or {})
+        adapter = {name: start.pop(name).float() for name in list(start) if ADAPTER in name}
+        begun = {
+            name: base[name].float() + delta.to(base[name].device).float() for name, delta in start.items()
+        }
         self.names = tuned_names(unet, weights)
         self.kind = weights
         self._keys = {name: name.replace(".", "/") for name in self.names}
-        first = {name: start.get(name, base[name]).detach() for name in self.names}
-        self._first = first if weights == "lora" else {}
-        self._rest = {name: tensor.detach() for name, tensor in start.items() if name not in first}
+        first = {name: begun.pop(name, base[name]) for name in self.names} if weights != "adapter" else {}
+        self._first = _Frozen(first if weights == "lora" else {})
+        self._rest = _Frozen(begun)
+        self._second = _Frozen({} if weights == "adapter" else adapter)
         if weights == "lora":
             self.down = nn.ParameterDict()
             self.up = nn.ParameterDict()
             for name, tensor in first.items():
-                self.down[self._keys[name]] = nn.Parameter(
-                    torch.randn(lora_rank, tensor.shape[1], device=tensor.device) / lora_rank
-                )
-                self.up[self._keys[name]] = nn.Parameter(
-                    torch.zeros(tensor.shape[0], lora_rank, device=tensor.device)
-                )
-        else:
-            self.whole = nn.ParameterDict(
-                {self._keys[name]: nn.Parameter(tensor.float().clone()) for name, tensor in first.items()}
-            )
+                key, shape = self._keys[name], tensor.shape
+                down = torch.randn(lora_rank, shape[1], device=tensor.device) / lora_rank
+                self.down[key] = nn.Parameter(down)
+                self.up[key] = nn.Parameter(torch.zeros(shape[0], lora_rank, device=tensor.device))
+            return
+        if weights == "adapter":
+            for name in self.names:
+                out = torch.zeros_like(base[name]) if ".to_out." in name else base[name]
+                first[name] = adapter.get(name.replace(".attn2.", f".attn2{ADAPTER}"), out)
+        whole = {self._keys[name]: nn.Parameter(tensor.float().clone()) for name, tensor in first.items()}
+        self.whole = nn.ParameterDict(whole)
 
     def weights(self) -> dict[str, Tensor]:
         """All that stands in for the base's, with gradients for what is trained."""
         if self.kind == "lora":
             trained = {
-                name: first + self.up[key] @ self.down[key]
-                for (name, first), key in zip(self._first.items(), self._keys.values(), strict=True)
+                name: first + self.up[self._keys[name]] @ self.down[self._keys[name]]
+                for name, first in self._first.items()
             }
+        elif self.kind == "adapter":
+            trained = {}
         else:
             trained = {name: self.whole[key] for name, key in self._keys.items()}
         return {**self._rest, **trained}
 
+    def adapter(self) -> dict[str, Tensor]:
+        """The second cross-attention, by the names it has in a delta; empty where there is none."""
+        if self.kind != "adapter":
+            return dict(self._second)
+        return {
+            name.replace(".attn2.", f".attn2{ADAPTER}"): self.whole[key] for name, key in self._keys.items()
+        }
+
     def predict(self, unet: Any, *inputs: Any, **more: Any) -> Tensor:
         """The tuned model's prediction; `unet` itself is the base's and is not touched."""
-        out: Tensor = functional_call(unet, self.weights(), inputs, more).sample
+        with adapted(unet, self.adapter()):
+            out: Tensor = functional_call(unet, self.weights(), inputs, more).sample
         return out
 
     @torch.no_grad()
     def delta(self, unet: nn.Module) -> dict[str, Tensor]:
-        """What was learned, tensor by tensor, as a difference to the base; what did not move is left out."""
+        """What was learned, tensor by tensor, as a difference to the base; what did not move is left out.
+
+        Of a second cross-attention the weights themselves, unless it still does nothing.
+        """
         base = dict(unet.named_parameters())
         found = {name: tensor.float() - base[name].float() for name, tensor in self.weights().items()}
-        return {name: tensor for name, tensor in found.items() if tensor.any()}
+        second = {name: tensor.detach().float() for name, tensor in self.adapter().items()}
+        acts = any(tensor.any() for name, tensor in second.items() if ".to_out." in name)
+        return {**{n: t for n, t in found.items() if t.any()}, **(second if acts else {})}
+
+
+class _Frozen(dict[str, Tensor]):
+    """Tensors that a copy of the module shares, since nothing moves them."""
+
+    def __deepcopy__(self, memo: Any) -> _Frozen:
+        return self
+
+
+def fits(unet: nn.Module, delta: Mapping[str, Tensor]) -> bool:
+    """Whether every tensor of a delta has its place in the UNet."""
+    known = {name: p.shape for name, p in unet.named_parameters()}
+    return all(known.get(name.replace(ADAPTER, ".")) == tensor.shape for name, tensor in delta.items())
 
 
 @contextmanager
-def changed(unet: nn.Module, delta: Mapping[str, Tensor], scale: float = 1.0) -> Iterator[None]:
+def changed(unet: Any, delta: Mapping[str, Tensor], scale: float = 1.0) -> Iterator[None]:
     """Inside the block the UNet's weights have `scale * delta` added; on leaving they are what they were.
 
-    Raises: InputError for a delta of another UNet.
+    May be entered again for another delta. Raises: InputError for a delta of another UNet.
     """
+    if not fits(unet, delta):
+        raise InputError("The delta is not for this base: its tensors do not fit.")
     base = dict(unet.named_parameters())
-    for name, tensor in delta.items():
-        if name not in base or base[name].shape != tensor.shape:
-            raise InputError(f"The delta is not for this base: its {name} does not fit.")
-    before = {name: base[name].data for name in delta}
-    try:
-        if scale:
-            for name, tensor in delta.items():
-                base[name].data = before[name] + (scale * tensor).to(before[name])
-        yield
-    finally:
-        for name, tensor in before.items():
-            base[name].data = tensor
+    plain = {name: tensor for name, tensor in delta.items() if ADAPTER not in name}
+    before = {name: base[name].data for name in plain}
+    second = {name: tensor for name, tensor in delta.items() if ADAPTER in name}
+    with ExitStack() as stack:
+        if scale and second:
+            stack.enter_context(adapted(unet, second, scale))
+        try:
+            if scale:
+                for name, tensor in plain.items():
+                    base[name].data = before[name] + (scale * tensor).to(before[name])
+            yield
+        finally:
+            for name, tensor in before.items():
+                base[name].data = tensor

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.files.deltas import DELTA_KEY, delta_file, told_by
 from likeness.files.provenance import record_weights
-from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
+from likeness.files.weights import read_safetensors, write_safetensors
+from likeness.methods.spf_portrait.tuning import fits
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
 __all__ = ["DeltaCard", "base_digest", "load_delta", "save_delta"]
-
-_KEY = "likeness_delta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def save_delta(
 ) -> None:
     """Write a delta whole, in fp16 by default: half of what the base's own weights take."""
     tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in delta.items()}
-    write_safetensors(tensors, file, metadata={_KEY: json.dumps(asdict(card))})
+    write_safetensors(tensors, file, metadata={DELTA_KEY: json.dumps(asdict(card))})
 
 
 def load_delta(file: str | Path, base: Base) -> tuple[dict[str, Tensor], DeltaCard, WeightsRecord]:
@@ -53,20 +53,17 @@ def load_delta(file: str | Path, base: Base) -> tuple[dict[str, Tensor], DeltaCa
 
     Raises: MissingWeightsError; IncompatibleWeightsError for a file that is none, or for another family.
     """
-    path = Path(file).expanduser()
+    path = delta_file(file)
     if not path.is_file():
         raise MissingWeightsError(
-            f"There is no delta {path}: give the .safetensors file that training wrote."
+            f"There is no delta {path}: give the .safetensors file that `likeness train spf-portrait` wrote."
         )
-    told = read_metadata(path).get(_KEY)
+    told = told_by(path)
     if told is None:
         raise IncompatibleWeightsError(f"{path} is no delta of SPF-Portrait; a LoRA goes to --lora.")
-    values = json.loads(told)
-    card = DeltaCard(**{**values, "targets": tuple(values["targets"])})
-    known = dict(base.unet.named_parameters())
+    card = DeltaCard(**{**told, "targets": tuple(told["targets"])})
     delta = read_safetensors(path)
-    wrong = next((n for n, t in delta.items() if n not in known or known[n].shape != t.shape), None)
-    if card.family != base.family or wrong is not None:
+    if card.family != base.family or not fits(base.unet, delta):
         raise IncompatibleWeightsError(
             f"The delta {path.name} was trained on {card.base} ({card.family}) and does not fit {base.name} "
             f"({base.family}): use it with the base it was made for."

@@ -16,8 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from likeness.packs import mini
+from likeness.packs.data import picture_rows
 from likeness.packs.recipes.clip import all_captions
+from likeness.sitters import Scene
 from likeness.sitters.render import LABELS
+from likeness.sitters.taught import attribute_of
 from likeness.training import cosine
 from likeness.training.precision import autocast
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
+    from likeness.packs.data import Pictures
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
@@ -159,6 +163,16 @@ def part_shares(labels: Tensor, size: int) -> Tensor:
     return out
 
 
+def rows_without(pictures: Pictures, held_back: Sequence[str]) -> Tensor:
+    """Rows of the pictures that show none of some attributes, (N,) int64. Raises: InputError."""
+    if not held_back:
+        return torch.arange(len(pictures))
+    wanted = [attribute_of(text) for text in held_back]
+    scenes = (Scene.from_record(row["record"]) for row in picture_rows(pictures))
+    shown = torch.tensor([any(one.shown_in(scene) for one in wanted) for scene in scenes])
+    return (~shown).nonzero()[:, 0]
+
+
 def without_parts(model: Any, plain: Any) -> Any:
     """`plain`, a UNet that ends in the latents' channels, with the weights of one that also tells parts."""
     channels = plain.config.out_channels
@@ -186,6 +200,7 @@ def train_unet(shop: Workshop) -> TrainResult:
     captions = all_captions(pictures)
     states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions))
     empty = text_states(text, tokenizer, [[""]])[0, 0]
+    allowed = rows_without(pictures, shop.held_back)
     torch.manual_seed(shop.seed)
     model = shop.preset.unet(out_channels=latents.shape[1] + parts.shape[1])
     for name, parameter in model.named_parameters():
@@ -201,7 +216,7 @@ def train_unet(shop: Workshop) -> TrainResult:
         size = LOW_BATCH if low else BATCH
         generator = seeded(shop.seed, moment.draw, 63)
         # Drawn anew each step: the batch size changes on the way, so epochs have no fixed length.
-        rows = torch.randint(len(pictures), (size,), generator=generator)
+        rows = allowed[torch.randint(len(allowed), (size,), generator=generator)]
         mean = latents[rows].float()
         noisy = mean + spread * torch.randn(mean.shape, generator=generator)
         drawn = states[rows, torch.randint(states.shape[1], (size,), generator=generator)].float()
@@ -221,5 +236,9 @@ def train_unet(shop: Workshop) -> TrainResult:
     if result.finished:
         shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        shop.export("unet", "unet", without_parts(averaged.to("cpu"), shop.preset.unet()), "portraits")
+        plain = without_parts(averaged.to("cpu"), shop.preset.unet())
+        held_back = float(len(pictures) - len(allowed))
+        shop.export(
+            "unet", "unet", plain, "portraits", **({"pictures_held_back": held_back} if held_back else {})
+        )
     return result

@@ -1,0 +1,107 @@
+"""How a pack's own delta is trained: on sitters who show attributes, through both stages.
+
+`sitters.taught.TAUGHT` names them; a base that has never painted them is built by
+`likeness pack build nano --part unet --hold-back`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+
+from likeness.data.attributes import AttributeSet, read_attributes
+from likeness.data.build_attributes import build_attributes, columns
+from likeness.diffusion.load import load_base
+from likeness.files.deltas import DELTA
+from likeness.methods.spf_portrait.config import RATE_TIMES, NaiveTraining, Preset, SpfTraining
+from likeness.methods.spf_portrait.own_data import AttributeTraining, load_clip_space
+from likeness.methods.spf_portrait.pipeline import Delta
+from likeness.methods.spf_portrait.weights import load_delta
+from likeness.packs import mini
+from likeness.packs.card import record_part
+from likeness.sitters.taught import TAUGHT, attribute_of, write_taught
+from likeness.training import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from likeness.packs.workshop import Workshop
+    from likeness.training import TrainResult
+
+__all__ = ["FOLDER", "taught_set", "train_adapter"]
+
+FOLDER = "adapters/spf-portrait"  # in the pack
+MINUTES = 40.0
+NAIVE_SHARE = 0.4
+"""Of the training that stage 1 takes."""
+PEOPLE = 600
+BATCH = 8
+PRESET = Preset()
+
+
+def train_adapter(shop: Workshop) -> TrainResult:
+    """Stage 1, then stage 2 from its delta, in the time or steps of one part; needs the base's parts."""
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    dataset = taught_set(shop.work / "data" / "taught", min(shop.people, PEOPLE), shop)
+    rows = range(len(dataset.rows))
+    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+    delta: Delta | None = None
+    steps, hours = 0, 0.0
+    stages: tuple[tuple[NaiveTraining | SpfTraining, float], ...] = (
+        (PRESET.naive, NAIVE_SHARE), (PRESET.contrastive, 1 - NAIVE_SHARE),
+    )  # fmt: skip
+    for settings, share in stages:
+        shop.minutes = whole[0] and whole[0] * share
+        shop.steps = whole[1] and max(1, round(whole[1] * share))
+        rate = settings.learning_rate * RATE_TIMES["mini"]
+        clip = load_clip_space(base) if isinstance(settings, SpfTraining) else None
+        settings = dataclasses.replace(settings, learning_rate=rate, batch_size=BATCH)
+        training = AttributeTraining(dataset, rows, base, settings, start=delta, clip=clip, seed=shop.seed)
+        [phase] = training.phases
+        run = f"spf-portrait-{phase.name}"
+        result = shop.train([phase], training.batches, run, ema_decay=0.99)
+        if not result.finished:
+            break
+        training.save(result.emas[phase.name].module, shop.pack / FOLDER)
+        tensors, card, _ = load_delta(shop.pack / FOLDER / DELTA, base)
+        delta = Delta(tensors, card)
+        steps, hours = steps + result.step, hours + result.seconds / 3600
+    shop.minutes, shop.steps = whole
+    if result.finished and delta is not None:
+        record_part(
+            shop.pack,
+            FOLDER,
+            FOLDER,
+            pack_name=shop.preset.NAME,
+            size_px=shop.preset.SIZE_PX,
+            parameters=sum(tensor.numel() for tensor in delta.tensors.values()),
+            seed=shop.seed,
+            steps=steps,
+            hours=round(hours, 4),
+            people=dataset.about.people,
+            pictures=len(dataset.rows),
+            first_seed=mini.first_seed("portraits"),
+        )
+    return result
+
+
+def taught_set(folder: Path, people: int, shop: Workshop) -> AttributeSet:
+    """The data set of `TAUGHT` on so many training people, drawn first where it is not there yet."""
+    folder = folder / f"{people}-{shop.preset.SIZE_PX}"
+    world = World.here()
+    if world.writes and not (folder / "pictures" / "metadata.jsonl").is_file():
+        first = mini.first_seed("portraits")
+        taught = [attribute_of(text) for text in TAUGHT]
+        seeds = range(first, first + people)
+        write_taught(folder / "pictures", taught, seeds, shop.preset.SIZE_PX, workers=shop.workers)
+    made = None
+    if world.writes:
+        licence = "Apache-2.0: pictures of likeness.sitters, drawn by this package"
+        source = folder / "pictures"
+        made = build_attributes(source, folder / "set", words=columns(source), licence=licence)
+    world.wait()
+    if made is None:
+        made = read_attributes(folder / "set")
+    return made
