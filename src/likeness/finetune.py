@@ -6,8 +6,8 @@ checkpoint-*/      to go on from
 validation/        what the averaged weights paint, a sheet a checkpoint; scores.jsonl
 adapter/           the weights that scored best, as `--adapter` takes them
 
-A method that trains in stages has such a folder a stage, each going on from the last one's weights, and beside
-them the last stage's `adapter/`.
+A method that trains in stages has such a folder a stage, each going on from the last one's weights, and
+beside them the last stage's `adapter/`.
 """
 
 from __future__ import annotations
@@ -169,9 +169,9 @@ def finetune(
 ) -> dict[str, Any]:
     """Train until the budget is used, or go on with `resume`; returns what became of it.
 
-    At every checkpoint the averaged weights paint `validation`; those with the best score (of `Validation` the
-    chance of the same person, or the mean cosine of a judge without calibration) are kept, and the last where
-    nobody judges. Ctrl-C writes a checkpoint.
+    At every checkpoint the averaged weights paint `validation`; those with the best score (of `Validation`
+    the chance of the same person, or the mean cosine of a judge without calibration) are kept, and the last
+    where nobody judges. Ctrl-C writes a checkpoint.
     Raises: InputError for a run folder that is taken; what the training raises.
     """
     _settle(run, settings, resume)
@@ -236,9 +236,9 @@ def finetune_stages(
 ) -> dict[str, Any]:
     """`finetune` stage by stage, each in its own folder and with the whole budget.
 
-    open_stage(stage, adapter): what trains it, beginning with these weights; the first with `adapter`. more: as
-    `finetune` takes it. With `resume` finished stages are passed over. Returns what became of the last one that
-    ran, and of all as "stages".
+    open_stage(stage, adapter): what trains it, beginning with these weights; the first with `adapter`. more:
+    as `finetune` takes it. With `resume` finished stages are passed over. Returns what became of the last one
+    that ran, and of all as "stages".
     """
     found: dict[str, dict[str, Any]] = {}
     for stage in stages:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from likeness.evaluation.metrics import Metric
     from likeness.types import PortraitPipeline
 
 __all__ = ["PAGE", "RESULT", "Settings", "Tuned", "off_target", "open_tuned", "pollution"]
@@ -88,7 +89,8 @@ def open_tuned(text: str) -> Tuned:
 
 
 def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) -> list[str]:
-    """Prompts that have nothing to do with the targets: for packs captions of held-out sitters, else ConsistentID's.
+    """Prompts that have nothing to do with the targets: for packs captions of held-out sitters, else
+    ConsistentID's.
 
     A prompt that says one of the targets' telling words is passed over.
     Raises: InputError where no prompt is left.
@@ -118,8 +120,7 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
 
 
 _PLAIN = frozenset(
-    "a an the of with in on and wearing over her his their big long short red blue green black white brown grey "
-    "gray yellow orange pink purple teal navy beige hair top gold silver bright dark light".split()
+    ["a", "an", "the", "of", "with", "in", "on", "and", "wearing", "over", "her", "his", "their", "big", "long", "short", "hair", "top", "bright", "dark", "light", "red", "blue", "green", "black", "white", "brown", "grey", "gray", "yellow", "orange", "pink", "purple", "teal", "navy", "beige", "gold", "silver"]
 )
 """Words that tell nothing of a target."""
 
@@ -168,7 +169,7 @@ def pollution(
     pipeline = _tuned(base, tuned, settings)
     if _base_of(pipeline)[0] != family:
         raise IncompatibleWeightsError(
-            f"{tuned.path} is of the family {_base_of(pipeline)[0]}, {base} of {family}: give two of one family."
+            f"{tuned.path} is of the family {_base_of(pipeline)[0]}, {base} of {family}: give two of one."
         )
     after = painter.paint(pipeline, asked["plain"], "after")
     after_target = painter.paint(pipeline, asked.get("target", ()), "after-target")
@@ -186,7 +187,7 @@ def pollution(
         "pictures": len(requests),
         "unchanged_pictures": sum(same),
         "axes": {
-            metric.name: _axis(values[metric.name], metric(chance), metric.unit, axes.judges[metric.name], settings)
+            metric.name: _axis(metric, values[metric.name], metric(chance), axes, settings)
             for metric in axes.metrics
         },
         "not_measured": dict(axes.missing),
@@ -284,10 +285,10 @@ def _cases(
 
 
 def _axis(
-    values: NDArray[np.float64], chance: NDArray[np.float64], unit: str, by: str, settings: Settings
+    metric: Metric, values: NDArray[np.float64], chance: NDArray[np.float64], axes: Axes, settings: Settings
 ) -> dict[str, Any]:
     """The mean change with its interval, that of another seed, and the first as a share of the second."""
-    found, scale = (summarised(one, unit, seed=settings.seed) for one in (values, chance))
+    found, scale = (summarised(one, metric.unit, seed=settings.seed) for one in (values, chance))
     share = None
     if found.mean is not None and scale.mean:
         share = found.mean / scale.mean

@@ -70,8 +70,8 @@ def build(
 ) -> None:
     """Look at every picture of a folder and write down what there is to learn from.
 
-    fgid: the face is found and known; a text file of a picture's name beside it is its caption, or `text` in the
-    folder's metadata.jsonl. attributes: the columns `base` and `target` of metadata.jsonl, or a
+    fgid: the face is found and known; a text file of a picture's name beside it is its caption, or `text`
+    in the folder's metadata.jsonl. attributes: the columns `base` and `target` of metadata.jsonl, or a
     vision-language model, say what is seen and what is taught. Pictures stay where they are; what cannot be
     used is left out and listed. Run again, only what is new is looked at.
     """

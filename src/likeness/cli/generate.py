@@ -108,7 +108,7 @@ def generate(
     one_by_one: Annotated[
         OneByOne | None,
         typer.Option(
-            help="With --target: every picture without any, then with one after another from the same seed, each "
+            help="With --target: every picture without any, then with one after another from the same seed, "
             "added to those before or in their place. As many deltas as targets take turns with them."
         ),
     ] = None,

@@ -35,9 +35,9 @@ KEEP = 0.3
 """The share of pictures that alignment lets through (appendix A.2)."""
 QUESTION = (
     "Write two texts about this portrait of one person. The first, `base`: one or two plain sentences on the "
-    "person, expression, pose, hair, clothes, background and light, without a word about {about}. The second, "
-    "`target`: a phrase of at most twelve words that tells of {about} and nothing else, made to stand behind "
-    "the first, such as 'with ...' or 'wearing ...'. The third, `attribute`: one to three words that name it. "
+    "person, expression, pose, hair, clothes, background and light, without a word about {about}. The second "
+    "is `target`: a phrase of at most twelve words that tells of {about} and nothing else, made to stand behind "
+    "the first, such as 'with ...' or 'wearing ...'. The third, `attribute`: one to three words naming it. "
     "{told}"
 )
 """What a vision-language model is asked. about: the kind of attribute; told: what a caption says of it."""
@@ -63,8 +63,8 @@ class Scorer:
 class Filters:
     """What lets pictures through.
 
-    alignment: whose scores rank all pictures, of which the best share `keep` stays. least: scorers, or columns
-    of `metadata.jsonl` by name, and what a picture needs of each.
+    alignment: whose scores rank all pictures, of which the best share `keep` stays. least: scorers, or
+    columns of `metadata.jsonl`, by name, and what a picture needs of each.
     """
 
     alignment: Scorer | None = None
@@ -201,7 +201,7 @@ def _filtered(
         least = scores[best[-1]]
         for name in looked.keys() - set(best):
             refused[name] = (
-                f"Picture and words agree by {scores[name]:.3f}; the best {filters.keep:.0%} by {least:.3f} and more."
+                f"Picture and words agree by {scores[name]:.3f}, the best {filters.keep:.0%} by {least:.3f}."
             )
     for name, row in looked.items():
         for scorer, least in filters.least.items():

@@ -20,7 +20,7 @@ def bytes_of(tensors: Mapping[str, Tensor]) -> int:
 
 
 class Kept:
-    """Makes a thing of a row once; what was not asked for longest goes first when all take over `limit` bytes."""
+    """Makes a thing of a row once; what was not asked for longest goes first past `limit` bytes."""
 
     def __init__(self, limit: int, size: Callable[[Any], int] = bytes_of) -> None:
         self._limit, self._size = limit, size

@@ -15,7 +15,7 @@ AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet
 
 
 def kind_of(folder: Path) -> str:
-    """What its `dataset.json` says; "fgid" where that cannot be read, whose reader then says what is wrong."""
+    """What its `dataset.json` says; "fgid" where it cannot be read, whose reader then says what is wrong."""
     try:
         told = json.loads((folder / manifest.ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -41,6 +41,6 @@ def require(dataset: AnySet, kind: str, method: str) -> None:
     """Raises: IncompatibleWeightsError for a data set that the method cannot learn from."""
     if dataset.about.kind != kind:
         raise IncompatibleWeightsError(
-            f"{method} learns from a data set of kind {kind}, {dataset.folder} is of kind {dataset.about.kind}: "
+            f"{method} learns from a data set of kind {kind}, not {dataset.about.kind} as {dataset.folder} is: "
             f"build one with `likeness dataset build {kind}`."
         )

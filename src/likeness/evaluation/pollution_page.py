@@ -30,14 +30,14 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, Sequence[Image.Imag
     tuned = document["tuned"]
     strength = "" if tuned["scale"] == 1 else f" at {tuned['scale']:g}"
     lead = (
-        f"The {tuned['kind']} {tuned['path']}{strength} on {document['base']}: {document['pictures']} pictures of "
-        f"prompts it is not about, before and after, from the same seeds. {document['unchanged_pictures']} are "
-        "the same to the pixel."
+        f"The {tuned['kind']} {tuned['path']}{strength} on {document['base']}: {document['pictures']} pictures "
+        "of prompts it is not about, before and after, from the same seeds. "
+        f"{document['unchanged_pictures']} are the same to the pixel."
     )
     parts = [
         "<h2>How much changed</h2>",
-        '<p class="note">0 is as before. Beside each number stands what another seed changes on the base alone: '
-        "a fine-tune that changes as much paints somebody else somewhere else.</p>",
+        '<p class="note">0 is as before. Beside each number stands what another seed changes on the base '
+        "alone: a fine-tune that changes as much paints somebody else somewhere else.</p>",
         table(("axis", "changed", "another seed", "of that", "what it is", "by"), _axes(document)),
         *_response(document),
     ]
@@ -69,8 +69,8 @@ def _response(document: Mapping[str, Any]) -> list[str]:
     rows += [(axis, _mean(found), MEANT[axis]) for axis, found in document["with_target"].items()]
     return [
         "<h2>With its words in the prompt</h2>",
-        f'<p class="note">The same prompts with {escape(targets)} behind them: how much nearer the pictures came '
-        "to the words than the base's, and what differs from the base's pictures without them.</p>",
+        f'<p class="note">The same prompts with {escape(targets)} behind them: how much nearer the pictures '
+        "came to the words than the base's, and what differs from the base's pictures without them.</p>",
         table(("axis", "changed", "what it is"), rows),
     ]
 

@@ -1,7 +1,7 @@
 """Attributes to be taught: scenes that show one, scenes that show none of some, and the words for both.
 
-An attribute is a kind and a value of `words.attributes`, written "hair=afro". Its words are split into those
-of the rest of the picture (base) and its own (target), such as "A man with brown eyes." and "with a big afro".
+An attribute is a kind and a value of `words.attributes`, written "hair=afro". A caption is split into the
+words of the rest of the picture (base) and its own (target): "A man with brown eyes.", "with a big afro".
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Attribute:
 
 
 def attribute_of(text: str) -> Attribute:
-    """ "hair=afro" taken apart. Raises: InputError for a kind that cannot be taught, or a value without words."""
+    """ "hair=afro" taken apart. Raises: InputError for a kind or a value that cannot be taught."""
     kind, _, value = text.partition("=")
     if kind not in KINDS:
         raise InputError(f"{text!r} cannot be taught; give KIND=VALUE of the kinds {', '.join(KINDS)}.")

@@ -131,7 +131,7 @@ class Describer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KindChange:
-    """Share of the kinds of attribute, shown on one of the pictures at least, of which it shows something else."""
+    """Of the kinds of attribute that are on either picture, the share that changed."""
 
     describer: Describer
     name: ClassVar[str] = "attributes"

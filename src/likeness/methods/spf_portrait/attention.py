@@ -9,13 +9,13 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likeness.diffusion.attention import attached
+from likeness.diffusion.attention import attached, heads
 from likeness.methods.spf_portrait.losses import LayerFeatures
 
 __all__ = ["ADAPTER", "Recorder", "adapted", "recording"]
 
 ADAPTER = ".adapter."
-"""In names of a delta's tensors: "....attn2.adapter.to_k.weight" belongs to the second one beside ".attn2."."""
+"""In names of a delta's tensors: "attn2.adapter.to_k.weight" is of the second one, beside "attn2"."""
 
 
 class Recorder:
@@ -49,10 +49,7 @@ class RecordingAttnProcessor(nn.Module):
         """(B, P, C), (B, T, D) -> (B, P, C)."""
         residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        q, k, v = (
-            x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
-            for x in (attn.to_q(hidden_states), attn.to_k(rows), attn.to_v(rows))
-        )
+        q, k, v = (heads(attn, x) for x in (attn.to_q(hidden_states), attn.to_k(rows), attn.to_v(rows)))
         self.recorder.features.append(LayerFeatures(q, k))
         if self.recorder.with_maps:
             maps = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).float().softmax(dim=-1)
@@ -77,7 +74,7 @@ def recording(unet: Any, with_maps: bool = False) -> Iterator[Recorder]:
 
 
 class BesideAttnProcessor(nn.Module):
-    """Another processor's cross-attention, and one of other weights on the same pixels and text added to it."""
+    """A processor's cross-attention, and added to it one of other weights on the same pixels and text."""
 
     def __init__(self, first: Any, weights: Mapping[str, Tensor], scale: float) -> None:
         super().__init__()
@@ -97,7 +94,7 @@ class BesideAttnProcessor(nn.Module):
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         w = {name: tensor.to(hidden_states) for name, tensor in self._weights.items()}
         q, k, v = (
-            F.linear(x, w[name]).view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
+            heads(attn, F.linear(x, w[name]))
             for x, name in ((hidden_states, "to_q.weight"), (rows, "to_k.weight"), (rows, "to_v.weight"))
         )
         added = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask).transpose(1, 2).flatten(2)

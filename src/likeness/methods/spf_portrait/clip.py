@@ -1,4 +1,4 @@
-"""CLIP's space, in which response enhancement compares pictures and words (eq. 12 to 14), and phrases (eq. 10)."""
+"""CLIP's space, in which pictures and words (eq. 12 to 14) and phrases (eq. 10) are compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ __all__ = ["ClipSpace", "load_clip_space", "pooled_text"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipSpace:
-    """image: pictures (B, 3, H, W) in [-1, 1] -> (B, E), with gradients; text: texts -> (N, E). Unit length."""
+    """image: pictures (B, 3, H, W) in [-1, 1] -> (B, E), with gradients; text: texts -> (N, E); both of
+    unit length."""
 
     name: str
     image: Callable[[Tensor], Tensor]
@@ -56,7 +57,7 @@ def load_clip_space(base: Base, source: str | Path | None = None) -> ClipSpace:
         )
     tower = load_image_encoder(folder, device=base.device, dtype=torch.float32)
     tower.model.eval().requires_grad_(False)
-    see = _seen(lambda x: tower.model(x).image_embeds, tower.size_px, tower.mean, tower.std, base)
+    see = _seen(lambda x: tower.model(x).image_embeds, tower.size_px, tower._mean, tower._std, base)
     if see(torch.zeros(1, 3, 64, 64, device=base.device)).shape[1] != pooled_text(base, ["a"]).shape[1]:
         raise IncompatibleWeightsError(
             f"{folder} and the text encoder of {base.name} are of two CLIP spaces."

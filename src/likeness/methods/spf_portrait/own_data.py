@@ -225,15 +225,15 @@ def load_training(
 ) -> AttributeTraining:
     """A stage on `rows` of a data set, from the base or a delta `adapter`.
 
-    ablation: one of `config.ABLATIONS`. clip: a folder of a CLIPModel; a pack has its own. The defaults are the
-    paper's, the rates times `config.RATE_TIMES`.
+    ablation: one of `config.ABLATIONS`. clip: a folder of a CLIPModel; a pack has its own. The defaults are
+    the paper's, the rates times `config.RATE_TIMES`.
     Raises: InputError, IncompatibleWeightsError, MissingWeightsError.
     """
     require(dataset, "attributes", "SPF-Portrait")
     if checkpoint_gradients:
         raise InputError(
-            "SPF-Portrait does not train with --checkpoint-gradients: its weights stand in for the base's during "
-            "one pass only; take a smaller --batch-size with --accumulate."
+            "SPF-Portrait does not train with --checkpoint-gradients: its weights stand in for the base's "
+            "during one pass only; take a smaller --batch-size with --accumulate."
         )
     name = ablation or "spf"
     if name not in ABLATIONS:

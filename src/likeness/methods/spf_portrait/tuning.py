@@ -43,8 +43,8 @@ def tuned_names(unet: nn.Module, weights: WeightSet) -> list[str]:
 class Tuning(nn.Module):
     """The trained weights of a UNet.
 
-    start: a delta to begin with, such as stage 1's; what of it is not trained stays as it is. weights: what is
-    trained. A second cross-attention begins as the first one's copy whose output is nothing.
+    start: a delta to begin with, such as stage 1's; what of it is not trained stays as it is. weights: what
+    is trained. A second cross-attention begins as the first one's copy whose output is nothing.
     """
 
     def __init__(
