@@ -95,7 +95,7 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
     A prompt that says one of the targets' telling words is passed over.
     Raises: InputError where no prompt is left.
     """
-    words = {word for target in targets for word in re.findall(r"[a-z-]+", target.lower())} - _PLAIN
+    words = {word for target in targets for word in re.findall(r"[a-z-]+", target.lower())} - {*PLAIN.split()}
     if family == "mini":
         from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene, straightened
 
@@ -119,8 +119,9 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
     return found
 
 
-_PLAIN = frozenset(
-    ["a", "an", "the", "of", "with", "in", "on", "and", "wearing", "over", "her", "his", "their", "big", "long", "short", "hair", "top", "bright", "dark", "light", "red", "blue", "green", "black", "white", "brown", "grey", "gray", "yellow", "orange", "pink", "purple", "teal", "navy", "beige", "gold", "silver"]
+PLAIN = (
+    "a an the of with in on and wearing over her his their big long short hair top bright dark light red blue "
+    "green black white brown grey gray yellow orange pink purple teal navy beige gold silver"
 )
 """Words that tell nothing of a target."""
 
@@ -294,7 +295,7 @@ def _axis(
         share = found.mean / scale.mean
     return {
         **found.model_dump(),
-        "by": by,
+        "by": axes.judges[metric.name],
         "another_seed": scale.model_dump(),
         "share_of_another_seed": share,
     }

@@ -111,10 +111,10 @@ def build(
             licence=licence,
             on_picture=on_picture,
         )
-    about = made.about
-    lines = [f"{out}: {about.pictures} pictures of {about.people} people"]
-    lines += [f"left out: {name}: {why}" for name, why in about.left_out.items()]
-    show({**about.model_dump(mode="json"), "out": str(out)}, as_json, *lines)
+    found = made.about
+    lines = [f"{out}: {found.pictures} pictures of {found.people} people"]
+    lines += [f"left out: {name}: {why}" for name, why in found.left_out.items()]
+    show({**found.model_dump(mode="json"), "out": str(out)}, as_json, *lines)
 
 
 @app.command()

@@ -61,7 +61,8 @@ class AttributesAbout(BaseModel):
     """What built a data set.
 
     words: where base and target come from. alignment: whose cosines; keep: the share of the pictures they let
-    through. least: scorer -> what a picture needs of it. licence: of the pictures, as whoever built it declared. left_out: picture -> why.
+    through. least: scorer -> what a picture needs of it. licence: of the pictures, as whoever built it
+    declared. left_out: picture -> why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -36,9 +36,9 @@ KEEP = 0.3
 QUESTION = (
     "Write two texts about this portrait of one person. The first, `base`: one or two plain sentences on the "
     "person, expression, pose, hair, clothes, background and light, without a word about {about}. The second "
-    "is `target`: a phrase of at most twelve words that tells of {about} and nothing else, made to stand behind "
-    "the first, such as 'with ...' or 'wearing ...'. The third, `attribute`: one to three words naming it. "
-    "{told}"
+    "is `target`: a phrase of at most twelve words that tells of {about} and nothing else, made to stand "
+    "behind the first, such as 'with ...' or 'wearing ...'. The third, `attribute`: one to three words that "
+    "name it. {told}"
 )
 """What a vision-language model is asked. about: the kind of attribute; told: what a caption says of it."""
 
@@ -107,7 +107,7 @@ def build_attributes(
     listed, files = pictures_in(source, folder)
     about = AttributesAbout(
         words=words.name,
-        alignment=filters.alignment and filters.alignment.name,
+        alignment=filters.alignment.name if filters.alignment else None,
         keep=filters.keep if filters.alignment else 1.0,
         least=dict(filters.least),
         licence=licence,

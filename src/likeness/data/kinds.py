@@ -41,6 +41,6 @@ def require(dataset: AnySet, kind: str, method: str) -> None:
     """Raises: IncompatibleWeightsError for a data set that the method cannot learn from."""
     if dataset.about.kind != kind:
         raise IncompatibleWeightsError(
-            f"{method} learns from a data set of kind {kind}, not {dataset.about.kind} as {dataset.folder} is: "
-            f"build one with `likeness dataset build {kind}`."
+            f"{method} learns from a data set of kind {kind}, but {dataset.folder} is of kind "
+            f"{dataset.about.kind}: build one with `likeness dataset build {kind}`."
         )

@@ -30,8 +30,8 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, Sequence[Image.Imag
     tuned = document["tuned"]
     strength = "" if tuned["scale"] == 1 else f" at {tuned['scale']:g}"
     lead = (
-        f"The {tuned['kind']} {tuned['path']}{strength} on {document['base']}: {document['pictures']} pictures "
-        "of prompts it is not about, before and after, from the same seeds. "
+        f"The {tuned['kind']} {tuned['path']}{strength} on {document['base']}: {document['pictures']} "
+        "pictures of prompts it is not about, before and after, from the same seeds. "
         f"{document['unchanged_pictures']} are the same to the pixel."
     )
     parts = [
@@ -49,7 +49,7 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, Sequence[Image.Imag
 
 
 def _axes(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for axis in AXES:
         found = document["axes"].get(axis)
         if found is None:

@@ -145,7 +145,8 @@ class KindChange:
         counted = np.array(table, np.float64).reshape(len(table), len(cases))
         known = ~np.isnan(counted)
         with np.errstate(invalid="ignore"):
-            return np.where(known, counted, 0).sum(0) / known.sum(0)
+            shares: NDArray[np.float64] = np.where(known, counted, 0).sum(0) / known.sum(0)
+        return shares
 
 
 def kind_changes(describer: Describer, cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:

@@ -22,7 +22,10 @@ __all__ = ["SegmentationConsistency", "Segmenter", "mean_overlap"]
 class Segmenter(Protocol):
     """Picture -> (H, W) integers, one a kind of region, the same numbers on every picture."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For records of scores."""
+        ...
 
     def __call__(self, image: Image.Image) -> NDArray[np.int64]:
         """See the class."""

@@ -92,8 +92,8 @@ ABLATIONS: dict[str, Preset] = {
     "lora": Preset(NaiveTraining(weights="lora"), SpfTraining(weights="lora")),
     "adapter": Preset(NaiveTraining(weights="adapter"), SpfTraining(weights="adapter")),
 }
-"""Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose delta is then
-as large as the UNet."""
+"""Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose
+delta is then as large as the UNet."""
 
 RATE_TIMES: dict[str, float] = {"mini": 20.0, "sd15": 1.0}
 """What the paper's learning rates are multiplied by: a pack's UNet is small and learns for minutes."""

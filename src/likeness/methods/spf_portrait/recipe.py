@@ -15,8 +15,9 @@ from likeness.data.attributes import AttributeSet, read_attributes
 from likeness.data.build_attributes import build_attributes, columns
 from likeness.diffusion.load import load_base
 from likeness.files.deltas import DELTA
+from likeness.methods.spf_portrait.clip import load_clip_space
 from likeness.methods.spf_portrait.config import RATE_TIMES, NaiveTraining, Preset, SpfTraining
-from likeness.methods.spf_portrait.own_data import AttributeTraining, load_clip_space
+from likeness.methods.spf_portrait.own_data import AttributeTraining
 from likeness.methods.spf_portrait.pipeline import Delta
 from likeness.methods.spf_portrait.weights import load_delta
 from likeness.packs import mini
