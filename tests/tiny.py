@@ -153,11 +153,11 @@ def write_mini(folder: Path, side_px: int = 64) -> Path:
         timestep_spacing="trailing",
         clip_sample=False,
     ).save_pretrained(folder / "scheduler")
-    write_image_encoder(folder / "image_encoder")
+    write_image_encoder(folder / "image_encoder", dim=32)  # the text encoder's: one space
     return folder
 
 
-def write_image_encoder(folder: Path) -> Path:
+def write_image_encoder(folder: Path, dim: int = 16) -> Path:
     torch.manual_seed(3)
     config = CLIPVisionConfig(
         hidden_size=32,
@@ -166,10 +166,11 @@ def write_image_encoder(folder: Path) -> Path:
         num_attention_heads=2,
         image_size=32,
         patch_size=8,
-        projection_dim=16,
+        projection_dim=dim,
     )
     CLIPVisionModelWithProjection(config).save_pretrained(folder)
     processor = {"size": {"shortest_edge": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    processor["crop_size"] = {"height": 32, "width": 32}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 

@@ -27,7 +27,7 @@ from likeness.evaluation.result import MetricValue, commit, machine, summarised
 from likeness.files.deltas import delta_file, told_by
 from likeness.files.images import write_bytes, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
-from likeness.files.weights import read_safetensors
+from likeness.files.weights import tensor_names
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def open_tuned(text: str) -> Tuned:
         card = told_by(path)
         if card is not None:
             return Tuned(str(path), "delta", strength, tuple(card["targets"]))
-        if any("lora" in key.lower() for key in read_safetensors(path)):
+        if any("lora" in name.lower() for name in tensor_names(path)):
             return Tuned(str(path), "LoRA", strength)
-    elif at or (path.suffix and not path.is_dir() and "/" not in text):
-        raise MissingWeightsError(f"There is no {path}: give a delta, a LoRA, or a base of the family.")
+    elif at or path.suffix == ".safetensors":
+        raise MissingWeightsError(f"There is no file {path}: give a delta, a LoRA, or a base of the family.")
     if at:
         raise InputError(f"{path} is a whole model, which has no scale; leave @{scale} out.")
     return Tuned(text, "fine-tune")
@@ -95,7 +95,8 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
     A prompt that says one of the targets' telling words is passed over.
     Raises: InputError where no prompt is left.
     """
-    words = {word for target in targets for word in re.findall(r"[a-z-]+", target.lower())} - {*PLAIN.split()}
+    said = {word for target in targets for word in re.findall(r"[a-z-]+", target.lower())}
+    words = said - {*PLAIN.split()}
     if family == "mini":
         from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene, straightened
 
@@ -120,8 +121,8 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
 
 
 PLAIN = (
-    "a an the of with in on and wearing over her his their big long short hair top bright dark light red blue "
-    "green black white brown grey gray yellow orange pink purple teal navy beige gold silver"
+    "a an the of with in on and wearing over her his their big long short hair top bright dark light red "
+    "blue green black white brown grey gray yellow orange pink purple teal navy beige gold silver"
 )
 """Words that tell nothing of a target."""
 

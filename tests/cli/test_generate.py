@@ -12,9 +12,10 @@ from likeness.cli.main import main
 from likeness.diffusion.load import load_base
 from likeness.faces.embed import JudgeRecogniserNet, RecogniserNet
 from likeness.faces.landmarks import LandmarkNet
-from likeness.files.images import read_recipe, write_png
+from likeness.files.images import read_image, read_recipe, write_png
 from likeness.methods.consistentid.config import ConsistentIDSizes
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.methods.spf_portrait.weights import DeltaCard, save_delta
 from tests import tiny
 from tests.methods.toys import picture
 
@@ -174,8 +175,6 @@ def test_mistakes_about_people_and_pictures(
 def test_taught_words_from_a_delta(
     pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from likeness.methods.spf_portrait.weights import DeltaCard, save_delta
-
     weights = dict(load_base(pack).unet.named_parameters())
     name = next(name for name in weights if "attn2.to_v" in name)
     hat = tmp_path / "hat.safetensors"
@@ -194,8 +193,66 @@ def test_taught_words_from_a_delta(
     assert painted("--customize", hat)[2] != whole
     for mistake, said in (
         (["--customize", str(hat), "-r", str(photo)], "Give --reference"),
-        (["-r", str(photo), "--target", "x"], "belongs to --customize"),
+        (["-r", str(photo), "--target", "x"], "belong to --customize"),
         (["--customize", f"{hat}@x"], "--customize takes FILE or FILE@SCALE"),
     ):
         assert run("-p", "a man", "--base", str(pack), "--out", str(tmp_path / "no"), *mistake) == 2
         assert said in capsys.readouterr().err
+
+
+def test_attributes_one_after_another_and_their_maps(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for number, name in enumerate(("hat", "glasses")):
+        delta = {
+            key: torch.randn(p.shape, generator=torch.Generator().manual_seed(number)) / 9
+            for key, p in load_base(pack).unet.named_parameters()
+            if ".attn2.to_v." in key
+        }
+        files.append(tmp_path / f"{name}.safetensors")
+        save_delta(delta, DeltaCard("mini", "mini", "", (name,)), files[-1])
+    words = ["-p", "a man", "--base", pack, "--steps", 3, "--device", "cpu", "--json", "--seed", 3]
+    words += [
+        "--customize",
+        files[0],
+        "--customize",
+        files[1],
+        "--target",
+        "a red hat",
+        "--target",
+        "glasses",
+    ]
+
+    def painted(out: str, *more: str | int) -> tuple[list[dict[str, object]], list[str]]:
+        assert run(*map(str, [*words, "--out", tmp_path / out, *more])) == 0
+        pictures = json.loads(capsys.readouterr().out)["pictures"]
+        recipes = [read_recipe(tmp_path / out / one["file"]) for one in pictures]
+        assert {recipe["request"]["seed"] for recipe in recipes} == {3}
+        return pictures, [recipe["pixels_sha256"] for recipe in recipes]
+
+    added, first = painted("added", "--one-by-one", "add")
+    assert [one["variant"] for one in added] == ["as it is", "1: + a red hat", "2: + glasses"]
+    replaced, second = painted("replaced", "--one-by-one", "replace", "--show-map", 2)
+    assert first[:2] == second[:2] and first[2] != second[2] and len({*first, *second}) == 4
+    assert painted("both")[1] == [first[2]], "all at once is what they add up to"
+    assert replaced[0]["extras"] == {}
+    for one in replaced[1:]:
+        file = tmp_path / "replaced" / one["extras"]["map"]  # type: ignore[index]
+        assert read_image(file).width > 3 * 160, "map, difference, and the phrase"
+    for mistake in (["--one-by-one", "add"], ["--show-map", "2"]):
+        assert (
+            run(
+                "-p",
+                "a",
+                "--base",
+                str(pack),
+                "--out",
+                str(tmp_path / "no"),
+                "--customize",
+                str(files[0]),
+                *mistake,
+            )
+            == 2
+        )
+        assert "need --target" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -9,19 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from likeness.diffusion.noise import generator
 from likeness.diffusion.pixels import to_pictures
-from likeness.diffusion.text_to_image import paint_text
+from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.text_to_image import denoise, paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
-from likeness.methods.spf_portrait.attention import recording
+from likeness.methods.spf_portrait.attention import adapted, recording
 from likeness.methods.spf_portrait.config import ABLATIONS, SpfTraining
-from likeness.methods.spf_portrait.control_map import (
-    control_map,
-    phrase_maps,
-    phrases_of,
-    similarity_share,
-    soft_map,
-)
+from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, similarity_share, soft_map
 from likeness.methods.spf_portrait.losses import (
     LayerFeatures,
     attention_loss,
@@ -30,7 +28,9 @@ from likeness.methods.spf_portrait.losses import (
     resized_map,
     target_loss,
 )
-from likeness.methods.spf_portrait.pipeline import load, with_target
+from likeness.methods.spf_portrait.map_sheet import overlaid
+from likeness.methods.spf_portrait.pipeline import load
+from likeness.methods.spf_portrait.text import base_tokens, phrase_tokens, phrases_of, with_target
 from likeness.methods.spf_portrait.training import ContrastivePhase
 from likeness.methods.spf_portrait.tuning import Tuning, changed, tuned_names
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta, save_delta
@@ -95,6 +95,16 @@ def test_phrases_stand_where_their_tokens_are(toy: ToySpfPortrait) -> None:
     assert joined == ["a man", "with short hair", "wearing a red hat"]
     long = phrases_of(tokenizer, "hat " * 100)
     assert max(long[0].tokens) == tokenizer.model_max_length - 2
+    found = phrase_tokens(phrases, 77)
+    assert found.shape == (3, 77) and [row.nonzero()[:, 0].tolist() for row in found] == [
+        list(one.tokens) for one in phrases
+    ]
+    whole = base_tokens(tokenizer, text)
+    full = tokenizer(with_target(text, "glasses")).input_ids
+    mine = [seen[i] for i in whole.nonzero()[:, 0].tolist()]
+    assert not whole[0] and mine == seen[1:-2], "all but start, full stop and end"
+    assert [ids[i] for i in whole.nonzero()[:, 0]] == [full[i] for i in whole.nonzero()[:, 0]]
+    assert base_tokens(tokenizer, "hat " * 100).sum() == tokenizer.model_max_length - 2
 
 
 # --- losses -----------------------------------------------------------------------------------------------
@@ -146,7 +156,7 @@ def test_a_tuning_begins_as_the_base(toy: ToySpfPortrait) -> None:
     noisy = torch.randn(1, unet.config.in_channels, 8, 8, generator=source)
     text = torch.randn(1, 77, toy.base.text_width, generator=source)
     plain = unet(noisy, 5, encoder_hidden_states=text).sample
-    for kind in ("all", "cross-attention", "lora"):
+    for kind in ("all", "cross-attention", "lora", "adapter"):
         tuning = Tuning(unet, kind)  # type: ignore[arg-type]
         assert torch.allclose(tuning.predict(unet, noisy, 5, encoder_hidden_states=text), plain, atol=1e-6)
         assert tuning.delta(unet) == {}
@@ -161,9 +171,13 @@ def test_stage_two_goes_on_from_stage_one(toy: ToySpfPortrait) -> None:
     with torch.no_grad():
         for parameter in first.parameters():
             parameter += 0.01
-    start = {name: tensor.detach() for name, tensor in first.weights().items()}
-    second = Tuning(unet, "cross-attention", start)
-    assert all(torch.equal(tensor, start[name]) for name, tensor in second.weights().items())
+    wanted = {name: tensor.detach() for name, tensor in first.weights().items()}
+    second = Tuning(unet, "cross-attention", first.delta(unet))
+    found = second.weights()
+    assert found.keys() == wanted.keys()
+    assert all(torch.allclose(tensor, wanted[name], atol=1e-6) for name, tensor in found.items())
+    copied = copy.deepcopy(second)
+    assert copied._rest is second._rest, "an average shares what nothing moves"
     trained = sum(p.numel() for p in second.parameters())
     assert trained < sum(p.numel() for p in first.parameters()) / 2
     assert len(second.delta(unet)) == len(first.delta(unet)), "stage 1's change is part of what was learned"
@@ -193,13 +207,13 @@ def test_the_terms_of_each_ablation(toy: ToySpfPortrait) -> None:
         phase = ContrastivePhase(tuning, toy.base, toy.clip_image, settings)
         return set(phase.loss(batch, torch.Generator().manual_seed(0)))
 
+    assert ABLATIONS["paper"].naive.weights == "all" == ABLATIONS["all-weights"].contrastive.weights
     whole = {"noise", "_map", "attention", "features", "target"}
-    assert terms(ABLATIONS["spf"]) == whole
-    assert terms(ABLATIONS["without the control map"]) == whole - {"_map"}
-    assert terms(ABLATIONS["without L_att"]) == whole - {"attention"}
-    assert terms(ABLATIONS["without L_unet"]) == whole - {"features"}
-    assert terms(ABLATIONS["without L_tar"]) == whole - {"target"}
-    assert terms(ABLATIONS["lora"]) == whole
+    for name, missing in (
+        ("spf", ""), ("no-map", "_map"), ("no-attention", "attention"), ("no-features", "features"),
+        ("no-target", "target"), ("lora", ""), ("adapter", ""),
+    ):  # fmt: skip
+        assert terms(ABLATIONS[name].contrastive) == whole - {missing}, name
 
 
 def test_both_paths_agree_where_the_texts_do(toy: ToySpfPortrait) -> None:
@@ -282,26 +296,101 @@ def test_a_delta_of_another_base_is_refused_or_told(toy: ToySpfPortrait, tmp_pat
         load(other.base, tmp_path / "x.safetensors")
 
 
-def test_the_map_can_be_seen(toy: ToySpfPortrait, tmp_path: Path) -> None:
+def test_a_second_attention_stands_beside_the_first(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    """By hand, from the layer's own parts; and through a delta on disk."""
+    unet = toy.base.unet
+    tuning = Tuning(unet, "adapter")
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in tuning.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=source)
+    weights = tuning.adapter()
+    name = next(one for one in unet.attn_processors if one.endswith("attn2.processor"))
+    layer = name.removesuffix(".processor")
+    attn = unet.get_submodule(layer)
+    pixels = torch.randn(1, 16, attn.to_q.in_features, generator=source)
+    text = torch.randn(1, 5, attn.to_k.in_features, generator=source)
+    with torch.no_grad():
+        plain = attn(pixels, text)
+        with adapted(unet, weights, 0.5):
+            both = attn(pixels, text)
+        own = {
+            part: weights[f"{layer}.adapter.{part}.weight"] for part in ("to_q", "to_k", "to_v", "to_out.0")
+        }
+        q, k, v = (
+            (x @ own[part].T).view(1, -1, attn.heads, own[part].shape[0] // attn.heads).transpose(1, 2)
+            for x, part in ((pixels, "to_q"), (text, "to_k"), (text, "to_v"))
+        )
+        shares = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
+        added = (shares @ v).transpose(1, 2).flatten(2) @ own["to_out.0"].T
+    assert torch.allclose(both, plain + 0.5 * added, atol=1e-5)
+    assert torch.equal(attn(pixels, text), plain)
+
+    file = tmp_path / "adapter.safetensors"
+    save_delta(tuning.delta(unet), DeltaCard("mini", "mini", "", ("a hat",)), file, torch.float32)
+    noisy, rows = torch.randn(1, 8, 8, 8, generator=source), torch.randn(1, 77, 32, generator=source)
+    delta, _, _ = load_delta(file, toy.base)
+    with torch.no_grad(), changed(unet, delta):
+        inside = unet(noisy, 5, rows).sample
+    assert torch.allclose(inside, tuning.predict(unet, noisy, 5, rows), atol=1e-5)
+    again = Tuning(unet, "adapter", delta)
+    assert torch.allclose(again.predict(unet, noisy, 5, rows), inside, atol=1e-5)
+
+
+def test_the_map_is_of_the_latents_before_the_step(toy: ToySpfPortrait, tmp_path: Path) -> None:
     toy.save(tmp_path)
     pipeline = load(toy.base, tmp_path / "delta.safetensors")
-    request = PortraitRequest(
-        "a man, with short hair", steps=5, size_px=(64, 64), options={"target": "a red hat"}
-    )
+    base, settings = toy.base, {"steps": 5, "size_px": (64, 64), "seed": 2, "guidance": 2.0}
+    request = PortraitRequest("a man, with short hair", options={"target": "a red hat"}, **settings)  # type: ignore[arg-type]
     before = paint(pipeline)
-
-    def clip_text(texts: list[str]) -> torch.Tensor:
-        rows = torch.stack([torch.randn(8, generator=torch.Generator().manual_seed(len(t))) for t in texts])
-        return torch.nn.functional.normalize(rows, dim=-1)
-
-    found = pipeline.control_maps(request, clip_text, every=2)
+    found = pipeline.control_maps(request, every=2)
     assert [one.step for one in found] == [1, 3, 5]
     for one in found:
-        assert one.map.shape == (8, 8)
+        assert one.map.shape == one.soft.shape == (8, 8)
         assert 0 <= one.map.min() <= one.map.max() <= 1
         assert [name for name, _ in one.phrases] == ["a man", "with short hair"]
     assert found[0].map.max() > 0
+
+    text = encode_prompts(base, ["", "a man, with short hair, a red hat", request.prompt]).rows
+    with torch.no_grad(), changed(base.unet, toy.tuning.delta(base.unet)):
+        steps = list(
+            denoise(base, text[:1], text[1:2], [generator(2)], steps=5, guidance=2.0, size_px=(64, 64))
+        )
+        timestep, latents = steps[2]
+        response = base.unet(latents, timestep, text[1:2]).sample
+    with torch.no_grad():
+        reference = base.unet(latents, timestep, text[2:]).sample
+    assert torch.allclose(found[1].soft, soft_map(response, reference)[0], atol=1e-5)
+
+    [result] = pipeline([dataclasses.replace(request, options={**request.options, "show_map": 2})])
+    assert set(result.extras) == {"map"} and result.extras["map"].width > 4 * 160
+    assert np.array_equal(
+        np.asarray(result.image), paint(pipeline, request.prompt, **settings, options={"target": "a red hat"})
+    )
     assert np.array_equal(paint(pipeline), before), "looking changes nothing"
+    with pytest.raises(InputError, match="of a target's words"):
+        paint(pipeline, options={"show_map": 2})
+    grey = Image.new("RGB", (16, 16), (100, 100, 100))
+    hot = np.asarray(overlaid(grey, torch.tensor([[0.0, 0.0], [1.0, 1.0]])))
+    assert hot[0, 0].tolist() == [100, 100, 100]
+    assert hot[-1, 0].tolist() == [216, 73, 25], "a quarter of grey, three of the heat's colour"
+
+
+def test_deltas_take_turns_from_the_same_seed(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path)
+    one = tmp_path / "delta.safetensors"
+    turned = {name: -tensor for name, tensor in toy.tuning.delta(toy.base.unet).items()}
+    two = tmp_path / "two.safetensors"
+    save_delta(turned, DeltaCard("mini", "mini", base_digest(toy.base), ("glasses",)), two, torch.float32)
+    pipeline = load(toy.base, [one, two])
+    alone = paint(load(toy.base))
+    assert np.array_equal(paint(pipeline, options={"deltas": []}), alone)
+    assert np.array_equal(paint(pipeline, options={"deltas": [0]}), paint(load(toy.base, one)))
+    assert np.array_equal(paint(pipeline, options={"deltas": [1]}), paint(load(toy.base, two)))
+    assert not np.array_equal(paint(pipeline, options={"deltas": [1]}), alone)
+    assert np.abs(paint(pipeline).astype(int) - alone).max() <= 1, "one undoes the other"
+    with pytest.raises(InputError, match="no delta 2; 2 were given"):
+        paint(pipeline, options={"deltas": [2]})
 
 
 def test_what_it_cannot_do_is_named(toy: ToySpfPortrait, tmp_path: Path) -> None:

@@ -53,7 +53,6 @@ def pollution(
     Identity, layout, background, the whole picture and each attribute, each with a 95 % interval beside what
     another seed would change. Identical weights give exactly 0.
     """
-    from likeness.errors import MissingWeightsError
     from likeness.evaluation.judge import Judge, open_judge
     from likeness.evaluation.pollution import open_axes
     from likeness.packs.mini import pack_folder
@@ -68,10 +67,9 @@ def pollution(
             "The mini pack is not in this source tree: build it with `likeness pack build mini`."
         )
     known = (pack / "landmarks").is_dir()
-    try:
+    looks = Judge(reason="no face recogniser was given: --judge")
+    if judge or (pack / "judge_recogniser").is_dir():
         looks = open_judge(base, open_detector(base, known), [judge] if judge else (), sitters=known)
-    except MissingWeightsError as error:
-        looks = Judge(reason=str(error))
     axes = open_axes(pack, looks, parser=parser, clip=clip)
     family = "mini" if (pack / "pack.json").is_file() else "sd15"
     chosen = prompt or off_target(family, prompts, seed, [*found.targets, *(target or ())])

@@ -27,6 +27,7 @@ __all__ = [
     "read_metadata",
     "read_safetensors",
     "sha256_of",
+    "tensor_names",
     "write_safetensors",
 ]
 
@@ -129,6 +130,18 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     try:
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise IncompatibleWeightsError(f"{path} is not a whole safetensors file ({error}).") from None
+
+
+def tensor_names(path: Path | str) -> list[str]:
+    """Of a .safetensors file, without reading its tensors. Raises as above."""
+    from safetensors import SafetensorError, safe_open
+
+    _require_file(Path(path))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return list(file.keys())
     except (SafetensorError, OSError, ValueError) as error:
         raise IncompatibleWeightsError(f"{path} is not a whole safetensors file ({error}).") from None
 

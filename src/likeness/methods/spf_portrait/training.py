@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -69,7 +69,8 @@ class ContrastivePhase:
     """Stage 2, eq. 15: the tuned model beside the original on the same noised latents.
 
     clip_image: pictures (B, 3, H, W) in [-1, 1] -> (B, E) of unit length, with gradients; None where L_tar
-    counts nothing.
+    counts nothing. original: a UNet of its own for the reference path, as in the paper; by default the base's
+    is called without the trained weights.
     """
 
     tuning: Tuning
@@ -79,6 +80,7 @@ class ContrastivePhase:
     learning_rate: float | Schedule = 5e-5
     name: str = "contrastive"
     every: int = 1
+    original: Any = None
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
@@ -94,8 +96,9 @@ class ContrastivePhase:
         s, unet = self.settings, self.base.unet
         latents = batch["latents"].float()
         noisy, noise, timesteps = noised(self._scheduler, latents, generator)
-        with recording(unet) as recorder, torch.no_grad():
-            original = unet(noisy, timesteps, encoder_hidden_states=batch["base_text"].float()).sample
+        other = self.original or unet
+        with recording(other) as recorder, torch.no_grad():
+            original = other(noisy, timesteps, encoder_hidden_states=batch["base_text"].float()).sample
             reference = recorder.features
         with recording(unet, with_maps=s.control_map) as recorder:
             found = self.tuning.predict(
