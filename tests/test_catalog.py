@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import likeness
+from likeness import catalog
 from likeness.catalog import adapter_names, adapter_recipe, card, load_pipeline, method_names
 from likeness.errors import InputError
 
@@ -43,10 +44,16 @@ def test_card_is_complete(name: str) -> None:
 
 
 def test_packs_hold_the_methods_that_have_a_recipe() -> None:
-    assert {"consistentid", "instant-portrait"} <= set(adapter_names()) < set(method_names())
+    assert {"consistentid", "instant-portrait", "spf-portrait"} <= set(adapter_names()) <= set(method_names())
     assert all(callable(adapter_recipe(name)) for name in adapter_names())
-    with pytest.raises(InputError, match="spf-portrait has no recipe"):
-        adapter_recipe("spf-portrait")
+
+
+def test_a_method_without_a_recipe_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "card.py").write_text("")
+    monkeypatch.setattr(catalog, "_METHODS", tmp_path)
+    with pytest.raises(InputError, match="plain has no recipe"):
+        adapter_recipe("plain")
 
 
 @pytest.mark.parametrize("name", method_names())

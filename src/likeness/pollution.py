@@ -111,7 +111,7 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
         every = (text.format(person=("man", "woman")[i % 2]) for i, text in enumerate(texts))
     found: list[str] = []
     for text in every:
-        if not words & set(re.findall(r"[a-z-]+", text.lower())):
+        if text not in found and not words & set(re.findall(r"[a-z-]+", text.lower())):
             found.append(text)
         if len(found) == count:
             break

@@ -145,7 +145,7 @@ def make_portraits(
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
     judge = judge or Judge()
-    shared = dict(settings.pop("options", {}))
+    shared, variants = dict(settings.pop("options", {})), variants or {"": {}}
     planned = [
         (
             name,
@@ -159,7 +159,7 @@ def make_portraits(
         )
         for prompt in prompts
         for index in range(count)
-        for name, changes in (variants or {"": {}}).items()
+        for name, changes in variants.items()
     ]
     requests = [request for _, request in planned]
     started = time.perf_counter()
@@ -190,7 +190,7 @@ def make_portraits(
         warnings = [SITTERS_ONLY, *warnings]
     document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
     if done:
-        write_png(_sheet(done, count * len(variants or "1")), out_dir / CONTACT_SHEET)
+        write_png(_sheet(done, count * len(variants)), out_dir / CONTACT_SHEET)
         write_json(out_dir / RESULT, document)
     if stopped:
         kept = (

@@ -192,7 +192,8 @@ def test_the_command(
         ([*words, "--vlm", url, "--vlm-model", "m"], "Say with --about"),
         ([*words, "--least", "hps"], "--least takes NAME=NUMBER"),
         ([*words, "--prefer", "hps=x"], "--prefer hps filters nothing without"),
-        (words, "needs the columns base and target"),
+        (words, "was built with words"),
+        ([*words[:-1], str(tmp_path / "three")], "needs the columns base and target"),
         ([*words[:3], str(source), "-o", str(tmp_path / "two"), "--least", "beauty=1"], "no such number"),
     ):
         with pytest.raises(SystemExit) as stop:

@@ -133,11 +133,11 @@ def build_attributes(
         alignment = before.alignment if before and same else None
         if alignment is None and filters.alignment:
             alignment = round(filters.alignment.score(read(), text), 5)
-        preference = dict(before.preference) if before and same else {}
+        given, known_scores = listed.get(path, {}), before.preference if before and same else {}
+        preference: dict[str, float] = {}
         for scorer in filters.preferences:
-            if scorer.name not in preference:
-                preference[scorer.name] = round(scorer.score(read(), text), 5)
-        given = listed.get(path, {})
+            score = known_scores.get(scorer.name)
+            preference[scorer.name] = round(scorer.score(read(), text), 5) if score is None else score
         for column in filters.least:
             if column not in preference and not isinstance(given.get(column), (int, float)):
                 raise InputError(
