@@ -194,7 +194,7 @@ def test_the_command_runs_stage_after_stage(
     assert list(document["stages"]) == list(STAGES) and document["adapter"] == str(run / "adapter")
     made = (run / "adapter" / DELTA).read_bytes()
     assert made == (run / "contrastive" / "adapter" / DELTA).read_bytes()
-    assert json.loads((run / "naive" / "settings.json").read_text())["held_out"] == 2
+    assert json.loads((run / "naive" / "settings.json").read_text())["held_out"] == 1
     with pytest.raises(SystemExit) as stop:
         main([*words, "--steps", "2", "--hold-out", "1", "--resume"])
     assert not stop.value.code

@@ -71,7 +71,6 @@ class OwnDataTraining:
         size_px: int,
         seed: int = 0,
     ) -> None:
-        require(dataset, "fgid", "ConsistentID")
         encoder = pipeline.face_encoder
         if encoder.name != dataset.about.encoder:
             raise IncompatibleWeightsError(
@@ -222,6 +221,7 @@ def load_training(
     """
     from dataclasses import replace
 
+    require(dataset, "fgid", "ConsistentID")
     loaded = open_base(base, device, "float32")
     torch.manual_seed(seed)
     fresh = new_adapter(loaded).to(loaded.device) if from_nothing else adapter
