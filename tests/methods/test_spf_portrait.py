@@ -15,6 +15,7 @@ from PIL import Image
 from likeness.diffusion.noise import generator
 from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.schedule import ddim, noised
 from likeness.diffusion.text_to_image import denoise, paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.methods.spf_portrait.attention import adapted, recording
@@ -214,6 +215,27 @@ def test_the_terms_of_each_ablation(toy: ToySpfPortrait) -> None:
         ("no-target", "target"), ("lora", ""), ("adapter", ""),
     ):  # fmt: skip
         assert terms(ABLATIONS[name].contrastive) == whole - {missing}, name
+
+
+def test_only_the_clearest_pictures_are_decoded(toy: ToySpfPortrait) -> None:
+    """A third of the batch, the rows of the earliest time steps; against the loss of those rows alone."""
+    seen: list[torch.Tensor] = []
+
+    def look(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(pixels.detach())
+        return toy.clip_image(pixels)
+
+    batch = {key: torch.cat([tensor, tensor, tensor]) for key, tensor in toy.batch(0).items()}
+    for share, rows in ((1.0, 6), (1 / 3, 2), (0.01, 1)):
+        settings = SpfTraining(target_share=share)
+        phase = ContrastivePhase(Tuning(toy.base.unet, "cross-attention"), toy.base, look, settings)
+        phase.loss(batch, torch.Generator().manual_seed(0))
+        assert len(seen[-1]) == rows
+    _, _, steps = noised(ddim(toy.base.scheduler, 1), batch["latents"], torch.Generator().manual_seed(0))
+    order = steps.argsort()
+    assert torch.allclose(seen[1], seen[0][:2], atol=1e-4), "those of all, the clearest first"
+    assert torch.allclose(seen[2], seen[0][:1], atol=1e-4)
+    assert steps[order[0]] < steps[order[-1]]
 
 
 def test_both_paths_agree_where_the_texts_do(toy: ToySpfPortrait) -> None:

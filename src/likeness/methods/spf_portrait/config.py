@@ -58,6 +58,8 @@ class SpfTraining:
     """Stage 2: `L_DM + att L_att + unet L_unet + target L_tar` (eq. 15).
 
     control_map: without it (w/o SFCM) the paths are held together everywhere. direct: eq. 14 in place of 13.
+    target_share: of a batch, those with the least noise, that L_tar decodes, one at least: decoding and CLIP cost
+    as much as the UNet.
     """
 
     att: float = 0.2
@@ -65,6 +67,7 @@ class SpfTraining:
     target: float = 0.6
     control_map: bool = True
     direct: bool = False
+    target_share: float = 1 / 3
     weights: WeightSet = "cross-attention"
     learning_rate: float = 5e-5
     batch_size: int = 2
@@ -82,7 +85,7 @@ class Preset:
 _PAPER = NaiveTraining(weights="all")
 ABLATIONS: dict[str, Preset] = {
     "spf": Preset(),
-    "paper": Preset(_PAPER),
+    "paper": Preset(_PAPER, SpfTraining(target_share=1.0)),
     "no-map": Preset(contrastive=SpfTraining(control_map=False)),
     "no-target": Preset(contrastive=SpfTraining(target=0.0)),
     "no-attention": Preset(contrastive=SpfTraining(att=0.0)),
@@ -93,7 +96,7 @@ ABLATIONS: dict[str, Preset] = {
     "adapter": Preset(NaiveTraining(weights="adapter"), SpfTraining(weights="adapter")),
 }
 """Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose
-delta is then as large as the UNet."""
+delta is then as large as the UNet, and decodes every picture."""
 
 RATE_TIMES: dict[str, float] = {"mini": 20.0, "sd15": 1.0}
 """What the paper's learning rates are multiplied by: a pack's UNet is small and learns for minutes."""

@@ -118,11 +118,11 @@ class ContrastivePhase:
         if s.unet:
             terms["features"] = s.unet * feature_loss(reference, response, control)
         if s.target and self.clip_image is not None:
-            clean = predicted_latents(self._scheduler, noisy, found, timesteps)
-            seen = self.clip_image(self.base.decode(clean))
+            rows = timesteps.argsort()[: max(1, round(s.target_share * len(latents)))]
+            clean = predicted_latents(self._scheduler, noisy[rows], found[rows], timesteps[rows])
+            seen, words = self.clip_image(self.base.decode(clean)), batch["target"][rows].float()
             if s.direct:
-                terms["target"] = s.target * direct_loss(seen, batch["target"].float())
+                terms["target"] = s.target * direct_loss(seen, words)
             else:
-                wanted = batch["wanted"].float()
-                terms["target"] = s.target * target_loss(seen, wanted, batch["target"].float())
+                terms["target"] = s.target * target_loss(seen, batch["wanted"][rows].float(), words)
         return terms
