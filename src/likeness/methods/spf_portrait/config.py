@@ -58,8 +58,8 @@ class SpfTraining:
     """Stage 2: `L_DM + att L_att + unet L_unet + target L_tar` (eq. 15).
 
     control_map: without it (w/o SFCM) the paths are held together everywhere. direct: eq. 14 in place of 13.
-    target_share: of a batch, those with the least noise, that L_tar decodes, one at least: decoding and CLIP cost
-    as much as the UNet.
+    target_share: of a batch, those with the least noise, that L_tar decodes, one at least: decoding and CLIP
+    cost as much as the UNet.
     """
 
     att: float = 0.2
