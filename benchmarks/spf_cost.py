@@ -2,8 +2,9 @@
 
 Both arrangements of the reference path run in one process and take turns with stage 1, batch for batch: the
 one UNet that is called with and without the trained weights, and two UNets, one of them frozen, the other
-trained in place. Times are the processor's, so that a busy machine does not show. Memory is counted in bytes of weights that exist only for the reference path, here and on
-SD1.5's UNet, whose sizes are read off its config.
+trained in place. Times are the processor's, so that a busy machine does not show. Memory is counted in bytes
+of weights that exist only for the reference path, here and on SD1.5's UNet, whose sizes are read off its
+config.
 """
 
 from __future__ import annotations
