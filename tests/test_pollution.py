@@ -211,6 +211,8 @@ def test_the_report_of_every_kind(pack: Path, tmp_path: Path, capsys: pytest.Cap
         assert json.loads((out / RESULT).read_text()) == {k: v for k, v in found[name].items() if k != "out"}
         page = (out / PAGE).read_text()
         assert page.count("data:image/png") >= 4 and "not measured" in page
+        means = [axis["mean"] for axis in found[name]["axes"].values() if axis["mean"] is not None]
+        assert all(f"{mean:.3f}\N{NO-BREAK SPACE}[" in page for mean in means)
         assert read_recipe(out / "after" / "001.png")["request"]["prompt"] == "a man with short hair"
     none = found["identity.safetensors"]
     assert none["unchanged_pictures"] == none["pictures"] == 2

@@ -164,6 +164,8 @@ def test_what_cannot_be_trained_is_named(dataset: AttributeSet, base: Base, tmp_
         training(dataset, base, ablation="x")
     with pytest.raises(InputError, match="does not train with --checkpoint-gradients"):
         training(dataset, base, checkpoint_gradients=True)
+    with pytest.raises(InputError, match="no weights of its own"):
+        training(dataset, base, from_nothing=True)
     with pytest.raises(InputError, match="not on sdxl"):
         load_training(dataset, range(6), tiny.write_sdxl(tmp_path / "sdxl"), stage="naive")
     without = load_training(

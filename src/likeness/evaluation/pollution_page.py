@@ -37,14 +37,18 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, Sequence[Image.Imag
     parts = [
         "<h2>How much changed</h2>",
         '<p class="note">0 is as before. Beside each number stands what another seed changes on the base '
-        "alone: a fine-tune that changes as much paints somebody else somewhere else.</p>",
+        "alone: a fine-tune that changes as much paints somebody else somewhere else. In brackets are 95 % "
+        f"bootstrap intervals over {document['pictures']} pictures.</p>",
         table(("axis", "changed", "another seed", "of that", "what it is", "by"), _axes(document)),
         *_response(document),
     ]
     if document["attributes"]:
         rows = [(kind, _mean(value)) for kind, value in document["attributes"].items()]
         parts += ["<h2>Each attribute</h2>", table(("kind", "share of pictures in which it changed"), rows)]
-    parts += ["<h2>Before and after</h2>", f'<div class="grid">\n{"".join(_pairs(document, pictures))}</div>']
+    parts += [
+        "<h2>Before and after</h2>",
+        f'<div class="grid pairs">\n{"".join(_pairs(document, pictures))}</div>',
+    ]
     return whole_page("What else it changed", lead, "\n".join(parts))
 
 
@@ -62,7 +66,7 @@ def _axes(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _response(document: Mapping[str, Any]) -> list[str]:
-    targets = ", ".join(document["tuned"]["targets"])
+    targets = " or ".join(f"\u201c{words}\u201d" for words in document["tuned"]["targets"])
     if "response" not in document:
         return []
     rows = [("response", _mean(document["response"]), "gain of CLIP's cosine with the words")]
@@ -104,4 +108,5 @@ def _pair(
 def _mean(value: Mapping[str, Any]) -> str:
     if value["mean"] is None:
         return "nothing to measure"
-    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}], n {value['n']}"
+    told = f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return told.replace(" ", "\N{NO-BREAK SPACE}")

@@ -32,6 +32,7 @@ figure { margin: 0; background: var(--card); border: 1px solid var(--line); bord
   overflow: hidden; display: flex; flex-direction: column; }
 figure.reference { border: 2px solid var(--accent); }
 img { display: block; width: 100%; height: auto; }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 .pair { display: grid; grid-auto-columns: 1fr; grid-auto-flow: column; }
 figcaption { padding: .8rem .95rem 1rem; display: grid; gap: .5rem; }
 .tag { font-size: .74rem; letter-spacing: .05em; text-transform: uppercase; color: var(--accent); }

@@ -235,6 +235,8 @@ def load_training(
             "SPF-Portrait does not train with --checkpoint-gradients: its weights stand in for the base's "
             "during one pass only; take a smaller --batch-size with --accumulate."
         )
+    if from_nothing:
+        raise InputError("SPF-Portrait has no weights of its own to begin anew: it begins with the base's.")
     name = ablation or "spf"
     if name not in ABLATIONS:
         raise InputError(f"There is no ablation {name!r}; there are {', '.join(ABLATIONS)}.")
