@@ -150,10 +150,10 @@ def pollution(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the report.")
     targets = tuned.targets if targets is None else tuple(targets)
+    each = [prompt for prompt in prompts for _ in range(settings.count)]
     requests = [
-        PortraitRequest(prompt, seed=settings.seed + index, steps=settings.steps, guidance=settings.guidance)
-        for prompt in prompts
-        for index in range(settings.count)
+        PortraitRequest(prompt, seed=settings.seed + number, steps=settings.steps, guidance=settings.guidance)
+        for number, prompt in enumerate(each)
     ]
     asked = {"another": [replace(one, seed=one.seed + OTHER_SEED) for one in requests], "plain": requests}
     words: dict[str, str] = {}
