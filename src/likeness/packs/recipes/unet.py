@@ -237,8 +237,7 @@ def train_unet(shop: Workshop) -> TrainResult:
         shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
         plain = without_parts(averaged.to("cpu"), shop.preset.unet())
-        held_back = float(len(pictures) - len(allowed))
-        shop.export(
-            "unet", "unet", plain, "portraits", **({"pictures_held_back": held_back} if held_back else {})
-        )
+        held_back = len(pictures) - len(allowed)
+        measures: dict[str, Any] = {"pictures_held_back": held_back} if held_back else {}
+        shop.export("unet", "unet", plain, "portraits", **measures)
     return result
