@@ -142,6 +142,40 @@ def test_a_stage_resumes_exactly(
     assert any(not torch.equal(part[key], whole[key]) for key in whole)
 
 
+def test_a_run_stopped_in_its_second_stage_goes_on_there(
+    dataset: AttributeSet, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def run(folder: str, *, stops: bool = False, resume: bool = False) -> dict[str, Any]:
+        opened.clear()
+
+        def open_stage(stage: str, adapter: Path | None) -> tuple[Any, Any]:
+            opened.append(stage)
+            one = training(dataset, base, stage, adapter=adapter)
+            make = one.batches
+
+            def batches(moment: Moment) -> Any:
+                if stops and stage == "contrastive" and moment.step == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return make(moment)
+
+            monkeypatch.setattr(one, "batches", batches)
+            return one, one.validation([])
+
+        return finetune.finetune_stages(
+            STAGES, open_stage, tmp_path / folder, Budget(steps=4), settings={"steps": 4}, resume=resume
+        )
+
+    assert run("whole")["stopped_by"] == "finished" and opened == list(STAGES)
+    assert run("halves", stops=True)["stopped_by"] == "signal"
+    assert not (tmp_path / "halves" / "adapter").exists(), "nothing half-made is given out"
+    again = run("halves", resume=True)
+    assert opened == ["contrastive"] and list(again["stages"]) == list(STAGES)
+    files = [tmp_path / folder / "adapter" / DELTA for folder in ("whole", "halves")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_clip_space_has_gradients_and_unit_length(base: Base, pack: Path, tmp_path: Path) -> None:
     space = load_clip_space(base)
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1

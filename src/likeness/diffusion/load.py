@@ -22,7 +22,7 @@ from likeness.errors import IncompatibleWeightsError, InputError, MissingWeights
 from likeness.files.weights import is_offline, sha256_of
 from likeness.types import WeightsRecord
 
-__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part"]
+__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part", "quiet"]
 
 Family = Literal["mini", "sd15", "sdxl"]
 
@@ -163,7 +163,7 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     if not (folder / "config.json").is_file():
         raise MissingWeightsError(f"{folder} has no config.json: the model folder is not whole.")
     try:
-        with _quiet():
+        with quiet():
             model = kind.from_pretrained(
                 folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
             )
@@ -373,7 +373,7 @@ def _sha256(file: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the loaders' own progress bars off the terminal; ours is enough."""
     from transformers.utils import logging
 

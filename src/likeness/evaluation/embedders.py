@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from likeness.diffusion.load import quiet
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.packs import read_card
 
@@ -153,7 +154,8 @@ def load_dino(source: str | Path, licence: str = "not declared") -> Dino:
 
 def _loaded(kind: Any, source: str | Path, **settings: Any) -> Any:
     try:
-        return kind.from_pretrained(str(source), **settings)
+        with quiet():
+            return kind.from_pretrained(str(source), **settings)
     except (OSError, ValueError) as error:
         raise MissingWeightsError(
             f"{source} has no {kind.__name__} that can be loaded; give a folder of transformers' or a name "

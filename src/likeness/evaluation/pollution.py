@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from likeness.diffusion.load import load_part
 from likeness.evaluation.embedders import Clip, load_clip
 from likeness.evaluation.metrics.changes import (
     BackgroundChange,
@@ -209,8 +210,8 @@ def _tower(source: Path) -> TowerLayers | None:
     from transformers import CLIPModel, CLIPVisionModelWithProjection
 
     if (source / "image_encoder").is_dir():
-        model = CLIPVisionModelWithProjection.from_pretrained(source / "image_encoder", dtype=torch.float32)
+        model = load_part(source / "image_encoder", CLIPVisionModelWithProjection, torch.float32)
         return TowerLayers(model, f"{source.name} pack's CLIP")
     if source.is_dir():
-        return TowerLayers(CLIPModel.from_pretrained(source, dtype=torch.float32).vision_model, source.name)
+        return TowerLayers(load_part(source, CLIPModel, torch.float32).vision_model, source.name)
     return None
