@@ -11,19 +11,11 @@ import argparse
 
 import numpy as np
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.evaluation.judge import Likeness, open_judge
-from likeness.evaluation.result import (
-    MetricValue,
-    Result,
-    commit,
-    machine,
-    ordering,
-    summarised,
-    write_result,
-)
+from likeness.evaluation.result import MetricValue, ordering, summarised
 from likeness.portraits import open_detector
 from likeness.sitters import sample_scene, with_same_person
 from likeness.sitters.render import render
@@ -82,16 +74,13 @@ if __name__ == "__main__":
         chances(found["with identity"]),
         chances(found["words only"]),
     )
-    result = Result(
-        name="consistentid-likeness",
-        method="consistentid",
-        base="mini",
+    count = len(found["with identity"])
+    record(
+        "consistentid-likeness",
+        "consistentid",
+        metrics,
+        given=given,
+        n=count,
         seed=given.seed,
-        commit=commit(),
-        machine=machine(),
-        n=len(found["with identity"]),
-        metrics=metrics,
         orderings=[claim],
     )
-    write_result(result, RESULTS / "consistentid-likeness.json")
-    print(result.model_dump_json(indent=2))

@@ -10,11 +10,11 @@ import argparse
 
 import numpy as np
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.evaluation.judge import open_judge
-from likeness.evaluation.result import Result, commit, machine, summarised, write_result
+from likeness.evaluation.result import summarised
 from likeness.portraits import open_detector
 from likeness.sitters import sample_scene, straightened
 from likeness.sitters.render import render
@@ -51,20 +51,10 @@ if __name__ == "__main__":
             other.append(far)
             seen.append(near > far)  # a face that is not found is not right
         right.append(float(all(seen)))
-    result_ = Result(
-        name="consistentid-people",
-        method="consistentid",
-        base="mini",
-        seed=given.seed,
-        commit=commit(),
-        machine=machine(),
-        n=given.pictures,
-        metrics={
-            "pictures with both faces whose they should be": summarised(np.array(right), "share"),
-            "faces found": summarised(np.array([float(not np.isnan(value)) for value in own]), "share"),
-            "cosine with the own reference": summarised(np.array(own), "cosine"),
-            "cosine with the other's reference": summarised(np.array(other), "cosine"),
-        },
-    )
-    write_result(result_, RESULTS / "consistentid-people.json")
-    print(result_.model_dump_json(indent=2))
+    metrics = {
+        "pictures with both faces whose they should be": summarised(np.array(right), "share"),
+        "faces found": summarised(np.array([float(not np.isnan(value)) for value in own]), "share"),
+        "cosine with the own reference": summarised(np.array(own), "cosine"),
+        "cosine with the other's reference": summarised(np.array(other), "cosine"),
+    }
+    record("consistentid-people", "consistentid", metrics, given=given, n=given.pictures, seed=given.seed)

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.diffusion.text_to_image import paint_text
-from likeness.evaluation.result import Result, commit, machine, ordering, summarised, write_result
+from likeness.evaluation.result import ordering, summarised
 from likeness.packs.mini import GUIDANCE, STEPS
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened
 from likeness.sitters.render import render
@@ -40,23 +40,7 @@ if __name__ == "__main__":
             seconds["with identity"].append(between - started)
             seconds["words only"].append(time.perf_counter() - between)
     known, plain = (np.array(row) for row in seconds.values())
-    result = Result(
-        name="consistentid-speed",
-        method="consistentid",
-        base="mini",
-        seed=0,
-        commit=commit(),
-        machine=machine(),
-        n=given.pictures,
-        metrics={
-            **{f"seconds a picture, {name}": summarised(np.array(row), "s") for name, row in seconds.items()},
-            "times the seconds of words only": summarised(known / plain, "ratio"),
-        },
-        orderings=[
-            ordering(
-                f"identity costs at most {BOUND - 1:.0%}", "ours", BOUND * plain, known, higher_is_better=True
-            )
-        ],
-    )
-    write_result(result, RESULTS / "consistentid-speed.json")
-    print(result.model_dump_json(indent=2))
+    metrics = {f"seconds a picture, {name}": summarised(np.array(row), "s") for name, row in seconds.items()}
+    metrics["times the seconds of words only"] = summarised(known / plain, "ratio")
+    claim = ordering(f"identity costs at most {BOUND - 1:.0%}", "ours", BOUND * plain, known)
+    record("consistentid-speed", "consistentid", metrics, given=given, n=given.pictures, orderings=[claim])

@@ -14,19 +14,22 @@ import socket
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 import uvicorn
 from PIL import Image
-from record import RESULTS
+from record import record
 
-from likeness.diffusion.load import load_base
-from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
-from likeness.evaluation.result import Result, commit, machine, ordering, summarised, write_result
+from likeness.diffusion.openvino import OPENVINO
+from likeness.evaluation.result import ordering, summarised
 from likeness.methods.instant_portrait.config import EditSettings
 from likeness.methods.instant_portrait.model import editing_unet
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
-from likeness.packs import mini_path
+from likeness.methods.instant_portrait.weights import save_editor
+from likeness.packs import mini_path, open_base
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened
 from likeness.sitters.render import render
 from likeness.studio.live import LiveEditor, LiveSettings, live_app
@@ -39,12 +42,12 @@ RATE = 20.0
 
 
 def pipeline_on(device: str) -> InstantPortraitPipeline:
-    base = load_base(mini_path(), device=device)
     if (mini_path() / "adapters" / "instant-portrait").is_dir():
-        return load(base)
-    unet = editing_unet(load_base(mini_path()).unet).eval().requires_grad_(False)
-    settings = EditSettings("mini", "ipnet", steps=1)
-    return InstantPortraitPipeline(base, OpenVinoUnet(unet) if device == OPENVINO else unet, settings)
+        return load("mini", device=device)
+    with TemporaryDirectory() as folder:
+        unet = editing_unet(open_base("mini", "cpu").unet)
+        save_editor(unet, EditSettings("mini", "ipnet", steps=1), Path(folder), dtype=torch.float32)
+        return load("mini", folder, device=device)
 
 
 def seconds_of(pipeline: InstantPortraitPipeline, pictures: list[Image.Image], steps: int) -> np.ndarray:
@@ -112,16 +115,4 @@ if __name__ == "__main__":
     orderings.append(
         ordering(f"the live server edits at least {RATE:g} frames a second", "ours", rates, np.full(10, RATE))
     )
-    result = Result(
-        name="editing-speed",
-        method="instant-portrait",
-        base="mini",
-        seed=0,
-        commit=commit(),
-        machine=machine(),
-        n=given.pictures,
-        metrics=metrics,
-        orderings=orderings,
-    )
-    write_result(result, RESULTS / "editing-speed.json")
-    print(result.model_dump_json(indent=2))
+    record("editing-speed", "instant-portrait", metrics, given=given, n=given.pictures, orderings=orderings)

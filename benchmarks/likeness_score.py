@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from record import ROOT, record
+from record import ROOT, record, single
 
+from likeness.evaluation.result import MetricValue
 from likeness.faces.calibration import Calibrations, calibration_error, chances, reliability
 from likeness.files.chart import line_chart
 from likeness.files.images import write_bytes
@@ -28,7 +29,7 @@ if __name__ == "__main__":
     one, two, same = pairs_of(person, PAIRS)
     rng = np.random.default_rng(0)
     again = [rng.integers(len(same), size=len(same)) for _ in range(1000)]
-    values, bins = {"pairs": len(same)}, {}
+    metrics, bins = {}, {}
     for fitted in Calibrations.read(mini_path() / FILE).sets:
         cosines = cosines_of(faces, fitted.encoders, one, two)
         chance = chances(cosines, fitted.weights, fitted.bias)
@@ -36,12 +37,18 @@ if __name__ == "__main__":
         low, high = np.percentile(drawn, [2.5, 97.5])
         name = " + ".join(fitted.encoders)
         bins[name] = [row.model_dump() for row in reliability(chance, same)]
-        values[name] = {
-            "calibration_error": {"value": calibration_error(chance, same), "low": low, "high": high},
-            "right": float(((chance > 0.5) == same).mean()),
-            "two_pictures_of_one_person": float(chance[same].mean()),
-            "reliability": bins[name],
-        }
+        error = calibration_error(chance, same)
+        metrics[f"{name}: calibration error"] = MetricValue(
+            mean=error, low=low, high=high, n=len(same), unit="chance"
+        )
+        metrics[f"{name}: right"] = single(float(((chance > 0.5) == same).mean()), "share", len(same))
+        metrics[f"{name}: chance of two pictures of one person"] = single(
+            float(chance[same].mean()), "chance", int(same.sum())
+        )
+        for row in bins[name]:
+            told = f"{name}, told {row['low']:.2f} to {row['high']:.2f}"
+            metrics[f"{told}: chance"] = single(row["chance"], "chance", row["n"])
+            metrics[f"{told}: share of one person"] = single(row["share"], "share", row["n"])
     lines = {name: [(row["chance"], row["share"]) for row in rows] for name, rows in bins.items()}
     chart = line_chart(
         lines,
@@ -52,5 +59,5 @@ if __name__ == "__main__":
         diagonal=True,
     )
     write_bytes(ROOT / "docs" / "images" / "reliability.svg", chart.encode())
-    command = f"python benchmarks/likeness_score.py --people {given.people} --work DIR"
-    print(record("likeness_score", command, mini.first_seed("held_out"), values))
+    first = mini.first_seed("held_out")
+    record("likeness-score", "the judge's chances", metrics, given=given, n=len(same), seed=first)

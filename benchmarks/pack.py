@@ -5,11 +5,31 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from record import record
+from record import record, single
 
+from likeness.evaluation.result import MetricValue
 from likeness.packs import mini, mini_path
 from likeness.packs.check import check_pack
 from likeness.packs.data import draw_split, load_pictures
+
+UNITS = {"psnr_db": "dB", "psnr_half_size_db": "dB", "error": "face sizes", "face_similarity": "cosine"}
+INTERVAL = "_interval"
+
+
+def metrics_of(checked: dict[str, dict[str, float]], people: int) -> dict[str, MetricValue]:
+    """A value of each part, between its half widths where there are any."""
+    found = {}
+    for part, values in checked.items():
+        for name, value in values.items():
+            if name.endswith(INTERVAL):
+                continue
+            half = values.get(name + INTERVAL)
+            one = single(value, UNITS.get(name, ""), people)
+            if half is not None:
+                one = one.model_copy(update={"low": value - half, "high": value + half})
+            found[f"{part}: {name.replace('_', ' ')}"] = one
+    return found
+
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -17,12 +37,13 @@ if __name__ == "__main__":
     arguments.add_argument("--work", type=Path, required=True, help="folder for the pictures")
     given = arguments.parse_args()
     folder = draw_split(given.work / "data", "held_out", people=given.people, views=4)
-    values = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4))
-    print(
-        record(
-            "pack",
-            f"python benchmarks/pack.py --people {given.people} --work DIR",
-            mini.first_seed("held_out"),
-            dict(values),
-        )
+    checked = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4))
+    record(
+        "pack",
+        "the pack's parts",
+        metrics_of(checked, given.people),
+        given=given,
+        n=given.people,
+        seed=mini.first_seed("held_out"),
+        intervals="by normal approximation; n counts people",
     )

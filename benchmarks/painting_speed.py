@@ -11,14 +11,16 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from record import mean, record
+from record import record, single
 
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base
 from likeness.diffusion.schedule import guidance_rescale
 from likeness.diffusion.text_to_image import paint_text
-from likeness.packs import mini_path
+from likeness.evaluation.result import summarised
+from likeness.packs import open_base
 
 PROMPT = "A portrait of a smiling woman with long dark brown hair, wearing a red hat, by the sea."
 GUIDANCE = 5.0
@@ -63,7 +65,7 @@ if __name__ == "__main__":
     arguments.add_argument("--pictures", type=int, default=9)
     arguments.add_argument("--steps", type=int, default=30)
     given = arguments.parse_args()
-    plain, fast = load_base(mini_path()), load_base(mini_path(), device="openvino")
+    plain, fast = open_base("mini", "cpu"), open_base("mini", "openvino")
     routes = {
         "diffusers": diffusers_loop(plain, given.steps),
         "torch": ours(plain, given.steps),
@@ -91,21 +93,20 @@ if __name__ == "__main__":
         for step in (999, 500, 20):
             wanted = plain.unet(latents, torch.tensor(step), rows).sample
             found = fast.unet(latents, torch.tensor(step), rows).sample
-            apart[f"unet_step_{step}"] = float((wanted - found).norm() / wanted.norm())
+            apart[f"UNet at time step {step}"] = float((wanted - found).norm() / wanted.norm())
         wanted, found = plain.vae.decode(latents).sample, fast.vae.decode(latents).sample
         apart["decoder"] = float((wanted - found).norm() / wanted.norm())
-    ratio = [slow / quick for slow, quick in zip(seconds["diffusers"], seconds["openvino"], strict=True)]
-    values = {
-        "steps": given.steps,
-        "threads": torch.get_num_threads(),
-        "seconds_a_picture": {name: mean(row) for name, row in seconds.items()},
-        "median_seconds_a_picture": {name: statistics.median(row) for name, row in seconds.items()},
-        "seconds_of_the_first_picture": first,
-        "openvino_times_as_fast_as_diffusers": mean(ratio),
-        "relative_error_of_openvino": apart,
-        "mean_pixel_difference_to_diffusers": {
-            name: float((picture - pictures["diffusers"]).abs().mean()) for name, picture in pictures.items()
-        },
-    }
-    command = f"python benchmarks/painting_speed.py --pictures {given.pictures} --steps {given.steps}"
-    print(record("painting_speed", command, 0, values))
+    metrics = {f"seconds a picture, {name}": summarised(np.array(row), "s") for name, row in seconds.items()}
+    for name, row in seconds.items():
+        metrics[f"median seconds a picture, {name}"] = single(statistics.median(row), "s", len(row))
+    for name, value in first.items():
+        metrics[f"seconds of the first picture, {name}"] = single(value, "s")
+    ratio = np.array(seconds["diffusers"]) / np.array(seconds["openvino"])
+    metrics["times as fast as diffusers, openvino"] = summarised(ratio, "ratio")
+    for name, value in apart.items():
+        metrics[f"relative error of openvino, {name}"] = single(value, "share")
+    for name, picture in pictures.items():
+        value = float((picture - pictures["diffusers"]).abs().mean())
+        metrics[f"mean difference of a pixel to diffusers, {name}"] = single(value, "in [0, 1]")
+    metrics["threads"] = single(torch.get_num_threads(), "threads")
+    record("painting-speed", "words alone", metrics, given=given, n=given.pictures)

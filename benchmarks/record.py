@@ -1,49 +1,61 @@
-"""What every measurement is stored with: command, seed, commit, machine, date."""
+"""What every measurement is written down as: a `likeness.evaluation.result.Result` in `results/`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from likeness.evaluation.result import commit, machine
-from likeness.files.images import write_json
+from likeness.evaluation.result import MetricValue, Ordering, Result, commit, machine, write_result
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def record(name: str, command: str, seed: int | None, values: dict[str, Any]) -> Path:
-    """Write `results/NAME.json` whole and return its path."""
-    path = RESULTS / f"{name}.json"
-    document = {
-        "command": command,
-        "seed": seed,
-        "commit": commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "values": values,
-    }
-    write_json(path, document)
-    return path
+def record(
+    name: str,
+    method: str,
+    metrics: Mapping[str, MetricValue],
+    *,
+    given: argparse.Namespace,
+    n: int,
+    seed: int = 0,
+    base: str = "mini",
+    orderings: Sequence[Ordering] = (),
+    intervals: str = "by bootstrap",
+) -> None:
+    """Write `results/NAME.json` whole, with the command that measured it, and print it.
+
+    method: what was measured. given: the script's arguments. n: cases. intervals: how they were had.
+    """
+    result = Result(
+        name=name,
+        method=method,
+        base=base,
+        seed=seed,
+        commit=commit(),
+        machine=machine(),
+        n=n,
+        metrics=dict(metrics),
+        orderings=list(orderings),
+        intervals=intervals,
+        command=command(given),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    write_result(result, RESULTS / f"{name}.json")
+    print(result.model_dump_json(indent=2))
 
 
-def share(hits: int, of: int) -> dict[str, float]:
-    """A proportion with its 95 % interval (Wilson)."""
-    p, z = hits / of, 1.96
-    centre = (p + z * z / (2 * of)) / (1 + z * z / of)
-    half = z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of)) / (1 + z * z / of)
-    return {"value": p, "low": centre - half, "high": centre + half, "n": of}
+def command(given: argparse.Namespace) -> str:
+    """How to run the script again; folders by their options' names, as they are everybody's own."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}"]
+    for name, value in vars(given).items():
+        words += [f"--{name.replace('_', '-')}", name.upper() if isinstance(value, Path) else str(value)]
+    return " ".join(words)
 
 
-def mean(values: Sequence[float]) -> dict[str, float | None]:
-    """A mean with its 95 % interval (normal approximation); None where nothing was measured."""
-    n = len(values)
-    if n == 0:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    middle = math.fsum(values) / n
-    spread = math.sqrt(math.fsum((v - middle) ** 2 for v in values) / max(n - 1, 1))
-    half = 1.96 * spread / math.sqrt(n)
-    return {"value": middle, "low": middle - half, "high": middle + half, "n": n}
+def single(value: float, unit: str, n: int = 1) -> MetricValue:
+    """A number without an interval, of `n` cases: a median, a count."""
+    return MetricValue(mean=value, low=None, high=None, n=n, unit=unit)

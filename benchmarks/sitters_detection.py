@@ -11,8 +11,9 @@ from itertools import count, islice
 
 import numpy as np
 from PIL import Image
-from record import mean, record, share
+from record import record, single
 
+from likeness.evaluation.result import summarised
 from likeness.faces.detect import find_detector
 from likeness.sitters import sample_scene
 from likeness.sitters.render import render_many
@@ -37,14 +38,12 @@ if __name__ == "__main__":
         errors.append(np.where(picture.landmarks_visible[:5], miss, np.nan))
     table = np.array(errors)
     seen = table[~np.isnan(table)]
-    values = {
-        "found": share(found, given.count),
-        "landmark_error": mean(seen.tolist()),
-        "landmark_error_median": float(np.median(seen)),
-        "landmark_error_by_landmark": dict(zip(NAMES, np.nanmean(table, axis=0).tolist(), strict=True)),
-        "landmarks_within_3_percent": share(int((seen <= 0.03).sum()), len(seen)),
-        "size_px": given.size,
+    metrics = {
+        "faces found": summarised((np.arange(given.count) < found).astype(float), "share"),
+        "landmark error": summarised(seen, "face sizes"),
+        "median landmark error": single(float(np.median(seen)), "face sizes", len(seen)),
     }
-    options = f"--count {given.count} --size {given.size} --seed {given.seed}"
-    command = f"python benchmarks/sitters_detection.py {options}"
-    print(record("sitters_detection", command, given.seed, values))
+    for name, column in zip(NAMES, table.T, strict=True):
+        metrics[f"landmark error, {name}"] = summarised(column, "face sizes")
+    metrics["landmarks within 3 percent"] = summarised((seen <= 0.03).astype(float), "share")
+    record("sitters-detection", "yunet", metrics, given=given, n=given.count, seed=given.seed, base="sitters")

@@ -12,6 +12,7 @@ import pytest
 
 import likeness
 from likeness.evaluation.report import result_pages
+from likeness.evaluation.result import Result
 
 REPO = Path(__file__).parents[1]
 MODULES = sorted(
@@ -70,6 +71,11 @@ def test_pages_of_results_are_those_of_the_files() -> None:
     """Where they differ: `python benchmarks/pages.py`."""
     written = {page.name: page.read_text("utf-8") for page in (REPO / "docs" / "results").glob("*.md")}
     assert written == result_pages(REPO / "benchmarks" / "results")
+
+
+def test_every_table_is_of_the_one_schema() -> None:
+    for file in (REPO / "benchmarks" / "results").glob("*.json"):
+        assert Result.model_validate_json(file.read_text("utf-8")).name, file.name
 
 
 def test_versions_agree() -> None:

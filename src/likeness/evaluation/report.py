@@ -81,7 +81,7 @@ def result_markdown(result: Result, published: Mapping[str, float] | None = None
         "",
         f"{result.method} on {result.base}, {result.n} cases, seed {result.seed}, "
         f"commit {result.commit[:12]}{result.commit[40:]}, {result.machine.get('processor')} with "
-        f"{result.machine.get('cores')} cores. Intervals are 95 %, by bootstrap.",
+        f"{result.machine.get('cores')} cores. Intervals are 95 %, {result.intervals}.",
         "",
     ]
     head = ["metric", "mean", "95 % interval", "n", "unit"]
@@ -100,6 +100,8 @@ def result_markdown(result: Result, published: Mapping[str, float] | None = None
     for one in result.orderings:
         mean, interval = _mean(one)
         lines.append(_row([one.claim, mean, interval, str(one.n), "yes" if one.holds else "no", one.source]))
+    if result.command:
+        lines += ["", f"Measured by `{result.command}` on {result.date}."]
     return "\n".join(lines) + "\n"
 
 

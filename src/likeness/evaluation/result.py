@@ -37,7 +37,7 @@ RUNS = ("src", "benchmarks/*.py", "pyproject.toml", "requirements")
 
 
 class MetricValue(BaseModel):
-    """A mean over `n` cases with its 95 % bootstrap interval; all None where nothing was measured."""
+    """A mean over `n` cases with its 95 % interval, if it has one; all None where nothing was measured."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     mean: float | None
@@ -65,7 +65,11 @@ class Ordering(BaseModel):
 
 
 class Result(BaseModel):
-    """One table. commit: of the source, with "-dirty" where it was changed; n: cases."""
+    """One table. commit: of the source, with "-dirty" where it was changed; n: cases.
+
+    intervals: how they were had. command, date (UTC, as 2026-01-31): of a script's run; evaluations have a
+    protocol instead, and the same seed gives them the same file.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: str
@@ -77,6 +81,9 @@ class Result(BaseModel):
     n: int
     metrics: dict[str, MetricValue]
     orderings: list[Ordering] = Field(default_factory=list)
+    intervals: str = "by bootstrap"
+    command: str = ""
+    date: str = ""
 
 
 def bootstrap_interval(
