@@ -69,8 +69,11 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     write_result(result, tmp_path / "one.json")
     assert Result.model_validate_json((tmp_path / "one.json").read_text()) == result
     content = json.loads((tmp_path / "one.json").read_text())
-    fields = "name method base seed commit machine n metrics orderings"
+    fields = "name method base seed commit machine n metrics orderings intervals command date"
     assert list(content) == fields.split()
+    for one in ("intervals", "command", "date"):  # tables of before have none
+        del content[one]
+    assert Result.model_validate(content) == result
     with pytest.raises(ValidationError):
         MetricValue(mean=float("nan"), low=0, high=1, n=1, unit="cosine")
     with pytest.raises(ValidationError):
@@ -108,4 +111,9 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     assert any(line.startswith("| FGIS | not measured |  | 0 |") for line in lines)
     assert "| a \\| b | 1.000 | 1.000 to 1.000 | 4 | yes | eq. 1 |" in lines
     assert "seed 7, commit cccccccccccc-dirty, x with 2 cores" in page[1]
+    assert "Intervals are 95 %, by bootstrap." in page[1] and "Measured by" not in page[1]
     assert "paper" not in result_markdown(result)
+    script = {"intervals": "by Wilson's", "command": "python a.py --n 3", "date": "2026-01-31"}
+    told = result_markdown(result.model_copy(update=script))
+    assert "Intervals are 95 %, by Wilson's." in told
+    assert told.endswith("\nMeasured by `python a.py --n 3` on 2026-01-31.\n")

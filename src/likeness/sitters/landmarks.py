@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from likeness.sitters.renderer.geometry import Geometry
 
-__all__ = ["FIVE", "LANDMARKS", "landmark_points"]
+__all__ = ["LANDMARKS", "landmark_points"]
 
 # left and right as seen in a frontal picture
 LANDMARKS = (
@@ -18,7 +18,6 @@ LANDMARKS = (
     "right brow outer", "right brow middle", "right brow inner",
     "nose bridge", "left nostril", "right nostril", "upper lip", "lower lip", "chin", "left ear", "right ear",
 )  # fmt: skip
-FIVE = slice(0, 5)  # the five that ArcFace aligns by
 
 
 def landmark_points(g: Geometry) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
