@@ -16,17 +16,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
-from record import mean, record
+from record import record, single
 from torch import nn
 
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base
+from likeness.evaluation.result import summarised
 from likeness.methods.spf_portrait.clip import load_clip_space
 from likeness.methods.spf_portrait.config import SpfTraining
 from likeness.methods.spf_portrait.training import ContrastivePhase, NaivePhase
 from likeness.methods.spf_portrait.tuning import Tuning, tuned_names
-from likeness.packs import mini_path
+from likeness.packs import open_base
 from likeness.training.optim import make_optimizer
 from likeness.training.precision import trainable_attention
 
@@ -90,16 +92,14 @@ def bytes_of(tensors: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def sd15() -> dict[str, float]:
-    """Sizes of SD1.5's UNet, whose weights are not needed for them."""
+def sd15() -> tuple[int, int, float]:
+    """SD1.5's UNet at fp32, whose weights are not needed for it: its bytes, those held twice, their share."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD15)
     names = set(tuned_names(unet, "cross-attention"))
     extra = sum(p.numel() for name, p in unet.named_parameters() if name in names)
     whole = sum(p.numel() for p in unet.parameters())
-    return {
-        "unet_bytes_fp32": 4 * whole, "held_twice_bytes_fp32": 4 * extra, "of_a_second_unet": extra / whole
-    }  # fmt: skip
+    return 4 * whole, 4 * extra, extra / whole
 
 
 if __name__ == "__main__":
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     arguments.add_argument("--steps", type=int, default=6)
     arguments.add_argument("--batch-size", type=int, default=4)
     given = arguments.parse_args()
-    base = load_base(mini_path())
+    base = open_base("mini", "cpu")
     clip = load_clip_space(base)
     width = clip.text(["a hat"]).shape[1]
     trained = dataclasses.replace(base, unet=copy.deepcopy(base.unet))
@@ -135,20 +135,15 @@ if __name__ == "__main__":
                 seconds[name].append(took)
     first = "stage 1, all weights (the paper's)"
     least = {name: min(row) for name, row in seconds.items()}
-    second_unet = bytes_of(base.unet.parameters())
-    values = {
-        "steps": given.steps,
-        "batch_size": given.batch_size,
-        "threads": torch.get_num_threads(),
-        "seconds_a_step": {name: mean(row) for name, row in seconds.items()},
-        "least_seconds_a_step": least,
-        "times_stage_1_of_all_weights": {name: least[name] / least[first] for name in least},
-        "mini": {
-            "second_unet_bytes": second_unet,
-            "held_twice_bytes": bytes_of(tuning.parameters()),
-            "of_a_second_unet": bytes_of(tuning.parameters()) / second_unet,
-        },
-        "sd15": sd15(),
-    }
-    command = f"python benchmarks/spf_cost.py --steps {given.steps} --batch-size {given.batch_size}"
-    print(record("spf_cost", command, 0, values))
+    metrics = {f"seconds a step, {name}": summarised(np.array(row), "s") for name, row in seconds.items()}
+    for name, value in least.items():
+        metrics[f"least seconds a step, {name}"] = single(value, "s", given.steps)
+        metrics[f"times stage 1 of all weights, {name}"] = single(value / least[first], "ratio", given.steps)
+    second_unet, twice = bytes_of(base.unet.parameters()), bytes_of(tuning.parameters())
+    sizes = {"mini": (second_unet, twice, twice / second_unet), "SD1.5 at fp32": sd15()}
+    for name, (whole, held, share) in sizes.items():
+        metrics[f"a second UNet, {name}"] = single(whole, "bytes")
+        metrics[f"held twice, {name}"] = single(held, "bytes")
+        metrics[f"held twice of a second UNet, {name}"] = single(share, "share")
+    metrics["threads"] = single(torch.get_num_threads(), "threads")
+    record("spf-cost", "spf-portrait", metrics, given=given, n=given.steps)

@@ -116,4 +116,8 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     script = {"intervals": "by Wilson's", "command": "python a.py --n 3", "date": "2026-01-31"}
     told = result_markdown(result.model_copy(update=script))
     assert "Intervals are 95 %, by Wilson's." in told
+    count = MetricValue(mean=3438083856, low=None, high=None, n=1, unit="bytes")
+    found = MetricValue(mean=1, low=None, high=None, n=1, unit="share")
+    bare = result_markdown(result.model_copy(update={"metrics": {"size": count, "found": found}}))
+    assert "| size | 3,438,083,856 |  | 1 | bytes |" in bare and "| found | 1.000 |  |" in bare
     assert told.endswith("\nMeasured by `python a.py --n 3` on 2026-01-31.\n")

@@ -219,8 +219,9 @@ def _mean(value: MetricValue | Ordering) -> tuple[str, str]:
     mean = value.mean if isinstance(value, MetricValue) else value.difference
     if mean is None:
         return "", ""
-    known = value.low is not None and value.high is not None
-    return f"{mean:.3f}", f"{value.low:.3f} to {value.high:.3f}" if known else ""
+    if value.low is None or value.high is None:
+        return f"{mean:,.0f}" if mean > 1 and mean.is_integer() else f"{mean:.3f}", ""  # counts are whole
+    return f"{mean:.3f}", f"{value.low:.3f} to {value.high:.3f}"
 
 
 def _row(cells: Sequence[str]) -> str:
