@@ -6,6 +6,7 @@ A method is a folder `likeness/methods/NAME/` with modules this file knows:
 - `pipeline.py` with `load(base, adapter=None, ...) -> PortraitPipeline`;
 - `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
   one that trains in stages names them in `STAGES` and takes `stage`, `ablation` and `clip` too;
+- `plan.py` with `memory_plan(base)`, for methods that say beforehand what they take;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
@@ -32,6 +33,7 @@ __all__ = [
     "card",
     "load_pipeline",
     "load_training",
+    "memory_plan",
     "method_names",
     "training_stages",
 ]
@@ -123,6 +125,18 @@ def _own_data(name: str) -> Any:
     if not (_METHODS / folder / "own_data.py").is_file():
         raise InputError(f"{name} cannot be trained on a data set of one's own.")
     return import_module(f"likeness.methods.{folder}.own_data")
+
+
+def memory_plan(name: str, base: str | Path = "mini") -> dict[str, Any]:
+    """Parameters and memory that method `name` takes on a base, counted without weights.
+
+    Raises: InputError for an unknown name, a method that does not say, or a base whose shapes are not known.
+    """
+    folder = _folder(name)
+    if not (_METHODS / folder / "plan.py").is_file():
+        raise InputError(f"{name} does not say beforehand what it takes.")
+    plan: dict[str, Any] = import_module(f"likeness.methods.{folder}.plan").memory_plan(base)
+    return plan
 
 
 def _folder(name: str) -> str:

@@ -31,12 +31,19 @@ if TYPE_CHECKING:
 __all__ = [
     "SITTERS_ONLY",
     "KnowsFaces",
+    "PaintedPicture",
+    "counted",
+    "document_of",
+    "folder_for",
     "is_sitter",
     "make_portraits",
     "needed_px",
     "open_detector",
+    "paint_one",
     "peak_memory",
     "reference_warnings",
+    "save_picture",
+    "sitters_only",
     "slug",
 ]
 
@@ -140,10 +147,9 @@ def make_portraits(
     for name, number in (("count", count), ("best_of", best_of)):
         if number < 1:
             raise InputError(f"{name} must be at least 1, got {number}.")
-    chooser = _chooser(pipeline) if best_of > 1 else None
-    out_dir = Path(out_dir)
-    if out_dir.exists() and not out_dir.is_dir():
-        raise InputError(f"{out_dir} is a file: give a folder for the portraits.")
+    if best_of > 1:
+        _chooser(pipeline)
+    out_dir = folder_for(out_dir)
     judge = judge or Judge()
     shared, variants = dict(settings.pop("options", {})), variants or {"": {}}
     planned = [
@@ -163,32 +169,22 @@ def make_portraits(
     ]
     requests = [request for _, request in planned]
     started = time.perf_counter()
-    done: list[_Picture] = []
+    done: list[PaintedPicture] = []
     stopped = False
     for number, (variant, request) in enumerate(planned):
         try:
-            tried = [
-                _paint(pipeline, attempt, number * best_of + index, len(requests) * best_of, on_progress)
-                for index, attempt in enumerate(_attempts(request, best_of))
-            ]
-            seen = [_resemblance(chooser, one) for one in tried] if chooser else [None]
-            result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
-            each = _compare(judge, result, _identity_encoder(result))
+            progress = counted(on_progress, number, len(requests))
+            painted = paint_one(
+                pipeline, request, number, judge, best_of=best_of, variant=variant, on_progress=progress
+            )
         except (KeyboardInterrupt, Cancelled):
             stopped = True
             break
-        likeness = _least(each)
-        result = replace(result, scores={**result.scores, "likeness": likeness.chance})
-        name = f"{number + 1:03d}-{slug(variant or request.prompt)}-{result.request.seed}"
-        write_png(result.image, out_dir / f"{name}.png", recipe_of(result))
-        for kind, image in result.extras.items():
-            write_png(image, out_dir / f"{name}-{kind}.png")
-        seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
-        explained = _explained(likeness, result, judge)
-        done.append(_Picture(f"{name}.png", result, each, explained, seeds, variant))
-    if done and done[0].result.provenance.recipe.get("family") == "mini" and not references_are_sitters:
-        warnings = [SITTERS_ONLY, *warnings]
-    document = _document(done, judge, references, warnings, stopped, time.perf_counter() - started)
+        save_picture(painted, out_dir)
+        done.append(painted)
+    if not references_are_sitters:
+        warnings = [*sitters_only(done), *warnings]
+    document = document_of(done, judge, references, warnings, stopped, time.perf_counter() - started)
     if done:
         write_png(_sheet(done, count * len(variants)), out_dir / CONTACT_SHEET)
         write_json(out_dir / RESULT, document)
@@ -200,10 +196,74 @@ def make_portraits(
     return document
 
 
+def folder_for(out: Path | str) -> Path:
+    """Where pictures are to go. Raises: InputError for a file."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the portraits.")
+    return out
+
+
+def sitters_only(done: Sequence[PaintedPicture]) -> list[str]:
+    """The warning about photographs on a pack of sitters, where one painted."""
+    small = done and done[0].result.provenance.recipe.get("family") == "mini"
+    return [SITTERS_ONLY] if small else []
+
+
+def paint_one(
+    pipeline: PortraitPipeline,
+    request: PortraitRequest,
+    number: int,
+    judge: Judge,
+    *,
+    best_of: int = 1,
+    variant: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PaintedPicture:
+    """Paint a request, the `number`th from 0, and judge it; of `best_of` seeds the likest is taken.
+
+    variant: what it is one of, where pictures differ by more than their prompts.
+    on_progress(step, steps): of the attempts together. Nothing is written; `file` is what it is to be called.
+    Raises: what the pipeline raises.
+    """
+    chooser = _chooser(pipeline) if best_of > 1 else None
+    tried = [
+        _paint(pipeline, attempt, index, best_of, on_progress)
+        for index, attempt in enumerate(_attempts(request, best_of))
+    ]
+    seen = [_resemblance(chooser, one) for one in tried] if chooser else [None]
+    result = tried[max(range(best_of), key=lambda index: _rank(seen[index]))]
+    each = _compare(judge, result, _identity_encoder(result))
+    likeness = _least(each)
+    result = replace(result, scores={**result.scores, "likeness": likeness.chance})
+    name = f"{number + 1:03d}-{slug(variant or request.prompt)}-{result.request.seed}.png"
+    seeds = {one.request.seed: value for one, value in zip(tried, seen, strict=True)}
+    return PaintedPicture(name, result, each, _explained(likeness, result, judge), seeds, variant)
+
+
+def save_picture(painted: PaintedPicture, out: Path) -> None:
+    """Write a picture with its recipe, and the further ones that its method made beside it."""
+    write_png(painted.result.image, out / painted.file, recipe_of(painted.result))
+    for kind, image in painted.result.extras.items():
+        write_png(image, out / f"{painted.file[:-4]}-{kind}.png")
+
+
+def counted(
+    on_progress: Callable[[int, int], None] | None, number: int, total: int
+) -> Callable[[int, int], None] | None:
+    """For the `number`th of `total` pictures, from 0: what counts the steps of all of them."""
+    if on_progress is None:
+        return None
+    return lambda step, steps: on_progress(number * steps + step, total * steps)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    """A saved picture. people: the likeness of each. explained: what may keep it from being alike. tried:
-    seeds and what the chooser saw of each."""
+class PaintedPicture:
+    """A painted and judged picture.
+
+    file: what it is called. people: the likeness of each. explained: what may keep it from being alike.
+    tried: seeds, and what the chooser saw of each.
+    """
 
     file: str
     result: PortraitResult
@@ -300,14 +360,15 @@ def _paint(
     return pipeline([request], on_step=on_step)[0]
 
 
-def _document(
-    done: Sequence[_Picture],
+def document_of(
+    done: Sequence[PaintedPicture],
     judge: Judge,
     references: Sequence[Image.Image],
     warnings: Sequence[str],
     stopped: bool,
     seconds: float,
 ) -> dict[str, Any]:
+    """What `result.json` tells of a run: settings, likeness, pictures, warnings."""
     scores = [value for p in done if (value := p.likeness.chance) is not None]
     reasons = sorted({picture.likeness.reason for picture in done if picture.likeness.reason})
     without = _identity_encoder(done[0].result) if done else None
@@ -363,7 +424,7 @@ def peak_memory() -> dict[str, int | None]:
     return {"process": process, "cuda": cuda}
 
 
-def _sheet(done: Sequence[_Picture], count: int) -> Image.Image:
+def _sheet(done: Sequence[PaintedPicture], count: int) -> Image.Image:
     """The references, then the pictures; with several of each prompt, a row a prompt."""
     size, request = done[0].result.image.size, done[0].result.request
     shown = [person.references[0] for person in request.people] or list(request.references[:1])

@@ -29,6 +29,11 @@ from likeness.methods.instant_portrait.model import Discriminator, editing_unet
 from likeness.methods.instant_portrait.pipeline import load as load_instant_portrait
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import save_editor
+from likeness.methods.scheese.config import SCheeseSizes
+from likeness.methods.scheese.model import SCheese
+from likeness.methods.scheese.pipeline import load as load_scheese
+from likeness.methods.scheese.training import SCheesePhase
+from likeness.methods.scheese.weights import save_adapter as save_scheese
 from likeness.methods.spf_portrait.pipeline import load as load_spf_portrait
 from likeness.methods.spf_portrait.training import ContrastivePhase, NaivePhase
 from likeness.methods.spf_portrait.tuning import Tuning
@@ -298,9 +303,67 @@ class ToySpfPortrait(Toy):
         return super().request(seed, **settings)
 
 
+class ToySCheese(Toy):
+    def __init__(self, folder: Path, variant: str = "scheese") -> None:
+        self.folder = folder
+        self.base = load_base(folder)
+        torch.manual_seed(0)
+        self.adapter = SCheese(scheese_sizes(self.base, variant), self.base.unet)
+        with torch.no_grad():
+            for parameter in self.adapter.parameters():
+                parameter += 0.02 * torch.randn_like(parameter)
+        encoder = tiny.write_image_encoder(folder.parent / "image_encoder")
+        self.image_encoder = load_image_encoder(encoder, device="cpu", dtype=torch.float32)
+
+    def pipeline(self) -> PortraitPipeline:
+        folder = self.folder.parent / f"{self.folder.name}-scheese"
+        if not folder.exists():
+            self.save(folder)
+        return self.loaded(folder)
+
+    def loaded(self, folder: Path) -> PortraitPipeline:
+        return load_scheese(self.base, folder, image_encoder=self.image_encoder)
+
+    def save(self, folder: Path) -> None:
+        save_scheese(self.adapter, folder, dtype=torch.float32)
+
+    def phases(self) -> list[Phase]:
+        return [SCheesePhase(self.adapter, self.base, learning_rate=1e-3)]
+
+    def batch(self, step: int) -> Batch:
+        size, channels, width = 4, self.base.unet.config.in_channels, self.base.text_width
+        source = torch.Generator().manual_seed(100 + step)
+        batch = {
+            "latents": torch.randn(size, channels, 8, 8, generator=source),
+            "reference_latents": torch.randn(size, channels, 8, 8, generator=source),
+            "reference_states": torch.randn(size, 17, 32, generator=source),
+            "target_states": torch.randn(size, 17, 32, generator=source),
+            "text": torch.randn(size, 77, width, generator=source),
+        }
+        if self.base.family == "sdxl":
+            batch["text_pooled"] = torch.randn(size, 64, generator=source)
+        return batch
+
+
+def scheese_sizes(base: Base, variant: str = "scheese") -> SCheeseSizes:
+    return SCheeseSizes(
+        base.family,  # type: ignore[arg-type]
+        base.text_width,
+        base.text_encoders[-1].config.hidden_size,
+        32,
+        dim=32,
+        heads=2,
+        depth=1,
+        queries=3,
+        variant=variant,
+        steps=3,
+    )
+
+
 TOYS: dict[str, Callable[[Path], Toy]] = {
     "consistentid": ToyConsistentID,
     "instant-portrait": ToyInstantPortrait,
+    "scheese": ToySCheese,
     "spf-portrait": ToySpfPortrait,
 }
 WRITERS = {"mini": tiny.write_mini, "sd15": tiny.write_sd15, "sdxl": tiny.write_sdxl}

@@ -16,7 +16,7 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from likeness.types import Person
 
-__all__ = ["app"]
+__all__ = ["app", "size_of"]
 
 app = typer.Typer()
 
@@ -214,7 +214,7 @@ def generate(
             negative_prompt=negative_prompt,
             steps=steps,
             guidance=guidance,
-            size_px=_size(size),
+            size_px=size_of(size),
             options={key: value for key, value in options.items() if value is not None},
             variants=_in_turn(target or (), len(customize or ()), one_by_one) if one_by_one else None,
             people=people,
@@ -271,7 +271,8 @@ def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person,
     return tuple(people), files
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def size_of(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as two numbers. Raises: InputError for anything else."""
     if text is None:
         return None
     try:

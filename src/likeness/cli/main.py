@@ -35,6 +35,12 @@ EXIT_BUG = 70
 EXIT_STOPPED = Cancelled.exit_code
 
 
+def _collect() -> typer.Typer:
+    from likeness.cli import collect
+
+    return collect.app
+
+
 def _compare() -> typer.Typer:
     from likeness.cli import compare
 
@@ -125,6 +131,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "compare": ("Paint with several methods, bases or adapters and put the pictures side by side.", _compare),
     "score": ("Say how likely pictures show the same person.", _score),
     "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
+    "collect": ("Paint a collection from one portrait and instructions, and check it as a set.", _collect),
     "live": ("Edit a camera's picture while it runs, on a page in the browser.", _live),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "pollution": ("Say what else a LoRA, a delta or a fine-tune changed, on one page.", _pollution),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -18,7 +19,10 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CLASSES", "ParserNet", "load_parser"]
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["CLASSES", "ParserNet", "load_parser", "parse_picture"]
 
 CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
@@ -62,14 +66,22 @@ class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.no_grad()
     def parse(self, pictures: Tensor) -> Tensor:
-        """Indices into `CLASSES` (B, H, W) uint8."""
-        return cast("Tensor", self(pictures).argmax(1).to(torch.uint8))
+        """(B, 3, H, W) in [-1, 1], of any size -> indices into `CLASSES` (B, H, W) uint8."""
+        height, width = pictures.shape[-2:]
+        padded = F.pad(pictures, (0, -width % 16, 0, -height % 16), mode="replicate")
+        return cast("Tensor", self(padded).argmax(1).to(torch.uint8))[:, :height, :width]
 
 
 def load_parser(path: Path) -> ParserNet:
     """A finished parser, float32, for inference."""
     net = ParserNet.from_pretrained(str(path), use_safetensors=True, local_files_only=True)
     return cast("ParserNet", net.float().eval().requires_grad_(False))
+
+
+def parse_picture(net: ParserNet, picture: Image.Image) -> NDArray[np.uint8]:
+    """Indices into `CLASSES` (H, W) of a PIL picture."""
+    pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32).copy())
+    return cast("NDArray[np.uint8]", net.parse(pixels.permute(2, 0, 1)[None] / 127.5 - 1)[0].numpy())
 
 
 def _conv(inputs: int, outputs: int, stride: int) -> nn.Module:

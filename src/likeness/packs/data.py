@@ -44,6 +44,7 @@ __all__ = [
     "Drawing",
     "Pictures",
     "build_pictures",
+    "collection_views",
     "draw_split",
     "edited_views",
     "load_pictures",
@@ -150,7 +151,11 @@ def draw_split(
         people=people,
         views=views,
         workers=workers,
-        scenes={"portraits": straight_views, "edits": edited_views}.get(split),
+        scenes={
+            "portraits": straight_views,
+            "edits": edited_views,
+            "collections": collection_views,
+        }.get(split),
         on_shard=on_shard,
     )
     return folder
@@ -263,6 +268,18 @@ def edited_views(seed: int, views: int) -> list[Scene]:
         start = scenes[0] if view < 3 else scenes[view - 2]
         scenes.append(sitters.edited(start, seed * views + view, 2 if view == 2 else 1))
     return scenes
+
+
+def collection_views(seed: int, views: int) -> list[Scene]:
+    """Portraits of one sitting: person, hair, clothes, what is worn, place and light stay.
+
+    Pose, camera and expression are new in each, so any two of them are told apart by an instruction.
+    """
+    from likeness import sitters
+
+    first = sitters.sample_scene(seed)
+    stays = [name for name in sitters.FACTORS if name not in ("pose", "camera", "expression")]
+    return [first, *(sitters.with_same_person(first, view, keep=stays) for view in range(1, views))]
 
 
 def draw_people(

@@ -87,6 +87,7 @@ class Workshop:
             "train": self.people,
             "portraits": self.people,
             "edits": self.people,
+            "collections": self.people,
             "judge": self.judge_people,
             "held_out": self.held_out_people,
             "calibration": self.calibration_people,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from likeness.sitters.parameters import Identity, Scene
 from likeness.sitters.sample import (
+    FACTORS,
     HELD_OUT_SEEDS,
     JUDGE_SEEDS,
     TRAINING_SEEDS,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from likeness.sitters.render import LABELS, LANDMARKS, Picture, render_many
 
 __all__ = [
+    "FACTORS",
     "HELD_OUT_SEEDS",
     "JUDGE_SEEDS",
     "LABELS",

@@ -9,28 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from likeness.diffusion.channels import with_input_channels
 from likeness.diffusion.schedule import predicted_latents
 from likeness.methods.instant_portrait.config import T_MAX
 
 __all__ = ["Backbone", "Discriminator", "editing_unet", "one_step"]
 
 
-@torch.no_grad()
 def editing_unet(base_unet: Any) -> Any:
     """A copy of the base's UNet whose first convolution takes the input's latents too.
 
     (InstructPix2Pix, arXiv 2211.09800, section 3.2): the further input channels begin at zero, so that it
     paints what the base does until it is trained. One that has them already is copied as it is.
     """
-    kind, config = type(base_unet), dict(base_unet.config)
-    latent = int(config["out_channels"])
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
-    unet = kind(**{**config, "in_channels": 2 * latent})
-    state = base_unet.state_dict()
-    first = torch.zeros_like(unet.conv_in.weight)
-    first[:, : state["conv_in.weight"].shape[1]] = state["conv_in.weight"]
-    unet.load_state_dict({**state, "conv_in.weight": first})
-    return nn.Module.to(unet, base_unet.device, base_unet.dtype)
+    return with_input_channels(base_unet, 2 * int(base_unet.config.out_channels))
 
 
 def one_step(unet: Any, scheduler: Any, noise: Tensor, image: Tensor, text: Tensor) -> Tensor:

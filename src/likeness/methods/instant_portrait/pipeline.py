@@ -247,7 +247,7 @@ class InstantPortraitPipeline:
         assert self.parser is not None  # noqa: S101  `_checked` has seen to it
         person = torch.zeros(1, 1, after.height, after.width)
         for picture in (before, after):
-            parsed = self.parser.parse(_padded(to_pixels(picture)))[:, : after.height, : after.width]
+            parsed = self.parser.parse(to_pixels(picture))
             person = torch.maximum(person, (parsed[:, None] > 0).float())
         rim = 2 * max(1, round(RIM * after.height)) + 1
         grown = torch.nn.functional.max_pool2d(person, rim, 1, rim // 2)
@@ -285,9 +285,3 @@ class InstantPortraitPipeline:
 
 def _passes(options: InstantPortraitOptions) -> int:
     return 2 if options.style_boost else 1
-
-
-def _padded(pixels: Tensor) -> Tensor:
-    """With sides that are multiples of 16, as the parser needs them."""
-    height, width = pixels.shape[-2:]
-    return torch.nn.functional.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")

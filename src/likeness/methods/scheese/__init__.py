@@ -1,0 +1,1 @@
+"""SCheese: portraits of one collection from one portrait and instructions, every detail kept."""

@@ -1,0 +1,107 @@
+"""What SCheese takes on a base: parameters and memory, counted without any weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from likeness.diffusion.shapes import image_tower_of, text_towers_of, unet_of, vae_of
+from likeness.methods.scheese.config import SIZES
+from likeness.methods.scheese.model import SCheese
+from likeness.packs.mini import pack_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+__all__ = ["memory_plan"]
+
+GB = 1e9
+PAINT_BYTES, FROZEN_BYTES = 2, 2
+TRAINED_BYTES = 20
+"""A trained parameter in fp32: itself, its gradient, AdamW's two moments, and the running average."""
+
+
+def memory_plan(base: str | Path = "mini") -> dict[str, Any]:
+    """Parameters of every part, and GB to paint (fp16) and to train (frozen parts in bf16).
+
+    Counted on torch's meta device, so nothing is loaded. Weights, gradients, optimizer, average and the
+    features of one reference are in it; activations come on top. base: "mini", "sd15", "sdxl" or a folder.
+    Raises: InputError.
+    """
+    where = base if str(base) in SIZES and str(base) != "mini" else pack_folder(base)
+    unet = unet_of(where)
+    family = next((name for name in ("sd15", "sdxl") if str(base) == name), "mini")
+    sizes = SIZES[family]
+    encoder = image_tower_of(where, sizes.image_width)
+    if family == "mini":
+        width = unet.config.cross_attention_dim
+        image = encoder.config.hidden_size
+        sizes = replace(sizes, text_width=width, words_width=width, image_width=image, dim=image)
+    with torch.device("meta"):
+        adapter = SCheese(sizes, unet)
+    consistency: nn.Module = adapter.consistency_net  # type: ignore[assignment]
+    trained = {
+        "ConsistencyNet": _count([consistency]),
+        "reference attention": _count([adapter.reference]),
+        "Fusion IP-Adapter's projection": _count([adapter.fusion]),
+        "Fusion IP-Adapter's attention": _count([adapter.cross]),
+    }
+    frozen = {
+        "denoising net": _count([unet]),
+        "text encoders": _count(text_towers_of(where)),
+        "image encoder": _count([encoder]),
+        "autoencoder": _count([vae_of(where)]),
+    }
+    features = _features(adapter, unet)
+    every = sum(trained.values()) + sum(frozen.values())
+    return {
+        "base": str(base),
+        "parameters": {**trained, **frozen},
+        "parameters_trained": sum(trained.values()),
+        "reference_features": features,
+        "paint_gb": round((every + features) * PAINT_BYTES / GB, 3),
+        "train_gb": round(
+            (sum(trained.values()) * TRAINED_BYTES + sum(frozen.values()) * FROZEN_BYTES) / GB, 3
+        ),
+        "memory_gb": _free_gb(),
+        "not_counted": "activations",
+    }
+
+
+def _count(modules: Iterable[nn.Module]) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def _features(adapter: SCheese, unet: Any) -> int:
+    """Numbers that keys and values of one reference are, a square of the size the base paints best."""
+    side, numbers = int(unet.config.sample_size), 0
+    depth = {path: _halvings(path, len(unet.config.block_out_channels)) for path in adapter.reference_paths}
+    for path, layer in zip(adapter.reference_paths, adapter.reference, strict=True):
+        numbers += 2 * (side >> depth[path]) ** 2 * layer.to_k.out_features  # type: ignore[union-attr, operator]
+    return numbers
+
+
+def _halvings(path: str, levels: int) -> int:
+    """How often the picture was halved where a layer of the UNet lies."""
+    kind, _, rest = path.partition(".")
+    if kind == "mid_block":
+        return levels - 1
+    level = int(rest.split(".")[0])
+    return level if kind == "down_blocks" else levels - 1 - level
+
+
+def _free_gb() -> float | None:
+    """Memory that is free where it would run: a GPU's where there is one, else the machine's."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.mem_get_info()[0] / GB, 1)
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("MemAvailable:")]
+    return round(int(found[0].split()[1]) * 1024 / GB, 1) if found else None

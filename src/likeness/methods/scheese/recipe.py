@@ -1,0 +1,194 @@
+"""How the mini pack's SCheese is trained: sitters of one sitting, and what leads from one view to another.
+
+First Fusion IP-Adapter's image half learns as IP-Adapter does, a picture and its caption ("zero-shot" in the
+ablation); the variant that is wanted begins from it and learns from triplets, whose instructions are the
+renderer's truth. Everything the frozen parts say is computed once and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from likeness.diffusion.image_encoder import load_image_encoder
+from likeness.diffusion.load import Base, load_base
+from likeness.methods.scheese.config import SIZES, SCheeseTraining
+from likeness.methods.scheese.model import SCheese
+from likeness.methods.scheese.training import SCheesePhase
+from likeness.methods.scheese.weights import save_adapter
+from likeness.packs import mini
+from likeness.packs.card import record_part
+from likeness.packs.data import collection_views
+from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.sitters.words import instructions
+from likeness.training import cosine
+from likeness.training.loop import seeded
+from likeness.training.precision import autocast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from likeness.diffusion.image_encoder import ImageEncoder
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["FOLDER", "batches_of", "instructions_of", "train_adapter", "train_variant"]
+
+FOLDER = "adapters/scheese"  # in the pack
+MINUTES = 60.0
+FIRST_SHARE = 0.25
+"""Of the training that the image half alone takes."""
+BATCH = 24
+RATE = 3e-4
+"""The adapter is small and trained for minutes; the paper's 1e-5 is for SDXL's."""
+
+
+def train_adapter(shop: Workshop) -> TrainResult:
+    """The whole method, in the time or steps of one part; needs every part of the base."""
+    return train_variant(shop, "scheese", FOLDER)
+
+
+def train_variant(shop: Workshop, variant: str, folder: str) -> TrainResult:
+    """A row of the ablation (`config.VARIANTS`), written into the pack's `folder`."""
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("collections")
+    encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
+    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+
+    def begin(share: float) -> None:
+        shop.minutes = whole[0] and whole[0] * share
+        shop.steps = whole[1] and max(1, round(whole[1] * share))
+
+    alone = variant == "zero-shot"
+    begin(1.0 if alone else FIRST_SHARE)
+    torch.manual_seed(shop.seed)
+    first = SCheese(_sizes(base, encoder, "zero-shot"), base.unet).to(shop.device)
+    result = _train(shop, base, encoder, pictures, first, "scheese-first")
+    if result.finished and not alone:
+        begin(1 - FIRST_SHARE)
+        adapter = SCheese(_sizes(base, encoder, variant), base.unet)
+        # What both have; the words, the reference's attention and ConsistencyNet begin anew.
+        adapter.load_state_dict(result.emas["scheese"].module.state_dict(), strict=False)
+        shop.begin(adapter, folder)
+        result = _train(shop, base, encoder, pictures, adapter.to(shop.device), variant)
+    shop.minutes, shop.steps = whole
+    if result.finished:
+        _write(shop, result.emas["scheese"].module, folder, "scheese-first" if alone else variant, pictures)
+    return result
+
+
+def _sizes(base: Base, encoder: ImageEncoder, variant: str) -> Any:
+    return dataclasses.replace(
+        SIZES["mini"],
+        text_width=base.text_width,
+        words_width=base.text_width,
+        image_width=encoder.width,
+        dim=encoder.width,
+        heads=max(1, encoder.width // 64),
+        variant=variant,
+    )
+
+
+def _train(
+    shop: Workshop, base: Base, encoder: ImageEncoder, pictures: Pictures, adapter: SCheese, run: str
+) -> TrainResult:
+    settings = SCheeseTraining(learning_rate=RATE, batch_size=BATCH)
+    phase = SCheesePhase(adapter, base, cosine(RATE, warmup_steps=100), settings)
+    batches = batches_of(shop, base, encoder, pictures, triplets=adapter.sizes.has.triplets)
+    return shop.train([phase], batches, run, ema_decay=0.998)
+
+
+def batches_of(
+    shop: Workshop, base: Base, encoder: ImageEncoder, pictures: Pictures, *, triplets: bool
+) -> Callable[[Moment], Batch]:
+    """Batches of `training`'s keys from "collections".
+
+    triplets: two views of a sitting and the instruction; otherwise a picture, itself and its caption.
+    """
+    views = int((pictures.person == 0).sum())
+    vae, tokenizer, text = base.vae, base.tokenizers[0], base.text_encoders[0]
+    latents = shop.kept(
+        "latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device), "collections"
+    )
+    states = shop.kept("states", "image_encoder", lambda: states_of(encoder, pictures.pixels), "collections")
+    spread = latent_spread(vae)
+    people = len(pictures) // views
+    texts = (
+        [one for person in range(people) for one in instructions_of(_seed(person), views)]
+        if triplets
+        else [captions[0] for captions in pictures.captions]
+    )
+    ids = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=mini.TOKENS, return_tensors="pt"
+    )["input_ids"].int()
+
+    def batches(moment: Moment) -> Batch:
+        generator = seeded(shop.seed, moment.draw, 63)
+        person = torch.randint(people, (BATCH,), generator=generator)
+        before = torch.randint(views, (BATCH,), generator=generator)
+        step = 1 + torch.randint(views - 1, (BATCH,), generator=generator)
+        after = (before + step) % views if triplets else before
+        source, target = person * views + before, person * views + after
+        told = source * views + after if triplets else target
+        mean = latents[target].float()
+        with torch.no_grad():
+            words = text(input_ids=ids[told].long().to(text.device)).last_hidden_state
+        return {
+            "latents": mean + spread * torch.randn(mean.shape, generator=generator),
+            "reference_latents": latents[source].float(),
+            "reference_states": states[source].float(),
+            "target_states": states[target].float(),
+            "text": words.float(),
+        }
+
+    return batches
+
+
+def instructions_of(seed: int, views: int) -> list[str]:
+    """Row by row what leads from each of a person's `collection_views` to each; to itself, nothing."""
+    scenes = collection_views(seed, views)
+    return [
+        instructions(one, other, seed * views + number, 1)[0]
+        for number, one in enumerate(scenes)
+        for other in scenes
+    ]
+
+
+@torch.no_grad()
+def states_of(encoder: ImageEncoder, pixels: Tensor, chunk: int = 64) -> Tensor:
+    """The image encoder's states (N, S, W) bfloat16, on the CPU, of uint8 pictures of its own size."""
+    parts = []
+    for few in pixels.split(chunk):
+        # The pack's encoder reads [-1, 1], as its own preprocessor makes it.
+        with autocast(encoder.model.device):
+            parts.append(encoder.states(mini.to_unit(few)).to("cpu", torch.bfloat16))
+    return torch.cat(parts)
+
+
+def _seed(person: int) -> int:
+    return mini.first_seed("collections") + person
+
+
+def _write(shop: Workshop, adapter: Any, folder: str, run: str, pictures: Pictures) -> None:
+    """Into the pack, with its entry in the card."""
+    save_adapter(adapter, shop.pack / folder)
+    steps, hours = shop.spent(run, folder)
+    record_part(
+        shop.pack,
+        folder,
+        folder,
+        pack_name=shop.preset.NAME,
+        size_px=shop.preset.SIZE_PX,
+        parameters=sum(p.numel() for p in adapter.parameters()),
+        seed=shop.seed,
+        steps=steps,
+        hours=hours,
+        people=shop.people,
+        pictures=len(pictures),
+        first_seed=mini.first_seed("collections"),
+    )

@@ -1,0 +1,112 @@
+"""SCheese's weights on disk: a folder with `config.json` and `model.safetensors`, and where they begin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from likeness.diffusion.load import HUB_NAMES
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.files.images import write_json
+from likeness.files.provenance import record_weights
+from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
+from likeness.methods.scheese.config import SCheeseSizes
+from likeness.methods.scheese.model import SCheese
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.types import WeightsRecord
+
+__all__ = ["begin_from_ip_adapter", "load_adapter", "save_adapter"]
+
+KIND = "SCheese"
+
+
+def save_adapter(
+    adapter: SCheese,
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    licence: str = "Apache-2.0",
+) -> None:
+    """Write what `load_adapter` reads, the config last. licence: of the weights, told in the file."""
+    tensors = {key: tensor.to(dtype) for key, tensor in adapter.state_dict().items()}
+    write_safetensors(tensors, folder / "model.safetensors", {"format": "pt", "licence": licence})
+    write_json(folder / "config.json", {"_class_name": KIND, **adapter.sizes.to_dict()})
+
+
+def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
+    """An adapter on the base's device and dtype, frozen, and the record of its weights.
+
+    Raises: MissingWeightsError when `path` is no whole adapter folder; IncompatibleWeightsError when it is
+    another method's or another base's, naming the right partner.
+    """
+    folder = Path(path).expanduser()
+    config, file = folder / "config.json", folder / "model.safetensors"
+    if not config.is_file() or not file.is_file():
+        raise MissingWeightsError(
+            f"{folder} is no adapter of SCheese: it needs config.json and model.safetensors."
+        )
+    try:
+        values: dict[str, Any] = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise IncompatibleWeightsError(f"{config} is not JSON ({error}).") from error
+    kind = values.get("_class_name")
+    if kind != KIND:
+        raise IncompatibleWeightsError(
+            f"{folder} holds a {kind or 'model of unknown kind'}, not an adapter of SCheese."
+        )
+    sizes = SCheeseSizes.from_dict(values)
+    if sizes.family != base.family:
+        raise IncompatibleWeightsError(
+            f"The adapter {folder.name} is for {sizes.family} but the base {base.name} is {base.family}: "
+            f"use it with {HUB_NAMES.get(sizes.family, f'a base of the {sizes.family} family')}."
+        )
+    adapter = SCheese(sizes, base.unet)
+    try:
+        adapter.load_state_dict(read_safetensors(file))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise IncompatibleWeightsError(
+            f"The adapter {folder.name} does not fit the base {base.name}: {reason[:200]}"
+        ) from error
+    licence = read_metadata(file).get("licence", "not declared")
+    record = record_weights(file, "adapter", licence, folder.name)
+    return adapter.to(base.device, base.dtype).eval().requires_grad_(False), record
+
+
+def begin_from_ip_adapter(adapter: SCheese, file: Path) -> None:
+    """Give an adapter the weights of a published IP-Adapter-plus (.safetensors), where training begins.
+
+    The resampler and the new keys and values are taken; what only SCheese has stays as it is.
+    Raises: IncompatibleWeightsError when it is none, or one of other sizes.
+    """
+    tensors = read_safetensors(file)
+    image = {
+        key.removeprefix("image_proj."): t for key, t in tensors.items() if key.startswith("image_proj.")
+    }
+    # Numbered as the UNet's processors are, of which every second has weights.
+    numbers = sorted({int(key.split(".")[1]) for key in tensors if key.startswith("ip_adapter.")})
+    if not image or len(numbers) != len(adapter.cross):
+        raise IncompatibleWeightsError(
+            f"{file} is no IP-Adapter-plus for {adapter.sizes.family}: it has {len(numbers)} attention "
+            f"layers, and {len(adapter.cross)} are needed."
+        )
+    try:
+        adapter.fusion.image_proj.load_state_dict(image)
+        for number, layer in zip(numbers, adapter.cross, strict=True):
+            layer.load_state_dict(
+                {
+                    name: tensors[f"ip_adapter.{number}.{name}"]
+                    for name in ("to_k_ip.weight", "to_v_ip.weight")
+                }
+            )
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise IncompatibleWeightsError(
+            f"{file} is an IP-Adapter of other sizes: {reason[:200]}; it needs the image encoder "
+            f"{adapter.sizes.image_encoder}."
+        ) from error
