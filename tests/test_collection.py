@@ -86,7 +86,7 @@ def test_the_weakest_is_painted_again_and_the_better_kept(tmp_path: Path) -> Non
     )
     assert painter.seeds == [0, 1, 2, 3, 4], "three, then the green one twice"
     assert [row["seed"] for row in document["pictures"]] == [0, 4, 2]
-    assert [row["edit"] for row in document["pictures"]] == ["smile", "look left", "smile"]
+    assert [row["prompt"] for row in document["pictures"]] == ["smile", "look left", "smile"]
     first, second = document["redone"]
     assert (first["picture"], first["seed"], first["kept"]) == (2, 3, False)
     assert (second["picture"], second["seed"], second["kept"]) == (2, 4, True)

@@ -232,15 +232,14 @@ class _Shoot:
 
     def each(self) -> list[dict[str, Any]]:
         """What `result.json` tells of each picture besides."""
-        scores, count = self.scores(), len(self.done)
+        scores = self.scores()
         return [
             {
-                "edit": self.done[k].result.request.prompt,
                 "together": _rounded(scores.of(k + 1)),
                 "in_place": _rounded(self.copied(k)),
                 "copied": self.copied(k) >= COPIED,
             }
-            for k in range(count)
+            for k in range(len(self.done))
         ]
 
     def document(self) -> dict[str, Any]:
@@ -265,12 +264,14 @@ def likeness_of_places(picture: Image.Image, reference: Image.Image, box: Box | 
     """
     box = box or (0, 0, *reference.size)
     parts = []
-    for one in (picture.resize(reference.size), reference):
-        small = one.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX, box=_inside(box, reference.size))
-        values = np.asarray(small, np.float64).ravel()
-        parts.append(values - values.mean())
-    length = float(np.linalg.norm(parts[0]) * np.linalg.norm(parts[1]))
-    return float(parts[0] @ parts[1]) / length if length else float(np.array_equal(*parts))
+    for shown in (picture.resize(reference.size), reference):
+        small = shown.convert("L").resize(
+            (SIDE, SIDE), Image.Resampling.BOX, box=_inside(box, reference.size)
+        )
+        parts.append(np.asarray(small, np.float64).ravel())
+    one, two = (values - values.mean() for values in parts)
+    length = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float(one @ two) / length if length else float(np.array_equal(*parts))
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -290,13 +291,16 @@ def _save(out: Path, done: Sequence[PaintedPicture], told: Sequence[Mapping[str,
         write_png(result.image, out / painted.file, recipe_of(result))
 
 
-def _sheet(reference: Image.Image, told: Sequence[Mapping[str, Any]], done: Sequence[PaintedPicture]) -> Any:
+def _sheet(
+    reference: Image.Image, told: Sequence[Mapping[str, Any]], done: Sequence[PaintedPicture]
+) -> Image.Image:
     """The reference, then the pictures, each with its edit and how well it fits to the set."""
     size = done[0].result.image.size
     labels = ["reference"]
-    for row in told:
+    for row, one in zip(told, done, strict=True):
+        edit = one.result.request.prompt
         notes = [] if row["together"] is None else [f"{row['together']:.0%} together"]
         notes += ["copied?"] if row["copied"] else []
-        labels.append(f"{row['edit']} ({', '.join(notes)})" if notes else row["edit"])
+        labels.append(f"{edit} ({', '.join(notes)})" if notes else edit)
     images = [ImageOps.contain(reference.convert("RGB"), size), *(one.result.image for one in done)]
     return contact_sheet(images, min(len(images), 4), labels)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import ImageOps
 
-from likeness.errors import Cancelled, ImageError, InputError
-from likeness.evaluation.judge import UNLIKE, Judge, Likeness, explanation
+from likeness.errors import Cancelled, ImageError, InputError, MissingWeightsError
+from likeness.evaluation.judge import UNLIKE, Judge, Likeness, explanation, open_judge
 from likeness.faces.detect import find_detector
 from likeness.faces.doctor import inspect
 from likeness.files.images import contact_sheet, read_recipe, write_json, write_png
@@ -34,6 +34,7 @@ __all__ = [
     "PaintedPicture",
     "counted",
     "document_of",
+    "find_judge",
     "folder_for",
     "is_sitter",
     "make_portraits",
@@ -75,6 +76,19 @@ def open_detector(base: str | Path, references_are_sitters: bool = False) -> Fac
     landmarks = pack_folder(base) / "landmarks"
     own = landmarks if landmarks.is_dir() else None
     return find_detector("sitters" if own and references_are_sitters else None, own)
+
+
+def find_judge(base: str | Path, encoders: Sequence[Path] = (), *, sitters: bool = False) -> Judge:
+    """The judge of pictures whose method itself looks for no face: without a detector it says why it cannot.
+
+    Raises: MissingWeightsError where `encoders` are to judge and there is no detector; as `open_judge`.
+    """
+    try:
+        return open_judge(base, open_detector(base, sitters), encoders, sitters=sitters)
+    except MissingWeightsError as error:
+        if encoders:
+            raise
+        return Judge(reason=str(error))
 
 
 def is_sitter(path: Path | str) -> bool:

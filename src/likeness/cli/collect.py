@@ -83,9 +83,8 @@ def collect(
     from likeness.catalog import load_pipeline, memory_plan
     from likeness.cli.generate import size_of
     from likeness.collection import PRESETS, edits_of, make_collection
-    from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image
-    from likeness.portraits import is_sitter, open_detector, reference_warnings
+    from likeness.portraits import KnowsFaces, find_judge, is_sitter, reference_warnings
 
     if dry_run:
         plan = memory_plan(method, base)
@@ -101,8 +100,9 @@ def collect(
     reference, sitters = read_image(photo), is_sitter(photo)
     options = {"identity_scale": identity_scale, "detail_scale": detail_scale}
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
-    detector = open_detector(base, sitters)
-    scorer = open_judge(base, detector, judge or (), sitters=sitters)
+    scorer = find_judge(base, judge or (), sitters=sitters)
+    seen = scorer.detector
+    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
     with ExitStack() as stack:
         document = make_collection(
             pipeline,
@@ -113,8 +113,8 @@ def collect(
             seed=seed,
             redo=redo,
             judge=scorer,
-            coherence=_coherence(scorer, base, parser),
-            warnings=reference_warnings([reference], base, None, detector),
+            coherence=_coherence(scorer, without, base, parser),
+            warnings=reference_warnings([reference], base, None, seen) if seen else (),
             references_are_sitters=sitters,
             on_progress=stack.enter_context(step_progress("painting", as_json)),
             steps=steps,
@@ -125,13 +125,13 @@ def collect(
     show({**document, "out": str(out)}, as_json, *_text(document, out))
 
 
-def _coherence(judge: Judge, base: str, parser: Path | None) -> Coherence:
+def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None) -> Coherence:
     """What is compared: the person, and what the pack's parser, or the one given, sees worn."""
     from likeness.evaluation.coherence import Aspect, Coherence, SamePersons, worn_aspects
     from likeness.faces.parsing import load_parser, parse_picture
     from likeness.packs.mini import pack_folder
 
-    aspects: list[Aspect] = [SamePersons(judge)]
+    aspects: list[Aspect] = [SamePersons(judge, without)]
     beside = pack_folder(base) / "parser"
     folder = parser or (beside if beside.is_dir() else None)
     if folder is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from likeness.cli.output import AsJson, show, step_progress
-from likeness.errors import InputError, MissingWeightsError
+from likeness.errors import InputError
 
 __all__ = ["app"]
 
@@ -66,8 +66,7 @@ def edit(
     """
     from likeness.catalog import load_pipeline
     from likeness.editing import EditJob, edit_pictures, edit_video, jobs_of_file, pictures_in
-    from likeness.evaluation.judge import Judge, open_judge
-    from likeness.portraits import is_sitter, open_detector, slug
+    from likeness.portraits import find_judge, is_sitter, slug
 
     if bool(batch) == bool(photo):
         raise InputError("Give pictures with --instruction, or --batch with a file of both.")
@@ -83,12 +82,7 @@ def edit(
     pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
     document: dict[str, Any] = {"edits": [], "videos": []}
     if jobs:
-        try:
-            judging = open_judge(base, open_detector(base, sitters), judge or (), sitters=sitters)
-        except MissingWeightsError as error:  # editing itself looks for no face
-            if judge:
-                raise
-            judging = Judge(reason=str(error))
+        judging = find_judge(base, judge or (), sitters=sitters)
         with step_progress("editing", as_json) as on_progress:
             document |= edit_pictures(pipeline, jobs, out, judge=judging, on_progress=on_progress)
     for video in videos:

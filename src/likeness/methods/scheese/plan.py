@@ -79,10 +79,10 @@ def _count(modules: Iterable[nn.Module]) -> int:
 
 def _features(adapter: SCheese, unet: Any) -> int:
     """Numbers that keys and values of one reference are, a square of the size the base paints best."""
-    side, numbers = int(unet.config.sample_size), 0
-    depth = {path: _halvings(path, len(unet.config.block_out_channels)) for path in adapter.reference_paths}
-    for path, layer in zip(adapter.reference_paths, adapter.reference, strict=True):
-        numbers += 2 * (side >> depth[path]) ** 2 * layer.to_k.out_features  # type: ignore[union-attr, operator]
+    side, levels, numbers = int(unet.config.sample_size), len(unet.config.block_out_channels), 0
+    for path in adapter.reference_paths:
+        inner = unet.get_submodule(path).to_k.out_features
+        numbers += 2 * (side >> _halvings(path, levels)) ** 2 * int(inner)
     return numbers
 
 
