@@ -288,6 +288,7 @@ class PaintedPicture:
 
     @property
     def likeness(self) -> Likeness:
+        """Of the least alike of the people."""
         return _least(self.people)
 
 
