@@ -271,7 +271,7 @@ def likeness_of_places(picture: Image.Image, reference: Image.Image, box: Box | 
         parts.append(np.asarray(small, np.float64).ravel())
     one, two = (values - values.mean() for values in parts)
     length = float(np.linalg.norm(one) * np.linalg.norm(two))
-    return float(one @ two) / length if length else float(np.array_equal(*parts))
+    return float(one @ two) / length if length else float(np.array_equal(parts[0], parts[1]))
 
 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:

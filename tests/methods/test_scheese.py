@@ -220,8 +220,8 @@ def test_losses_fall(toy: ToySCheese, tmp_path: Path) -> None:
     start = losses()
     train([phase], lambda moment: toy.batch(0), tmp_path, Budget(steps=25), bf16=False, ema_decay=None)
     end = losses()
-    assert end["noise"] < 0.97 * start["noise"]
-    assert end["alignment"] < 0.7 * start["alignment"]
+    assert end["noise"] < 0.985 * start["noise"]
+    assert end["alignment"] < 0.9 * start["alignment"]
     assert all(torch.equal(t, before[key]) for key, t in toy.base.unet.state_dict().items())
 
 
