@@ -21,7 +21,6 @@ from likeness.errors import Cancelled, InputError
 from likeness.evaluation.coherence import Coherence, SetScores
 from likeness.evaluation.judge import Judge
 from likeness.files.images import contact_sheet, write_json, write_png
-from likeness.files.provenance import recipe_of
 from likeness.portraits import (
     CONTACT_SHEET,
     RESULT,
@@ -30,6 +29,7 @@ from likeness.portraits import (
     document_of,
     folder_for,
     paint_one,
+    save_picture,
     sitters_only,
 )
 from likeness.types import PortraitRequest
@@ -140,7 +140,7 @@ def make_collection(
     try:
         for number, request in enumerate(requests):
             painted = shoot.paint(request, number)
-            write_png(painted.result.image, out / painted.file, recipe_of(painted.result))
+            save_picture(painted, out)
             shoot.done.append(painted)
         for attempt in range(redo):
             number = shoot.weakest()
@@ -287,8 +287,7 @@ def _save(out: Path, done: Sequence[PaintedPicture], told: Sequence[Mapping[str,
     """The pictures with what is known now; those that were replaced go."""
     for painted, row in zip(done, told, strict=True):
         scores = {**painted.result.scores, "together": row["together"], "in_place": row["in_place"]}
-        result = replace(painted.result, scores=scores)
-        write_png(result.image, out / painted.file, recipe_of(result))
+        save_picture(replace(painted, result=replace(painted.result, scores=scores)), out)
 
 
 def _sheet(
