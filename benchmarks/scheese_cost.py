@@ -14,12 +14,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.diffusion.text_to_image import paint_text
-from likeness.evaluation.result import Result, commit, machine, ordering, summarised, write_result
+from likeness.evaluation.result import ordering, summarised
 from likeness.methods.scheese.config import SIZES
 from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.pipeline import SCheesePipeline, load
@@ -92,19 +92,8 @@ if __name__ == "__main__":
         "times the base's, features per step": summarised(each / plainly, "ratio"),
     }
     claim = f"a collection of {name} costs at most {MOST} times as many plain pictures of the base"
-    result = Result(
-        name="scheese-cost",
-        method="scheese",
-        base="mini",
-        seed=0,
-        commit=commit(),
-        machine=machine(),
-        n=given.rounds,
-        metrics=metrics,
-        orderings=[
-            ordering(claim, "ours", MOST * plainly, once),
-            ordering("features once cost less than features per step", "ours", each, once),
-        ],
-    )
-    write_result(result, RESULTS / "scheese-cost.json")
-    print(result.model_dump_json(indent=2))
+    orderings = [
+        ordering(claim, "ours", MOST * plainly, once),
+        ordering("features once cost less than features per step", "ours", each, once),
+    ]
+    record("scheese-cost", "scheese", metrics, given=given, n=given.rounds, orderings=orderings)
