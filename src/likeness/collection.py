@@ -300,6 +300,7 @@ def _sheet(
         edit = one.result.request.prompt
         notes = [] if row["together"] is None else [f"{row['together']:.0%} together"]
         notes += ["copied?"] if row["copied"] else []
-        labels.append(f"{edit} ({', '.join(notes)})" if notes else edit)
+        # In front, as long instructions are cut off.
+        labels.append(f"{', '.join(notes)}: {edit}" if notes else edit)
     images = [ImageOps.contain(reference.convert("RGB"), size), *(one.result.image for one in done)]
     return contact_sheet(images, min(len(images), 4), labels)
