@@ -269,6 +269,11 @@ def test_guiding_the_details_is_another_picture_only_with_guidance(
     assert np.array_equal(painted(1.0, True), painted(1.0, False))
 
 
+def test_words_of_instructions_are_known(toy: ToySCheese, pipeline: SCheesePipeline) -> None:
+    [result] = pipeline([toy.request(1, prompt="turn the head to the zebra", steps=1)])
+    assert result.warnings == ("The mini base does not know 'zebra'.",)
+
+
 def test_files_say_what_they_are(toy: ToySCheese, tmp_path: Path) -> None:
     toy.save(tmp_path / "adapter")
     assert read_metadata(tmp_path / "adapter" / "model.safetensors")["licence"] == "Apache-2.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,11 @@ def encode_ids(base: Base, ids: tuple[Tensor, ...]) -> TextRows:
     return TextRows(rows.to(base.dtype), second.text_embeds.to(base.dtype))
 
 
-def prompt_warnings(base: Base, text: str) -> list[str]:
-    """What the text encoder will not see of `text`: words past the end, words it never learned."""
+def prompt_warnings(base: Base, text: str, known: Collection[str] = ()) -> list[str]:
+    """What the text encoder will not see of `text`: words past the end, words it never learned.
+
+    known: words in small letters that a method has learned besides.
+    """
     tokenizer = base.tokenizers[0]
     limit = tokenizer.model_max_length
     warnings = []
@@ -70,7 +74,7 @@ def prompt_warnings(base: Base, text: str) -> list[str]:
     if len(ids) > limit:
         lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
         warnings.append(f"The prompt is {len(ids) - limit} tokens too long; not read: {lost!r}.")
-    unknown = unknown_words(tokenizer, text)
+    unknown = [word for word in unknown_words(tokenizer, text) if word.lower() not in known]
     if unknown:
         words = ", ".join(repr(word) for word in unknown)
         warnings.append(f"The {base.name} base does not know {words}.")
