@@ -106,7 +106,7 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
             for index, one in enumerate(seeds)
         )
     else:
-        texts = [text for _, text in load_protocol("consistentid", "paper", sitters=False).prompts]
+        texts = [one.text for one in load_protocol("consistentid", "paper", sitters=False).prompts]
         random.Random(seed).shuffle(texts)
         every = (text.format(person=("man", "woman")[i % 2]) for i, text in enumerate(texts))
     found: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from likeness.packs.mini import mini_path
 from likeness.portraits import open_detector
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_same_person
 from likeness.sitters.render import render
+from tests.faces.test_nets import onnx_mean_colour
 from tests.methods.toys import MiddleDetector, PixelEncoder, picture
 
 SHIPPED = mini_path()
@@ -93,6 +95,28 @@ def test_the_baseline_is_the_persons_own_pictures_where_there_are_several() -> N
     assert one.own_pictures(references) == pytest.approx(np.mean(pairs), abs=1e-3)
     assert one.own_pictures(references[:1]) == 0.7
     assert judge("a", calibrations=None).own_pictures(references) is None
+
+
+def test_a_further_encoder_has_no_say_before_it_is_calibrated() -> None:
+    one = Judge([PixelEncoder("a"), PixelEncoder("mine")], MiddleDetector(), judge("a").calibrations)
+    plain = judge("a").compare(picture(0), [picture(1)])
+    both = one.compare(picture(0), [picture(1)])
+    assert set(both.cosines) == {"a", "mine"} and both.chance == plain.chance
+    assert one.compare(picture(0), [picture(1)], without="a").chance is None, "mine alone has no calibration"
+    assert set(one.compare(picture(0), [picture(1)], without="a").cosines) == {"mine"}
+
+
+def test_recognisers_are_found_where_models_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("w600k_r50.onnx", "face_recognition_sface_2021dec.onnx", "face_detection_yunet.onnx"):
+        (tmp_path / name).write_bytes(onnx_mean_colour())
+    monkeypatch.setenv("LIKENESS_MODELS", f"{tmp_path}{os.pathsep}{tmp_path / 'none'}")
+    found = open_judge("sd15", MiddleDetector())
+    assert [one.name for one in found.encoders] == ["face_recognition_sface_2021dec", "w600k_r50"]
+    assert found.calibration() is None and "not calibrated" in found.reason
+    assert [one.name for one in found.independent("w600k_r50")] == ["face_recognition_sface_2021dec"]
+    given = open_judge("sd15", MiddleDetector(), further=[tmp_path / "w600k_r50.onnx"])
+    assert [one.name for one in given.encoders] == ["w600k_r50"]
+    assert open_judge("sd15", MiddleDetector(), [tmp_path / "w600k_r50.onnx"]).encoders[0].name == "w600k_r50"
 
 
 @needs_pack

@@ -239,17 +239,20 @@ def test_variety_is_the_mean_distance_to_the_others() -> None:
 
 
 def test_regions_are_compared_by_overlap() -> None:
-    one = np.array([[0, 0, 1, 1], [0, 0, 1, 1]])
-    two = np.array([[0, 0, 0, 1], [0, 0, 0, 2]])
+    labels = np.arange(4)[:, None, None]  # nothing shows the last
+    one = np.array([[0, 0, 1, 1], [0, 0, 1, 1]]) == labels
+    two = np.array([[0, 0, 0, 1], [0, 0, 0, 2]]) == labels
     assert mean_overlap(one, two) == pytest.approx((4 / 6 + 1 / 4 + 0) / 3)
+    assert mean_overlap(one.argmax(0), two.argmax(0)) == mean_overlap(one, two), "as labels"
     with pytest.raises(InputError, match="of one size"):
-        mean_overlap(one, two[:1])
+        mean_overlap(one, two[:, :1])
 
     class Bright:
-        name = "bright"
+        name, licence = "bright", "none"
 
         def __call__(self, image: Image.Image) -> np.ndarray:
-            return (np.asarray(image.convert("L")) > 100).astype(np.int64)
+            bright = np.asarray(image.convert("L")) > 100
+            return np.stack([bright, ~bright])
 
     half = RED.copy()
     half.paste((255, 255, 255), (0, 0, 96, 48))

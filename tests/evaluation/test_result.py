@@ -107,7 +107,7 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     (page,) = result_pages(tmp_path).items()
     assert page[0] == "quick.md"
     lines = page[1].splitlines()
-    assert "| FaceSim | 0.500 | 0.400 to 0.600 | 8 | cosine | 0.772 |" in lines
+    assert "| FaceSim | 0.500 | 0.400 to 0.600 | 8 | cosine | 0.772 (FaceNet) |" in lines
     assert any(line.startswith("| FGIS | not measured |  | 0 |") for line in lines)
     assert "| a \\| b | 1.000 | 1.000 to 1.000 | 4 | yes | eq. 1 |" in lines
     assert "seed 7, commit cccccccccccc-dirty, x with 2 cores" in page[1]

@@ -12,17 +12,16 @@ import pytest
 from PIL import Image
 
 from likeness.errors import InputError, NoFaceError
-from likeness.evaluation.judge import Judge
 from likeness.evaluation.metrics.distribution import FrechetDistance
 from likeness.evaluation.metrics.embedding import ClipText
 from likeness.evaluation.metrics.faces import FaceSimilarity, FaceViews
 from likeness.evaluation.people import Person, people_in, sitters
-from likeness.evaluation.protocol import Protocol, load_protocol, protocol_names, tasks_of
-from likeness.evaluation.report import by_group, report_html, report_markdown
+from likeness.evaluation.protocol import Prompt, Protocol
+from likeness.evaluation.report import report_html, report_markdown
 from likeness.evaluation.run import measure, paint_cases, write_cases
-from likeness.evaluation.suite import Suite, suite
+from likeness.evaluation.suite import Suite
+from likeness.evaluation.tasks import tasks_of
 from likeness.files.images import read_recipe
-from likeness.packs import unknown_words
 from likeness.packs.mini import mini_path
 from likeness.sitters import HELD_OUT_SEEDS
 from likeness.types import PortraitPipeline
@@ -30,7 +29,7 @@ from tests import tiny
 from tests.evaluation.test_metrics import ColourEmbedder
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
 
-PROMPTS = (("hats", "a {person} wearing a red hat"), ("faces", "a {person} smiling"))
+PROMPTS = (Prompt("hats", "a {person} wearing a red hat"), Prompt("faces", "a {person} smiling"))
 PROTOCOL = Protocol("quick", "consistentid", "a toy", 2, PROMPTS, {"FaceSim": 0.772})
 
 
@@ -116,13 +115,13 @@ def test_table_cases_and_report_say_the_same(toy, tmp_path: Path) -> None:  # ty
     assert measured.result.metrics["FaceSim"].mean == pytest.approx(np.mean(known))
     assert measured.result.n == 4 and measured.result.metrics["FGIS"].mean is None
     assert read_recipe(tmp_path / rows[0]["file"])["request"]["prompt"] == rows[0]["prompt"]
-    groups = {(kind, group): mean for kind, group, mean, n in by_group(measured, "FaceSim")}
-    assert groups == {}  # two cases a group are too few to name
+    groups = {table.kind for table in measured.result.groups if table.metric == "FaceSim"}
+    assert groups == set()  # two cases a group are too few to name
     text = report_markdown(measured, looked(), PROTOCOL)
     assert f"| FaceSim | {np.mean(known):.3f} |" in text and "| 0.772 |" in text
     assert "not measured: no DINO" in text and "nobody-00" in text and "No face was found" in text
     page = report_html(measured, looked(), PROTOCOL, tmp_path)
-    assert page.count("<img ") == 4 and f"<td>{np.mean(known):.3f}</td>" in page
+    assert page.count("<img ") == 4 + 4 and f"<td>{np.mean(known):.3f}</td>" in page
 
 
 def test_groups_are_told_apart(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -130,11 +129,17 @@ def test_groups_are_told_apart(toy, tmp_path: Path) -> None:  # type: ignore[no-
     measured = measure(
         paint_cases(toy, tasks_of(six, people(), 7), tmp_path), looked(), six, base="b", seed=0
     )
-    found = {(kind, group): (mean, n) for kind, group, mean, n in by_group(measured, "FaceSim")}
+    [table] = [t for t in measured.result.groups if (t.metric, t.kind) == ("FaceSim", "skin")]
     values = measured.values["FaceSim"]
-    assert found["skin", "light"] == (pytest.approx(values[:4].mean()), 4)
-    assert found["skin", "dark"] == (pytest.approx(values[4:].mean()), 4)
-    assert "Largest difference of means: prompts" in report_markdown(measured, looked(), six)
+    light, dark = values[:4].mean(), values[4:].mean()
+    assert (table.groups["light"].mean, table.groups["light"].n) == (pytest.approx(light), 4)
+    assert (table.groups["dark"].mean, table.groups["dark"].n) == (pytest.approx(dark), 4)
+    assert table.gap is not None and table.gap.mean == pytest.approx(abs(light - dark))
+    assert table.gap.low <= table.gap.mean <= table.gap.high  # type: ignore[operator]
+    best, worst = ("light", "dark") if light > dark else ("dark", "light")
+    text = report_markdown(measured, looked(), six)
+    assert "Largest difference of means: prompts" in text
+    assert f"| FaceSim | skin | {best} | {worst} | {abs(light - dark):.3f} |" in text
 
 
 def test_too_few_pictures_for_a_distance_spare_the_other_numbers(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -148,26 +153,6 @@ def test_nothing_painted_is_an_error(toy, tmp_path: Path) -> None:  # type: igno
     tasks = tasks_of(PROTOCOL, [Person("nobody", "man", ())], 0)
     with pytest.raises(InputError, match="Nothing was painted: No face was found"):
         measure(paint_cases(toy, tasks, tmp_path), looked(), PROTOCOL, base="mini", seed=0)
-
-
-def test_protocols_are_drawn_alike_and_their_words_are_known() -> None:
-    for method in protocol_names():
-        for in_sitters_words in (False, True):
-            whole = load_protocol(method, "paper", sitters=in_sitters_words)
-            quick = load_protocol(method, "quick", sitters=in_sitters_words)
-            groups = [group for group, _ in whole.prompts]
-            assert {group for group, _ in quick.prompts} == set(groups)
-            assert set(quick.prompts) <= set(whole.prompts) and all("{person}" in t for _, t in whole.prompts)
-        assert groups == [g for g, _ in load_protocol(method, "paper", sitters=False).prompts]
-        if (mini_path() / "pack.json").exists():
-            known = [unknown_words(mini_path(), text.format(person="man")) for _, text in whole.prompts]
-            assert known == [[]] * len(known)
-    with pytest.raises(InputError, match="has no protocol; there are consistentid"):
-        load_protocol("magic", sitters=True)
-    protocol = load_protocol("consistentid", "paper", sitters=True)
-    some = tasks_of(protocol, people(), 3, limit=10)
-    assert [t.id for t in some] == [t.id for t in tasks_of(protocol, people(), 3, limit=10)]
-    assert {t.id for t in some} < {t.id for t in tasks_of(protocol, people(), 3)} and len(some) == 10
 
 
 def test_people_are_held_out_sitters_or_folders(tmp_path: Path) -> None:
@@ -187,13 +172,6 @@ def test_people_are_held_out_sitters_or_folders(tmp_path: Path) -> None:
         people_in(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
         people_in(tmp_path / "nowhere")
-
-
-def test_what_cannot_be_measured_says_why() -> None:
-    nothing = suite(Judge(), MiddleDetector(), clip=None, dino=None)
-    assert nothing.metrics == () and {"CLIP-T", "FID", "DINO-I", "FaceSim", "FGIS", "DP", "PF"} <= set(
-        nothing.missing
-    )
 
 
 @pytest.mark.skipif(

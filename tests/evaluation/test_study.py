@@ -28,7 +28,13 @@ def evaluation(folder: Path, shade: int, cases: int = 4, skip: int | None = None
             write_png(Image.new("RGB", (16, 16), colour), folder / place, {"method": folder.name})
         file = None if number == skip else f"pictures/c{number}.png"
         rows.append(
-            {"id": f"c{number}", "prompt": f"words {number}", "file": file, "reference": "references/p.png"}
+            {
+                "id": f"c{number}",
+                "prompt": f"words {number}",
+                "file": file,
+                "reference": "references/p.png",
+                "person": f"p{number // 2}",
+            }
         )
     pq.write_table(pa.Table.from_pylist(rows), folder / "cases.parquet")
     return folder
@@ -85,6 +91,27 @@ def test_ratings_are_averaged_over_raters_then_items(tmp_path: Path) -> None:
     found = report(folder)["questions"]["details"]
     assert found["scores"]["ours"]["mean"] == 3.5 and found["scores"]["theirs"]["mean"] == 1.5
     assert 0 < found["alpha"] < 1 and found["answers"] == 12
+
+
+def test_collections_are_all_that_was_painted_of_a_person(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    ours, theirs = evaluation(tmp_path / "ours", 100), evaluation(tmp_path / "theirs", 200)
+    study = build_study([ours, theirs], folder, kind="collections", seed=1)
+    assert len(study.items) == 4 and list(study.questions) == ["coherence"]
+    for item in study.items:
+        shade = {"ours": 100, "theirs": 200}[item.variants[0]]
+        painted = [Image.open(folder / name).getpixel((0, 0)) for name in item.pictures]
+        assert {colour[0] for colour in painted} == {shade}  # type: ignore[index]
+        assert sorted(colour[1] for colour in painted) in ([0, 1], [2, 3]), "of one person"  # type: ignore[index]
+    for rater, shift in (("anna", 0), ("bo", 1)):
+        for item in study.items:
+            value = (3 if item.variants == ("ours",) else 1) + shift
+            answer(folder, study, Answer(rater, item.id, "coherence", str(value)))
+    scores = report(folder)["questions"]["coherence"]["scores"]
+    assert (scores["ours"]["mean"], scores["theirs"]["mean"], scores["ours"]["n"]) == (3.5, 1.5, 2)
+    single = [evaluation(tmp_path / "a", 1, cases=1)]
+    with pytest.raises(InputError, match="two pictures of one person"):
+        build_study(single, tmp_path / "s", kind="collections")
 
 
 def test_what_makes_no_study_or_answer_is_refused(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from likeness.errors import MissingWeightsError
+from likeness.evaluation.judge import open_judge
 from likeness.faces.calibration import Calibrations
+from likeness.faces.sitter_detector import SitterDetector
 from likeness.packs.check import check_pack
 from likeness.packs.data import Pictures, build_pictures, load_pictures
 from likeness.packs.mini import first_seed, mini_path
-from likeness.packs.recipes.calibration import FILE, calibrate, pairs_of
+from likeness.packs.recipes.calibration import FILE, cached, calibrate, pairs_of
 from likeness.sitters import HELD_OUT_SEEDS
 
 PEOPLE, VIEWS = 12, 3
@@ -55,6 +57,18 @@ def test_a_pack_is_calibrated_and_checked(tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert sorted(len(one.encoders) for one in found.sets) == [1, 1, 2]
     assert all(0.6 < one.own_pictures < 1 for one in found.sets)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mine = shutil.copytree(mini_path() / "recogniser", tmp_path / "mine")  # stands for one of the user's
+    more = calibrate(pack, drawn(tmp_path / "a", first_seed("calibration")), [mine])
+    assert Calibrations.read(pack / FILE) == found, "the pack stays as it is"
+    assert Calibrations.read(cached(more.digests)) == more and len(more.sets) == 7
+    detector = SitterDetector(pack / "landmarks")
+    judge = open_judge(pack, detector, further=[mine], sitters=True)
+    chosen = judge.calibration("likeness recogniser")
+    assert chosen is not None and set(chosen.encoders) == {"likeness judge_recogniser", "likeness mine"}
+    cached(more.digests).unlink()
+    alone = open_judge(pack, detector, further=[mine], sitters=True).calibration("likeness recogniser")
+    assert alone is not None and alone.encoders == ("likeness judge_recogniser",), "nobody calibrated mine"
     row = check_pack(pack, drawn(tmp_path / "b", first_seed("held_out")), ("calibration",))["calibration"]
     assert row["pairs"] > 40
     assert row["likeness judge_recogniser + likeness recogniser: right"] > 0.75

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likeness.cli.encoders import Encoders
 from likeness.cli.output import AsJson, progress, show
 from likeness.errors import InputError
 
@@ -145,6 +146,7 @@ def generate(
             help="A face recogniser (folder or .onnx) to score likeness with; repeatable. Packs bring theirs."
         ),
     ] = None,
+    encoder: Encoders = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -193,7 +195,7 @@ def generate(
         detector = open_detector(base, sitters)
         first = [one.references[0] for one in people]
         warnings = reference_warnings(pictures or first, base, box, detector)
-        scorer = open_judge(base, detector, judge or (), sitters=sitters)
+        scorer = open_judge(base, detector, judge or (), further=encoder or (), sitters=sitters)
     with ExitStack() as stack:
         advance: Callable[[int], None] | None = None
 

@@ -130,6 +130,10 @@ def calibrate(
     work: Work = WORK,
     people: Annotated[int, typer.Option(min=2, help="How many held-out people.")] = 400,
     views: Annotated[int, typer.Option(min=2, help="Pictures of each.")] = 4,
+    encoder: Annotated[
+        list[Path] | None,
+        typer.Option(help="A recogniser of yours (folder or .onnx) to judge beside the pack's; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit what the recognisers' cosines mean: the chance that two pictures show one person.
@@ -145,7 +149,7 @@ def calibrate(
     where = pack or mini_path()
     preset = PRESETS[read_card(where).name]
     shop = Workshop(work=work, pack=where, preset=preset, calibration_people=people, views=views)
-    found = fit(where, shop.pictures("calibration"))
+    found = fit(where, shop.pictures("calibration"), encoder or ())
     lines = [
         f"{' + '.join(one.encoders)}: two pictures of one person are given {one.own_pictures:.0%}"
         for one in found.sets

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.encoders import Encoders
 from likeness.cli.output import AsJson, show
 
 __all__ = ["app"]
@@ -25,6 +26,7 @@ def score(
     judge: Annotated[
         list[Path] | None, typer.Option(help="A face recogniser (folder or .onnx); may be repeated.")
     ] = None,
+    encoder: Encoders = None,
     sitters: Annotated[
         bool,
         typer.Option(help="The pictures are synthetic sitters; known without it where a recipe says so."),
@@ -56,7 +58,7 @@ def score(
         "sitter" in one or made.get("family") == "mini" for one, made in zip(recipes, settings, strict=True)
     )
     detector = open_detector(base, sitters)
-    judging = open_judge(base, detector, judge or (), sitters=sitters)
+    judging = open_judge(base, detector, judge or (), further=encoder or (), sitters=sitters)
     rows, lines = [], []
     for path, image, made in zip(pictures, painted, settings, strict=False):
         without = made.get("identity_encoder")

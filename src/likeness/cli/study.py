@@ -19,7 +19,10 @@ def build(
     evaluations: Annotated[list[Path], typer.Argument(help="Folders that `likeness evaluate` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the study.")],
     kind: Annotated[
-        str, typer.Option(help="pairs: two side by side, which is better; ratings: each alone, 0 to 4.")
+        str,
+        typer.Option(
+            help="pairs: two side by side; ratings: each alone, 0 to 4; collections: all of a person, 0 to 4."
+        ),
     ] = "pairs",
     count: Annotated[int | None, typer.Option(min=1, help="How many cases, drawn by the seed.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the cases and their order.")] = 0,
@@ -29,8 +32,8 @@ def build(
     from likeness.errors import InputError
     from likeness.evaluation.study import build_study
 
-    if kind not in ("pairs", "ratings"):
-        raise InputError(f"There is no kind {kind!r} of study; give pairs or ratings.")
+    if kind not in ("pairs", "ratings", "collections"):
+        raise InputError(f"There is no kind {kind!r} of study; give pairs, ratings or collections.")
     study = build_study(evaluations, out, kind=kind, count=count, seed=seed)  # type: ignore[arg-type]
     show(
         {"out": str(out), "kind": study.kind, "items": len(study.items)},

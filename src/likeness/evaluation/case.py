@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Case"]
+__all__ = ["Case", "Truth"]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a picture of a sitter has to show, by kind of attribute (`sitters.attributes`).
+
+    asked: what the words ask for. kept: what they leave as it was; None where that is whatever the source
+    shows. A value of `NOT_SHOWN` (`faces.attributes`) is to be absent. pose_deg: yaw, pitch and roll of the
+    head. light_deg: azimuth and elevation of the key light. None: nothing is asked of it.
+    """
+
+    asked: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] | None = field(default_factory=dict)
+    pose_deg: tuple[float, float, float] | None = None
+    light_deg: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +35,7 @@ class Case:
     taken from. profiles: further real pictures of the person, never shown to the method. source: the
     picture to be kept but for what was asked, the photo an edit began from or what the untuned model
     paints from the same seed. groups: what the person belongs to, such as {"skin tone": "dark"}, for
-    the table by group.
+    the table by group. truth: what the picture has to show, where sitters make that known.
     """
 
     id: str
@@ -30,3 +45,4 @@ class Case:
     profiles: tuple[Image.Image, ...] = ()
     source: Image.Image | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    truth: Truth | None = None

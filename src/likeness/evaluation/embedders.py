@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["Clip", "Dino", "ImageEmbedder", "load_clip", "load_dino"]
+__all__ = ["Clip", "Dino", "ImageEmbedder", "load_clip", "load_dino", "loaded"]
 
 BATCH = 32
 
@@ -109,24 +109,24 @@ def load_clip(source: str | Path, licence: str = "not declared") -> Clip:
 
     if (Path(source) / "pack.json").is_file():
         pack = Path(source)
-        text = _loaded(CLIPTextModel, pack / "text_encoder", dtype=torch.float32).eval()
-        image = _loaded(CLIPVisionModelWithProjection, pack / "image_encoder", dtype=torch.float32).eval()
+        text = loaded(CLIPTextModel, pack / "text_encoder", dtype=torch.float32).eval()
+        image = loaded(CLIPVisionModelWithProjection, pack / "image_encoder", dtype=torch.float32).eval()
         return Clip(
             lambda pixels: image(pixel_values=pixels).image_embeds,
             lambda ids: text(input_ids=ids).pooler_output,  # a pack has no projection of texts
             text.config.max_position_embeddings,
-            _loaded(CLIPTokenizer, pack / "tokenizer"),
-            _loaded(CLIPImageProcessor, pack / "image_encoder"),
+            loaded(CLIPTokenizer, pack / "tokenizer"),
+            loaded(CLIPImageProcessor, pack / "image_encoder"),
             f"{pack.name} pack's CLIP",
             read_card(pack).licence,
         )
-    model = _loaded(CLIPModel, source, dtype=torch.float32).eval()
+    model = loaded(CLIPModel, source, dtype=torch.float32).eval()
     return Clip(
         lambda pixels: model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output),
         lambda ids: model.text_projection(model.text_model(input_ids=ids).pooler_output),
         model.config.text_config.max_position_embeddings,
-        _loaded(CLIPTokenizer, source),
-        _loaded(CLIPImageProcessor, source),
+        loaded(CLIPTokenizer, source),
+        loaded(CLIPImageProcessor, source),
         str(source),
         licence,
     )
@@ -141,18 +141,19 @@ def load_dino(source: str | Path, licence: str = "not declared") -> Dino:
 
     pack = (Path(source) / "pack.json").is_file()
     folder = Path(source) / "vit" if pack else source
-    model = _loaded(AutoModel, folder, dtype=torch.float32)
+    model = loaded(AutoModel, folder, dtype=torch.float32)
     if not hasattr(model.config, "patch_size") or model.main_input_name != "pixel_values":
         raise IncompatibleWeightsError(
             f"{source} holds a {type(model).__name__}, not a vision transformer; give DINO, DINOv2 or a ViT."
         )
     name = f"{Path(source).name} pack's ViT" if pack else str(source)
     return Dino(
-        model, _loaded(AutoImageProcessor, folder), name, read_card(Path(source)).licence if pack else licence
+        model, loaded(AutoImageProcessor, folder), name, read_card(Path(source)).licence if pack else licence
     )
 
 
-def _loaded(kind: Any, source: str | Path, **settings: Any) -> Any:
+def loaded(kind: Any, source: str | Path, **settings: Any) -> Any:
+    """A model or processor of transformers'. Raises: MissingWeightsError where there is none."""
     try:
         with quiet():
             return kind.from_pretrained(str(source), **settings)

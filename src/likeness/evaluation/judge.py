@@ -17,10 +17,11 @@ import numpy as np
 from likeness.evaluation.metrics.faces import look
 from likeness.faces.calibration import Calibration, Calibrations
 from likeness.faces.doctor import inspect
-from likeness.faces.embed import load_encoder
-from likeness.files.provenance import pixels_sha256
+from likeness.faces.embed import load_encoder, provided_encoders
+from likeness.files.provenance import pixels_sha256, record_weights
 from likeness.packs import read_card
 from likeness.packs.mini import pack_folder
+from likeness.packs.recipes.calibration import cached
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,9 +92,11 @@ class Judge:
         return [encoder for encoder in self.encoders if encoder.name != without]
 
     def calibration(self, without: str | None = None) -> Calibration | None:
-        """That of the independent encoders together."""
-        names = [encoder.name for encoder in self.independent(without)]
-        return self.calibrations.of(names) if self.calibrations else None
+        """That of the independent encoders together; those that nobody calibrated have no say."""
+        if self.calibrations is None:
+            return None
+        known = self.calibrations.digests
+        return self.calibrations.of([one.name for one in self.independent(without) if one.name in known])
 
     def own_pictures(self, references: Sequence[Image.Image], without: str | None = None) -> float | None:
         """What a portrait is to be compared with: the mean chance of two pictures of the person.
@@ -132,13 +135,20 @@ def explanation(
 
 
 def open_judge(
-    base: str | Path, detector: FaceDetector, encoders: Sequence[Path] = (), *, sitters: bool = False
+    base: str | Path,
+    detector: FaceDetector,
+    encoders: Sequence[Path] = (),
+    *,
+    further: Sequence[Path] = (),
+    sitters: bool = False,
 ) -> Judge:
     """The judge for pictures painted on `base`.
 
     encoders: folders of our recognisers, or .onnx files. Without any a pack's own recognisers are taken,
     with the pack's calibration where the pictures are of `sitters`, on whom alone it holds; other bases have
-    none, and the scores say so.
+    none, and the scores say so. further: encoders that judge beside a pack's own, by default those that
+    folders of LIKENESS_MODELS hold; their cosines are shown, and count for the chance once
+    `likeness pack calibrate --encoder` has been run with them.
     Raises: MissingWeightsError or IncompatibleWeightsError for an encoder that is none.
     """
     if encoders:
@@ -146,14 +156,24 @@ def open_judge(
         return Judge(chosen, detector, reason="these recognisers are not calibrated; see their cosines")
     pack = pack_folder(base)
     own = [pack / name for name in PACK_ENCODERS if (pack / name).is_dir()]
-    if not own:
+    more = list(further or provided_encoders())
+    if not own and not more:
         return Judge(reason="no judge: give --judge a face recogniser that the method is not conditioned on")
-    judges = [load_encoder(path) for path in own]
+    judges = [load_encoder(path) for path in own + more]
+    if not own:
+        return Judge(judges, detector, reason="these recognisers are not calibrated; see their cosines")
     if not sitters:
         return Judge(judges, detector, reason=f"the recognisers of {pack.name} know synthetic sitters only")
     calibrations, reason = _calibrations(
-        pack, {e.name: path.name for e, path in zip(judges, own, strict=True)}
+        pack, {e.name: path.name for e, path in zip(judges, own, strict=False)}
     )
+    if calibrations is not None and more:
+        digests = {
+            e.name: record_weights(path, "", "").sha256
+            for e, path in zip(judges[len(own) :], more, strict=True)
+        }
+        file = cached({**calibrations.digests, **digests})
+        calibrations = Calibrations.read(file) if file.is_file() else calibrations
     return Judge(judges, detector, calibrations, reason)
 
 

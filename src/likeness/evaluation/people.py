@@ -1,21 +1,36 @@
-"""Who an evaluation is about: held-out sitters, or the folders of a user's own people."""
+"""Who an evaluation is about: held-out sitters, or the folders of a user's own people; their styles."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import InputError
-from likeness.files.images import read_image
+from likeness.files.images import read_image, write_png
 from likeness.sitters import HELD_OUT_SEEDS, attributes, sample_scene, with_same_person
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Person", "people_in", "sitters"]
+    from likeness.diffusion.load import Base
+    from likeness.evaluation.protocol import Prompt
+    from likeness.sitters import Scene
+
+__all__ = [
+    "Person",
+    "Style",
+    "groups_of",
+    "painted_styles",
+    "people_in",
+    "sitter_styles",
+    "sitters",
+    "told_only",
+]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 PROFILES = 3
@@ -24,13 +39,15 @@ PROFILES = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """id: unique. word: what a prompt calls them. references, profiles, groups: see `Case`."""
+    """id: unique. word: what a prompt calls them. references, profiles, groups: see `Case`. scene: what the
+    first reference was drawn from, of a sitter."""
 
     id: str
     word: str
     references: tuple[Image.Image, ...]
     profiles: tuple[Image.Image, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    scene: Scene | None = None
 
 
 def sitters(count: int, seed: int, size_px: int) -> list[Person]:
@@ -49,19 +66,82 @@ def sitters(count: int, seed: int, size_px: int) -> list[Person]:
     people = []
     for number in random.Random(seed).sample(HELD_OUT_SEEDS, count):
         scene = sample_scene(number)
-        told = attributes(scene)
         others = [with_same_person(scene, n + 1) for n in range(PROFILES)]
         reference, *profiles = (Image.fromarray(render(one, size_px).rgb) for one in (scene, *others))
         people.append(
             Person(
                 f"sitter-{number}",
-                told["person"],
+                attributes(scene)["person"],
                 (reference,),
                 tuple(profiles),
-                {"skin": told["skin"], "age": told["age"], "presents as": told["person"]},
+                groups_of(scene),
+                scene,
             )
         )
     return people
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Style:
+    """A picture whose pose, light and place somebody is put into.
+
+    word: for whom it was painted, "" for anybody. scene: what it was drawn from, of a sitter.
+    """
+
+    id: str
+    group: str
+    image: Image.Image
+    word: str = ""
+    scene: Scene | None = None
+
+
+def sitter_styles(count: int, seed: int, size_px: int) -> list[Style]:
+    """Pictures of other held-out sitters, grouped by their light."""
+    from PIL import Image
+
+    from likeness.sitters.render import render
+
+    numbers = random.Random(f"styles {seed}").sample(HELD_OUT_SEEDS, count)
+    scenes = [sample_scene(number) for number in numbers]
+    return [
+        Style(f"style-{n:02d}", scene.light.kind, Image.fromarray(render(scene, size_px).rgb), "", scene)
+        for n, scene in enumerate(scenes)
+    ]
+
+
+def painted_styles(
+    base: Base, prompts: Sequence[Prompt], words: Sequence[str], seed: int, folder: Path
+) -> list[Style]:
+    """What the base alone paints for each prompt and each word for a person; kept in `folder` and read again.
+
+    Raises: InputError for a base of two text encoders (`paint_text`).
+    """
+    styles = []
+    for word in sorted(set(words)):
+        for number, prompt in enumerate(prompts):
+            file = folder / f"{word}-{number:02d}.png"
+            if not file.is_file():
+                drawn = paint_text(base, [prompt.text.format(person=word)], [seed + number])
+                write_png(to_pictures(drawn)[0], file)
+            styles.append(Style(file.stem, prompt.group, read_image(file), word))
+    return styles
+
+
+def told_only(count: int, seed: int, *, of_sitters: bool) -> list[Person]:
+    """People of whom there are only words: held-out sitters, or nobody in particular."""
+    if not of_sitters:
+        return [Person(f"caption-{number:04d}", "person", ()) for number in range(count)]
+    scenes = [sample_scene(number) for number in random.Random(seed).sample(HELD_OUT_SEEDS, count)]
+    return [
+        Person(f"sitter-{scene.seed}", attributes(scene)["person"], (), (), groups_of(scene), scene)
+        for scene in scenes
+    ]
+
+
+def groups_of(scene: Scene) -> dict[str, str]:
+    """Whom a sitter belongs to: skin, age, and "presents as"."""
+    told = attributes(scene)
+    return {"skin": told["skin"], "age": told["age"], "presents as": told["person"]}
 
 
 def people_in(folder: Path, word: str = "person") -> list[Person]:

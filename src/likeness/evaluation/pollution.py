@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from likeness.evaluation.metrics.changes import (
 )
 from likeness.evaluation.metrics.faces import FaceViews
 from likeness.evaluation.metrics.perceptual import TowerLayers
+from likeness.evaluation.segmenters import ParsedRegions
 from likeness.faces.parsing import CLASSES, load_parser
 from likeness.packs import mini
 from likeness.sitters import phrases as say
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from likeness.evaluation.judge import Judge
     from likeness.evaluation.metrics import Metric
     from likeness.faces.attributes import AttributeNet
-    from likeness.faces.parsing import ParserNet
 
 __all__ = ["AXES", "Axes", "ClipDescriber", "ParserDescriber", "open_axes"]
 
@@ -102,23 +102,6 @@ def open_axes(
     else:
         missing["attributes"] = "there is no judge of attributes, no CLIP and no face parser"
     return Axes(tuple(metrics), missing, judges, describer, towers)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ParsedRegions:
-    """A face parser's classes; each picture object is looked at once, and kept as long as this lives."""
-
-    net: ParserNet
-    name: str = "face parser"
-    _known: dict[int, tuple[Image.Image, NDArray[np.int64]]] = field(default_factory=dict)
-
-    def __call__(self, image: Image.Image) -> NDArray[np.int64]:
-        """See `Segmenter`."""
-        from likeness.data.build import parse
-
-        if id(image) not in self._known:
-            self._known[id(image)] = (image, parse(self.net, image).astype(np.int64))
-        return self._known[id(image)][1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

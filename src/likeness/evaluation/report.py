@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from likeness.evaluation.protocol import load_protocol, protocol_names
 from likeness.evaluation.result import MetricValue, Result
+from likeness.evaluation.run import reference_file
 from likeness.files.images import read_image
 from likeness.files.page import inline, table, whole_page
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from likeness.evaluation.run import Measured
     from likeness.evaluation.suite import Suite
 
-__all__ = ["by_group", "report_html", "report_markdown", "result_markdown", "result_pages"]
+__all__ = ["report_html", "report_markdown", "result_markdown", "result_pages"]
 
 WORST = 8
-FEWEST = 3
-"""Cases a group needs to be put in the table."""
+PEOPLE = ("skin", "age", "presents as")
+"""The kinds of group that are of people: of these the report has every metric's gap."""
+BY_GROUP = ("same person", "FaceSim", "followed", "details wrong", "CLIP-T", "DP", "PF")
+"""The metrics whose groups the report spells out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def report_html(measured: Measured, suite: Suite, protocol: Protocol, folder: Pa
     return whole_page(measured.result.name, _lead(measured, protocol), "\n".join(parts))
 
 
-def result_markdown(result: Result, published: Mapping[str, float] | None = None) -> str:
+def result_markdown(result: Result, published: Mapping[str, str] | None = None) -> str:
     """A written table as a page: what `docs/results/` shows. published: the paper's own figures by metric."""
     published = published or {}
     lines = [
@@ -92,8 +95,13 @@ def result_markdown(result: Result, published: Mapping[str, float] | None = None
         mean, interval = _mean(value)
         cells = [name, mean or "not measured", interval, str(value.n), value.unit if mean else ""]
         if published:
-            cells.append(f"{published[name]:g}" if name in published else "")
+            cells.append(published.get(name, ""))
         lines.append(_row(cells))
+    gaps = [table for table in result.groups if table.kind in PEOPLE and table.gap is not None]
+    if gaps:
+        head = ["gap between groups of people", "by", "difference of means", "95 % interval", "n"]
+        lines += ["", _row(head), _row(["---"] * len(head))]
+        lines += [_row([t.metric, t.kind, *_mean(t.gap), str(t.gap.n)]) for t in gaps if t.gap]
     if result.orderings:
         head = ["claim", "difference", "95 % interval", "n", "holds", "source"]
         lines += ["", _row(head), _row(["---"] * len(head))]
@@ -114,23 +122,15 @@ def result_pages(folder: Path) -> dict[str, str]:
         except ValidationError:
             continue
         named = result.name.rpartition("-")[2] in ("quick", "paper") and result.method in protocol_names()
-        published = load_protocol(result.method, sitters=True).published if named else None
+        published = _published(load_protocol(result.method, sitters=True)) if named else None
         pages[f"{file.stem}.md"] = result_markdown(result, published)
     return pages
 
 
-def by_group(measured: Measured, metric: str) -> list[tuple[str, str, float, int]]:
-    """(kind, group, mean, n) of a metric for every group with `FEWEST` cases that have a value."""
-    cases = [one.case for one in measured.painted if one.case is not None]
-    values = measured.values[metric]
-    found = []
-    for kind in dict.fromkeys(key for case in cases for key in case.groups):
-        labels = np.array([case.groups.get(kind, "") for case in cases])
-        for group in sorted({*labels} - {""}):
-            known = values[(labels == group) & ~np.isnan(values)]
-            if len(known) >= FEWEST:
-                found.append((kind, str(group), float(known.mean()), len(known)))
-    return found
+def _published(protocol: Protocol) -> dict[str, str]:
+    return {
+        name: _theirs(value, protocol.published_by.get(name)) for name, value in protocol.published.items()
+    }
 
 
 def _lead(measured: Measured, protocol: Protocol) -> str:
@@ -146,9 +146,11 @@ def _lead(measured: Measured, protocol: Protocol) -> str:
 def _blocks(measured: Measured, suite: Suite, protocol: Protocol) -> list[Block]:
     return [
         _numbers(measured, suite, protocol),
+        *_gaps(measured, suite),
         *_groups(measured),
-        *_worst(measured),
+        *_worst(measured, suite),
         *_not_painted(measured),
+        *_models(suite),
     ]
 
 
@@ -168,7 +170,7 @@ def _numbers(measured: Measured, suite: Suite, protocol: Protocol) -> Block:
                 str(value.n),
                 value.unit if value.n else "",
                 better.get(name, ""),
-                "" if theirs is None else f"{theirs:g}",
+                "" if theirs is None else _theirs(theirs, protocol.published_by.get(name)),
             )
         )
     head = ("metric", "mean", "95 % interval", "n", "unit", "better", "the paper's own")
@@ -176,43 +178,92 @@ def _numbers(measured: Measured, suite: Suite, protocol: Protocol) -> Block:
     return Block("Numbers", text, head, tuple(rows))
 
 
+def _gaps(measured: Measured, suite: Suite) -> list[Block]:
+    """How much worse the worst group of people fares than the best, metric by metric."""
+    tables = [t for t in measured.result.groups if t.kind in PEOPLE and t.gap is not None]
+    higher = {metric.name: metric.higher_is_better for metric in suite.metrics}
+    rows = []
+    for one in tables:
+        means = {group: value.mean or 0.0 for group, value in one.groups.items()}
+        best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+        if not higher[one.metric]:
+            best, worst = worst, best
+        assert one.gap is not None  # noqa: S101  chosen above
+        rows.append((one.metric, one.kind, best, worst, *_mean(one.gap), str(one.gap.n)))
+    if not rows:
+        return []
+    head = ("metric", "people by", "best served", "worst served", "gap", "95 % interval", "n")
+    text = "The gap is the best served group's mean against the worst's. Small groups differ by chance."
+    return [Block("Gaps between groups of people", text, head, tuple(rows))]
+
+
 def _groups(measured: Measured) -> list[Block]:
     blocks = []
-    for metric in ("same person", "FaceSim", "CLIP-T"):
-        if metric not in measured.values:
-            continue
-        found = by_group(measured, metric)
-        if not found:
-            continue
-        gaps = []
-        for kind in dict.fromkeys(kind for kind, _, _, _ in found):
-            means = [mean for k, _, mean, _ in found if k == kind]
-            gaps.append(f"{kind} {max(means) - min(means):.3f}")
-        rows = tuple((kind, group, f"{mean:.3f}", str(n)) for kind, group, mean, n in found)
-        text = f"Largest difference of means: {', '.join(gaps)}. Small groups differ by chance."
-        blocks.append(Block(f"{metric} by group", text, ("kind", "group", "mean", "n"), rows))
+    for metric in BY_GROUP:
+        tables = [table for table in measured.result.groups if table.metric == metric]
+        rows = tuple(
+            (table.kind, group, *_mean(value), str(value.n))
+            for table in tables
+            for group, value in table.groups.items()
+        )
+        if rows:
+            gaps = [f"{table.kind} {table.gap.mean:.3f}" for table in tables if table.gap]
+            text = f"Largest difference of means: {', '.join(gaps)}." if gaps else ""
+            blocks.append(
+                Block(f"{metric} by group", text, ("kind", "group", "mean", "95 % interval", "n"), rows)
+            )
     return blocks
 
 
-def _worst(measured: Measured) -> list[Block]:
-    values = measured.values.get("FaceSim")
-    if values is None:
-        return []
+WORST_OF = {
+    "same person": "The least like the person",
+    "FaceSim": "The least alike",
+    "followed": "Words followed least",
+    "details wrong": "Most details wrong",
+    "LPIPS": "Furthest from their source",
+}
+
+
+def _worst(measured: Measured, suite: Suite) -> list[Block]:
+    """The worst cases of each of some metrics, each beside its reference."""
+    blocks = []
     cases = [one.case for one in measured.painted if one.case is not None]
-    order = np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable")[:WORST]
-    pictures = [
-        (
-            f"pictures/{cases[row].id}.png",
-            f"{cases[row].prompt}: " + ("no face" if np.isnan(values[row]) else f"{values[row]:.2f}"),
-        )
-        for row in order
-    ]
-    return [Block("The least alike", pictures=tuple(pictures))]
+    references = [reference_file(one) for one in measured.painted if one.case is not None]
+    higher = {metric.name: metric.higher_is_better for metric in suite.metrics}
+    for name, heading in WORST_OF.items():
+        values = measured.values.get(name)
+        if values is None or (name == "FaceSim" and "same person" in measured.values):
+            continue
+        badness = -values if higher[name] else values
+        faces = name in ("same person", "FaceSim")  # there no value is the worst: no face was painted
+        known = [row for row in range(len(cases)) if faces or not np.isnan(values[row])]
+        known.sort(key=lambda row: -np.inf if np.isnan(badness[row]) else -badness[row])
+        pictures: list[tuple[str, str]] = []
+        for row in known[:WORST]:
+            said = "no face" if np.isnan(values[row]) else f"{values[row]:.2f}"
+            if reference := references[row]:
+                pictures.append((reference, "reference"))
+            pictures.append(
+                (f"pictures/{cases[row].id}.png", f"{cases[row].prompt or cases[row].id}: {said}")
+            )
+        if pictures:
+            blocks.append(Block(heading, pictures=tuple(pictures)))
+    return blocks
+
+
+def _models(suite: Suite) -> list[Block]:
+    """What was looked through, and what its weights may be used for."""
+    rows = tuple(suite.models.items())
+    return [Block("Models that measured", head=("model", "licence"), rows=rows)] if rows else []
 
 
 def _not_painted(measured: Measured) -> list[Block]:
     rows = tuple((one.task.id, one.reason) for one in measured.painted if one.case is None)
     return [Block("Not painted", head=("case", "reason"), rows=rows)] if rows else []
+
+
+def _theirs(value: float, by: str | None) -> str:
+    return f"{value:g}" if by is None else f"{value:g} ({by})"
 
 
 def _mean(value: MetricValue | Ordering) -> tuple[str, str]:

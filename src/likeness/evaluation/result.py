@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "GroupTable",
     "MetricValue",
     "Ordering",
     "Result",
@@ -64,11 +65,23 @@ class Ordering(BaseModel):
     holds: bool
 
 
+class GroupTable(BaseModel):
+    """A metric by group of one kind, such as skin. gap: the best group's mean less the worst's, with its
+    interval; None for fewer than two groups."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    metric: str
+    kind: str
+    groups: dict[str, MetricValue]
+    gap: MetricValue | None
+
+
 class Result(BaseModel):
     """One table. commit: of the source, with "-dirty" where it was changed; n: cases.
 
     intervals: how they were had. command, date (UTC, as 2026-01-31): of a script's run; evaluations have a
-    protocol instead, and the same seed gives them the same file.
+    protocol instead, and the same seed gives them the same file. groups: of an evaluation whose cases know
+    what they belong to; left out where there are none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -84,6 +97,7 @@ class Result(BaseModel):
     intervals: str = "by bootstrap"
     command: str = ""
     date: str = ""
+    groups: list[GroupTable] = Field(default_factory=list, exclude_if=lambda tables: not tables)
 
 
 def bootstrap_interval(

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
+from torch import nn
 
 from likeness.errors import FaceError, ImageError, InputError
 from likeness.evaluation.case import Case
+from likeness.evaluation.groups import group_tables
 from likeness.evaluation.result import MetricValue, Result, commit, machine, summarised
 from likeness.files.images import read_image, read_recipe, whole_file, write_png
 from likeness.files.provenance import recipe_of, request_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
     from likeness.evaluation.metrics import SetMetric
-    from likeness.evaluation.protocol import Protocol, Task
+    from likeness.evaluation.protocol import Protocol
     from likeness.evaluation.suite import Suite
-    from likeness.types import PortraitPipeline
+    from likeness.evaluation.tasks import Task
+    from likeness.types import PortraitPipeline, PortraitRequest
 
-__all__ = ["Measured", "Painted", "measure", "paint_cases", "write_cases"]
+__all__ = ["Measured", "Painted", "measure", "paint_cases", "parameters_of", "reference_file", "write_cases"]
 
-PICTURES = "pictures"
+PICTURES, SOURCES = "pictures", "sources"
 CASES = "cases.parquet"
 DRAWS = 200
 """Resamplings of a set metric, each of which costs a whole distance."""
@@ -41,6 +44,7 @@ class Painted:
     task: Task
     case: Case | None
     seconds: float | None = None
+    steps: int | None = None
     reason: str = ""
 
 
@@ -66,44 +70,65 @@ def paint_cases(
     Raises: InputError where the folder holds pictures of other requests or of other weights.
     """
     painted: list[Painted] = []
-    weights: Any = None
+    painter = _Painter(pipeline, folder)
     for number, task in enumerate(tasks):
-        file = folder / PICTURES / f"{task.id}.png"
+        person, source = task.person, task.source
+        try:
+            if task.source_request is not None:
+                source = painter.paint(task.source_request, f"{SOURCES}/{task.id}.png")[0]
+            image, recipe = painter.paint(task.request, f"{PICTURES}/{task.id}.png")
+        except FaceError as error:
+            painted.append(Painted(task, None, reason=str(error)))
+        else:
+            shown = person.references or ((source,) if source is not None else ())
+            if shown and not (folder / _reference(task)).is_file():
+                write_png(shown[0], folder / _reference(task))
+            if source is not None and source.size != image.size:
+                source = source.resize(image.size, Image.Resampling.LANCZOS)
+            case = Case(
+                task.id, image, task.request.prompt, shown, person.profiles, source,
+                {"prompts": task.group, **person.groups}, task.truth,
+            )  # fmt: skip
+            painted.append(
+                Painted(task, case, sum(recipe["timings_s"].values()), recipe["settings"].get("steps"))
+            )
+        if on_progress is not None:
+            on_progress(number + 1, len(tasks))
+    return painted
+
+
+class _Painter:
+    """Paints into a folder what is not there yet, all by the same weights."""
+
+    def __init__(self, pipeline: PortraitPipeline, folder: Path) -> None:
+        self._pipeline, self._folder = pipeline, folder
+        self._weights: Any = None
+
+    def paint(self, request: PortraitRequest, name: str) -> tuple[Image.Image, dict[str, Any]]:
+        """The picture and its recipe, as they are in the file."""
+        file = self._folder / name
         recipe = _recipe(file)
         if recipe is None:
-            try:
-                result = pipeline([task.request])[0]
-            except FaceError as error:
-                painted.append(Painted(task, None, reason=str(error)))
-                _tell(on_progress, number + 1, len(tasks))
-                continue
+            result = self._pipeline([request])[0]
             recipe = recipe_of(result)
             write_png(result.image, file, recipe)
-        elif not _asked(request_of(task.request), recipe["request"]):
-            raise InputError(f"{folder} holds pictures of another evaluation; choose another folder.")
-        if weights is not None and recipe["weights"] != weights:
-            raise InputError(f"{folder} holds pictures painted by other weights; choose another folder.")
-        weights = recipe["weights"]
-        person = task.person
-        reference = folder / _reference(task)
-        if not reference.is_file():
-            write_png(person.references[0], reference)
-        case = Case(
-            task.id, read_image(file), task.request.prompt, person.references, person.profiles,
-            groups={"prompts": task.group, **person.groups},
-        )  # fmt: skip
-        painted.append(Painted(task, case, sum(recipe["timings_s"].values())))
-        _tell(on_progress, number + 1, len(tasks))
-    return painted
+        elif not _asked(request_of(request), recipe["request"]):
+            raise InputError(f"{self._folder} holds pictures of another evaluation; choose another folder.")
+        if self._weights is not None and recipe["weights"] != self._weights:
+            raise InputError(
+                f"{self._folder} holds pictures painted by other weights; choose another folder."
+            )
+        self._weights = recipe["weights"]
+        return read_image(file), recipe
 
 
 def _reference(task: Task) -> str:
     return f"references/{task.person.id}.png"
 
 
-def _tell(on_progress: Callable[[int, int], None] | None, done: int, of: int) -> None:
-    if on_progress is not None:
-        on_progress(done, of)
+def reference_file(painted: Painted) -> str | None:
+    """Where the first reference lies, in the evaluation's folder; None without one."""
+    return _reference(painted.task) if painted.case and painted.case.references else None
 
 
 def _asked(request: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
@@ -121,12 +146,18 @@ def _recipe(file: Path) -> dict[str, Any] | None:
 
 
 def measure(
-    painted: Sequence[Painted], suite: Suite, protocol: Protocol, *, base: str, seed: int
+    painted: Sequence[Painted],
+    suite: Suite,
+    protocol: Protocol,
+    *,
+    base: str,
+    seed: int,
+    parameters: int | None = None,
 ) -> Measured:
     """All metrics of a suite over all painted cases.
 
     Set metrics compare with the references and profiles of the people painted; their intervals come from
-    painted cases drawn again and again.
+    painted cases drawn again and again. parameters: of the networks that painted (`parameters_of`).
     Raises: InputError where nothing was painted.
     """
     cases = [one.case for one in painted if one.case is not None]
@@ -139,6 +170,10 @@ def measure(
         metrics[distance.name] = _distance(distance, [case.image for case in cases], real, seed)
     seconds = np.array([one.seconds for one in painted if one.seconds is not None])
     metrics["seconds a picture"] = summarised(seconds, "s", seed=seed)
+    steps = np.array([one.steps for one in painted if one.steps is not None], np.float64)
+    metrics["steps"] = summarised(steps, "steps", seed=seed)
+    if parameters is not None:
+        metrics["parameters"] = MetricValue(mean=parameters / 1e6, low=None, high=None, n=1, unit="million")
     for name in suite.missing:
         metrics[name] = MetricValue(mean=None, low=None, high=None, n=0, unit="not measured")
     result = Result(
@@ -150,8 +185,23 @@ def measure(
         machine=machine(),
         n=len(cases),
         metrics=metrics,
+        groups=[table for m in suite.metrics for table in group_tables(m, cases, values[m.name], seed)],
     )
     return Measured(painted, values, result)
+
+
+def parameters_of(pipeline: object) -> int:
+    """Of the networks that a pipeline and its base hold, each counted once; not of what finds faces."""
+    found: dict[int, int] = {}
+    parts = [*vars(pipeline).values()]
+    for part in parts:
+        if is_dataclass(part) and not isinstance(part, type):
+            parts += [getattr(part, one.name) for one in fields(part)]
+        elif isinstance(part, (tuple, list)):
+            parts += part
+        elif isinstance(part, nn.Module):
+            found |= {id(tensor): tensor.numel() for tensor in part.parameters()}
+    return sum(found.values())
 
 
 def _distance(
@@ -180,9 +230,10 @@ def write_cases(measured: Measured, folder: Path) -> Path:
             "prompt": one.task.request.prompt,
             "seed": one.task.request.seed,
             "file": f"{PICTURES}/{one.task.id}.png" if one.case else None,
-            "reference": _reference(one.task) if one.case else None,
+            "reference": reference_file(one),
             "reason": one.reason or None,
             "seconds": one.seconds,
+            "steps": one.steps,
             "prompts": one.task.group,
             **one.task.person.groups,
         }

@@ -40,7 +40,7 @@ __all__ = [
     "shown_to",
 ]
 
-Kind = Literal["pairs", "ratings"]
+Kind = Literal["pairs", "ratings", "collections"]
 QUESTIONS: dict[Kind, dict[str, str]] = {
     "pairs": {
         "person": "Which picture is more the person of the reference?",
@@ -50,15 +50,22 @@ QUESTIONS: dict[Kind, dict[str, str]] = {
         "details": "How well are the person and the details kept that the words do not change? (0 to 4)",
         "prompt": "How well are the words followed? (0 to 4)",
     },
+    "collections": {
+        "coherence": "How well do these pictures go together as one collection of this person? (0 to 4)",
+    },
 }
 CHOICES: dict[Kind, tuple[str, ...]] = {
     "pairs": ("left", "equal", "right"),
     "ratings": ("0", "1", "2", "3", "4"),
+    "collections": ("0", "1", "2", "3", "4"),
 }
+MOST = 8
+"""Pictures of a collection that are shown together."""
 
 
 class Item(BaseModel):
-    """One thing to judge. pictures: files, left to right; variants: whose they are, not shown."""
+    """One thing to judge. pictures: files, left to right; variants: whose they are, not shown. reference: a
+    file, "" where nobody was to be kept. prompt: "" of a collection, whose pictures have one each."""
 
     model_config = ConfigDict(extra="forbid")
     id: str
@@ -104,8 +111,9 @@ def build_study(
 ) -> Study:
     """A study of pictures that evaluations of the same cases painted (`evaluation.run`).
 
-    "pairs" shows two variants side by side, in a random order; "ratings" shows each picture alone. count:
-    how many cases, drawn by `seed`.
+    "pairs" shows two variants side by side, in a random order; "ratings" shows each picture alone;
+    "collections" shows together what one variant painted of one person, `MOST` at most. count: how many
+    cases, or people, drawn by `seed`.
     Raises: InputError for folders that are no evaluations, have no case in common, or a wrong number.
     """
     if out.exists() and any(out.iterdir()):
@@ -120,12 +128,24 @@ def build_study(
     if not common:
         raise InputError("The evaluations have no painted case in common; use the same protocol and seed.")
     rng = random.Random(seed)
-    chosen = sorted(rng.sample(common, min(count or len(common), len(common))))
+    if kind == "collections":
+        people: dict[str, list[str]] = {}
+        for case in common:
+            people.setdefault(tables[0][case]["person"], []).append(case)
+        sets = [cases for cases in people.values() if len(cases) > 1]
+        if not sets:
+            raise InputError(
+                "A collection needs two pictures of one person or more; the evaluations have none."
+            )
+    else:
+        sets = [[case] for case in common]
     items: list[Item] = []
-    for case in chosen:
-        reference = _copied(evaluations[0] / tables[0][case]["reference"], out, rng)
+    for cases in sorted(rng.sample(sets, min(count or len(sets), len(sets)))):
+        shown_cases = cases if len(cases) <= MOST else sorted(rng.sample(cases, MOST))
+        first = tables[0][cases[0]]
+        reference = _copied(evaluations[0] / first["reference"], out, rng) if first["reference"] else ""
         shown = [
-            (name, _copied(folder / table[case]["file"], out, rng))
+            (name, [_copied(folder / table[case]["file"], out, rng) for case in shown_cases])
             for name, folder, table in zip(names, evaluations, tables, strict=True)
         ]
         rng.shuffle(shown)
@@ -133,9 +153,9 @@ def build_study(
         items += [
             Item(
                 id=f"{len(items) + place:04d}",
-                prompt=tables[0][case]["prompt"],
+                prompt="" if kind == "collections" else first["prompt"],
                 reference=reference,
-                pictures=tuple(file for _, file in group),
+                pictures=tuple(file for _, files in group for file in files),
                 variants=tuple(name for name, _ in group),
             )
             for place, group in enumerate(groups)
@@ -225,7 +245,7 @@ def report(folder: Path) -> dict[str, Any]:
 
 def _number(study: Study, item: Item, value: str) -> float:
     """A rating as it is; of a pair, 1 where the first variant is preferred, 0 where the second."""
-    if study.kind == "ratings":
+    if study.kind != "pairs":
         return float(value)
     share = {"left": 1.0, "equal": 0.5, "right": 0.0}[value]
     return share if item.variants[0] == study.variants[0] else 1 - share

@@ -9,6 +9,7 @@ from an ONNX file.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -37,6 +38,7 @@ __all__ = [
     "crop_faces",
     "faces_to_tensor",
     "load_encoder",
+    "provided_encoders",
 ]
 
 ALIGNED_PX = 112
@@ -305,6 +307,19 @@ class OnnxEncoder:
         found = np.stack(rows)
         unit: NDArray[np.float32] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-8)
         return unit
+
+
+PUBLISHED = ("w600k_*.onnx", "glintr100*.onnx", "arcface*.onnx", "auraface*.onnx", "*sface*.onnx")
+"""Names under which recognisers are published."""
+
+
+def provided_encoders() -> list[Path]:
+    """Recognisers in the folders of LIKENESS_MODELS, known by their published names; in order of name."""
+    folders = [
+        Path(one).expanduser() for one in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if one
+    ]
+    found = {file.name: file for folder in folders for name in PUBLISHED for file in folder.glob(name)}
+    return [found[name] for name in sorted(found)]
 
 
 def load_encoder(path: Path, licence: str | None = None) -> FaceEncoder:

@@ -34,7 +34,7 @@ def study_app(folder: Path) -> FastAPI:
     Raises: InputError for a folder without a study.
     """
     study = load_study(folder)
-    files = {name for item in study.items for name in (item.reference, *item.pictures)}
+    files = {name for item in study.items for name in (item.reference, *item.pictures) if name}
     app = FastAPI(title="Likeness study", docs_url=None, redoc_url=None)
 
     @app.get("/", response_class=HTMLResponse)

@@ -107,10 +107,10 @@ class FaceFound:
 
 @dataclass(frozen=True, slots=True)
 class FaceSimilarity:
-    """FaceSim: mean cosine of the painted face and the references'."""
+    """FaceSim: mean cosine of the painted face and the references'. name: another for a further encoder."""
 
     views: FaceViews
-    name: ClassVar[str] = "FaceSim"
+    name: str = "FaceSim"
     unit: ClassVar[str] = "cosine"
     higher_is_better: ClassVar[bool] = True
     source: ClassVar[str] = "ConsistentID, section 4.1 (there by FaceNet)"

@@ -50,7 +50,7 @@ class AlexNetLayers:
     Raises: MissingWeightsError, IncompatibleWeightsError.
     """
 
-    name = "LPIPS AlexNet v0.1"
+    name, licence = "LPIPS AlexNet v0.1", "not declared"
     _MEAN = (-0.030, -0.088, -0.188)
     _STD = (0.458, 0.448, 0.450)
     """Of ImageNet's pixels, for pictures in [-1, 1]."""
@@ -93,7 +93,7 @@ class TowerLayers:
     def __init__(self, model: Any, name: str) -> None:
         self._model: nn.Module = model.eval()
         self._config = model.config
-        self.name = name
+        self.name, self.licence = name, "not declared"
         self.weights = [torch.ones(model.config.hidden_size)] * model.config.num_hidden_layers
 
     def layers(self, pixels: Tensor) -> list[Tensor]:

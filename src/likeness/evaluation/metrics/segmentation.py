@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -20,37 +20,39 @@ __all__ = ["SegmentationConsistency", "Segmenter", "mean_overlap"]
 
 
 class Segmenter(Protocol):
-    """Picture -> (H, W) integers, one a kind of region, the same numbers on every picture."""
+    """Picture -> regions, the same in the same order on every picture, empty where absent: (R, H, W) bool, or
+    (H, W) integers where they do not overlap, one a kind of region."""
 
     @property
     def name(self) -> str:
         """For records of scores."""
         ...
 
-    def __call__(self, image: Image.Image) -> NDArray[np.int64]:
+    def __call__(self, image: Image.Image) -> NDArray[Any]:
         """See the class."""
         ...
 
 
-def mean_overlap(one: NDArray[np.int64], two: NDArray[np.int64]) -> float:
-    """Mean intersection over union of the regions on either of two (H, W) label maps.
+def mean_overlap(one: NDArray[Any], two: NDArray[Any]) -> float:
+    """Mean intersection over union of the regions that either of two pictures has, as a `Segmenter` tells.
 
-    Raises: InputError for maps of two sizes.
+    Raises: InputError for regions of two sizes.
     """
     if one.shape != two.shape:
         raise InputError(f"Regions are compared on pictures of one size, got {one.shape} and {two.shape}.")
-    overlaps = []
-    for label in np.union1d(one, two):
-        a, b = one == label, two == label
-        overlaps.append((a & b).sum() / (a | b).sum())
-    return float(np.mean(overlaps))
+    if one.ndim == 2:
+        labels = np.union1d(one, two)[:, None, None]
+        one, two = one == labels, two == labels
+    union = (one | two).sum((1, 2))
+    return float(((one & two).sum((1, 2))[union > 0] / union[union > 0]).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationConsistency:
     """Seg-Cons: mean overlap of the regions of the painted picture and of its source.
 
-    The paper's regions are Segment Anything's; a pack's are its face parser's classes.
+    The paper's regions are Segment Anything's: here those around one grid of points on both pictures, for
+    it does not say how regions of two pictures belong together. A pack's are its face parser's classes.
     """
 
     segmenter: Segmenter

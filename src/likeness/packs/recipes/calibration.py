@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +15,9 @@ from likeness.faces.align import align_arcface
 from likeness.faces.calibration import Calibration, Calibrations, chances, fit
 from likeness.faces.embed import load_encoder
 from likeness.faces.sitter_detector import SitterDetector
+from likeness.files.images import write_bytes
+from likeness.files.provenance import record_weights
+from likeness.files.weights import cache_folder
 from likeness.packs.card import read_card
 from likeness.packs.mini import first_seed
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from likeness.packs.data import Pictures
 
-__all__ = ["FILE", "calibrate", "cosines_of", "embedded", "pairs_of"]
+__all__ = ["FILE", "cached", "calibrate", "cosines_of", "embedded", "pairs_of"]
 
 FILE = "calibration.json"
 FOLDERS = ("judge_recogniser", "recogniser")
@@ -33,12 +37,14 @@ PAIRS = 4000
 Embedded: TypeAlias = "Mapping[str, NDArray[np.float64]]"
 
 
-def calibrate(pack: Path, pictures: Pictures) -> Calibrations:
+def calibrate(pack: Path, pictures: Pictures, further: Sequence[Path] = ()) -> Calibrations:
     """Fit every set of the pack's recognisers on pairs of `pictures`, half of one person, and write `FILE`.
 
+    further: recognisers of the user's (folders or .onnx) that judge beside the pack's; what is fitted with
+    them goes into the user's cache (`cached`), and the pack stays as it is.
     Raises: MissingWeightsError for a pack without a recogniser or a landmark network.
     """
-    faces, person, digests = embedded(pack, pictures)
+    faces, person, digests = embedded(pack, pictures, further)
     one, two, same = pairs_of(person, PAIRS)
     sets = []
     for names in itertools.chain.from_iterable(
@@ -55,18 +61,26 @@ def calibrate(pack: Path, pictures: Pictures) -> Calibrations:
         pairs=len(same),
         sets=tuple(sets),
     )
-    partial = pack / f".{FILE}.partial"
-    partial.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(pack / FILE)
+    target = cached(digests) if further else pack / FILE
+    write_bytes(target, (found.model_dump_json(indent=2) + "\n").encode())
     return found
 
 
-def embedded(pack: Path, pictures: Pictures) -> tuple[Embedded, NDArray[np.int64], dict[str, str]]:
+def cached(digests: Mapping[str, str]) -> Path:
+    """Where the calibration of exactly these weights (encoder's name -> hash) is kept."""
+    together = hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode())
+    return cache_folder() / "calibrations" / f"{together.hexdigest()[:24]}.json"
+
+
+def embedded(
+    pack: Path, pictures: Pictures, further: Sequence[Path] = ()
+) -> tuple[Embedded, NDArray[np.int64], dict[str, str]]:
     """The faces that the pack's own detector finds: encoder's name -> (N, D), person (N,), and the
     encoders' digests by name."""
     folders = [pack / name for name in FOLDERS if (pack / name).is_dir()]
     if not folders:
         raise MissingWeightsError(f"The pack in {pack} has no recogniser to calibrate: build one first.")
+    folders += further
     detector = SitterDetector(pack / "landmarks")
     aligned, person = [], []
     for pixels, who in zip(pictures.pixels, pictures.person.tolist(), strict=True):
@@ -77,7 +91,8 @@ def embedded(pack: Path, pictures: Pictures) -> tuple[Embedded, NDArray[np.int64
     parts, rows, digests = read_card(pack).parts, {}, {}
     for folder in folders:
         encoder = load_encoder(folder)
-        digests[encoder.name] = parts[folder.name].digest
+        own = folder.parent == pack
+        digests[encoder.name] = parts[folder.name].digest if own else record_weights(folder, "", "").sha256
         few = (encoder(aligned[start : start + 64]) for start in range(0, len(aligned), 64))
         rows[encoder.name] = np.concatenate(list(few)).astype(np.float64)
     return rows, np.array(person, np.int64), digests
