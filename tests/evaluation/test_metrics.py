@@ -16,10 +16,12 @@ from likeness.evaluation.case import Case
 from likeness.evaluation.metrics.distribution import FrechetDistance, KernelDistance
 from likeness.evaluation.metrics.embedding import ClipImage, ClipText, DinoImage
 from likeness.evaluation.metrics.faces import (
+    FaceFound,
     FacePartSimilarity,
     FaceSimilarity,
     FaceViews,
     ProfileSimilarity,
+    SamePerson,
 )
 from likeness.evaluation.metrics.perceptual import (
     AlexNetLayers,
@@ -30,6 +32,7 @@ from likeness.evaluation.metrics.perceptual import (
 )
 from likeness.evaluation.metrics.segmentation import SegmentationConsistency, mean_overlap
 from likeness.faces.align import align_arcface
+from likeness.faces.calibration import Calibration
 from tests.methods.toys import MiddleDetector, PixelEncoder, picture
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -93,6 +96,22 @@ def test_faces_by_the_encoders_cosine() -> None:
         metric = ProfileSimilarity(views(), statistic)  # type: ignore[arg-type]
         assert metric.name == f"ArcFace {statistic}"
         assert metric(cases) == pytest.approx([value, np.nan, np.nan], nan_ok=True, abs=1e-6)
+
+
+def test_the_chance_of_one_person_is_the_logistic_of_both_cosines() -> None:
+    """Two encoders that see the same: weights 2 and 3 of one cosine c make 1 / (1 + exp(1 - 5 c))."""
+    painted, one, two, black = picture(0), picture(1), picture(2), plain(0, 0, 0)
+    both = [FaceViews(PixelEncoder(name), SeeingDetector()) for name in ("a", "b")]
+    calibration = Calibration(encoders=("a", "b"), weights=(2.0, 3.0), bias=-1.0, own_pictures=0.9)
+    cases = [
+        Case("a", painted, "", (one, two)),
+        Case("b", black, "", (one,)),
+        Case("c", painted, "", (black,)),
+    ]
+    cosine = float(FaceSimilarity(both[0])(cases)[0])
+    wanted = [1 / (1 + np.exp(1 - 5 * cosine)), np.nan, np.nan]
+    assert SamePerson(both, calibration)(cases) == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    assert FaceFound(both[0])(cases) == pytest.approx([1, 0, 1])
 
 
 def test_a_face_is_looked_at_once() -> None:
