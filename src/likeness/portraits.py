@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from likeness.types import PortraitPipeline, PortraitResult
 
 __all__ = [
+    "RESULT",
     "SITTERS_ONLY",
     "KnowsFaces",
     "PaintedPicture",
@@ -456,5 +457,5 @@ def _sheet(done: Sequence[PaintedPicture], count: int) -> Image.Image:
         likeness = result.scores["likeness"]
         images.append(result.image)
         told = picture.variant or result.request.prompt
-        labels.append(told if likeness is None else f"{told} ({likeness:.0%})")
+        labels.append(told if likeness is None else f"{told} ({likeness:.0%})".strip())
     return contact_sheet(images, count + len(before) if count > 1 else min(len(images), 4), labels)

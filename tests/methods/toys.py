@@ -5,6 +5,7 @@ A new method adds a class here and a line to `TOYS`.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,12 @@ from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
+from likeness.methods.ic_portrait.config import NetSettings
+from likeness.methods.ic_portrait.config import Training as IcTraining
+from likeness.methods.ic_portrait.model import Nets, control_net
+from likeness.methods.ic_portrait.pipeline import load as load_ic_portrait
+from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, PersonPhase
+from likeness.methods.ic_portrait.weights import save_nets
 from likeness.methods.instant_portrait.config import DistillStage, EditSettings
 from likeness.methods.instant_portrait.model import Discriminator, editing_unet
 from likeness.methods.instant_portrait.pipeline import load as load_instant_portrait
@@ -85,6 +92,8 @@ class Toy(ABC):
     """One method, small enough to paint and train in a second."""
 
     base: Base
+    reads_words = True
+    """Whether a picture depends on the prompt."""
 
     @abstractmethod
     def pipeline(self) -> PortraitPipeline: ...
@@ -360,8 +369,65 @@ def scheese_sizes(base: Base, variant: str = "scheese") -> SCheeseSizes:
     )
 
 
+class ToyIcPortrait(Toy):
+    reads_words = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.base = load_base(folder)
+        torch.manual_seed(0)
+        # Moved off the start, where they add nothing.
+        models = [control_net(self.base.unet) for _ in range(2)]
+        with torch.no_grad():
+            for parameter in (p for model in models for p in model.parameters()):
+                parameter += 0.05 * torch.randn_like(parameter)
+        self.nets = Nets(*models, NetSettings(self.base.family, 0))  # type: ignore[arg-type]
+        self.person = copy.deepcopy(self.base.unet).requires_grad_(True)
+        encoder = tiny.write_image_encoder(folder.parent / "wide_encoder", self.base.text_width)
+        self.image_encoder = load_image_encoder(encoder, device="cpu", dtype=torch.float32)
+
+    def pipeline(self) -> PortraitPipeline:
+        folder = self.folder.parent / f"{self.folder.name}-nets"
+        if not folder.exists():
+            self.save(folder)
+        return self.loaded(folder)
+
+    def loaded(self, folder: Path) -> PortraitPipeline:
+        return load_ic_portrait(
+            self.base, folder, detector=MiddleDetector(), image_encoder=self.image_encoder
+        )
+
+    def save(self, folder: Path) -> None:
+        save_nets(self.nets, folder, dtype=torch.float32)
+
+    def request(self, seed: int, **settings: Any) -> PortraitRequest:
+        return super().request(seed, **{"prompt": "", "image": picture(5), **settings})
+
+    def phases(self) -> list[Phase]:
+        return [
+            MatchingPhase(self.nets.matching, self.base, IcTraining(), learning_rate=1e-3),
+            AppearancePhase(self.nets, self.base, IcTraining(), learning_rate=1e-3),
+            PersonPhase(self.person, self.base, learning_rate=1e-3),
+        ]
+
+    def batch(self, step: int) -> Batch:
+        size, channels = 3, self.base.unet.config.in_channels
+        source = torch.Generator().manual_seed(100 + step)
+        pixels = [torch.rand(size, 3, 64, 64, generator=source) * 2 - 1 for _ in range(2)]
+        latents = [torch.randn(size, channels, 8, 8, generator=source) for _ in range(2)]
+        return {
+            "pixels_target": pixels[0],
+            "pixels_profile": pixels[1],
+            "latents_target": latents[0],
+            "latents_profile": latents[1],
+            "latents": latents[0],
+            "embedding": torch.randn(size, self.base.text_width, generator=source),
+        }
+
+
 TOYS: dict[str, Callable[[Path], Toy]] = {
     "consistentid": ToyConsistentID,
+    "ic-portrait": ToyIcPortrait,
     "instant-portrait": ToyInstantPortrait,
     "scheese": ToySCheese,
     "spf-portrait": ToySpfPortrait,

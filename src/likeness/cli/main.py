@@ -101,6 +101,12 @@ def _pollution() -> typer.Typer:
     return pollution.app
 
 
+def _restyle() -> typer.Typer:
+    from likeness.cli import restyle
+
+    return restyle.app
+
+
 def _score() -> typer.Typer:
     from likeness.cli import score
 
@@ -132,6 +138,7 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "score": ("Say how likely pictures show the same person.", _score),
     "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
     "collect": ("Paint a collection from one portrait and instructions, and check it as a set.", _collect),
+    "restyle": ("Put a person into a picture: in its pose and light, everything else kept.", _restyle),
     "live": ("Edit a camera's picture while it runs, on a page in the browser.", _live),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "pollution": ("Say what else a LoRA, a delta or a fine-tune changed, on one page.", _pollution),

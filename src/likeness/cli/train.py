@@ -27,7 +27,10 @@ def train(
         Path | None, typer.Option(help="A data set, as `likeness dataset build` makes one.")
     ] = None,
     own: Annotated[
-        Path | None, typer.Option(help="Instead: a folder of photos of one person, to know them better.")
+        Path | None,
+        typer.Option(
+            "--own", "--person", help="Instead: a folder of photos of one person, to know them better."
+        ),
     ] = None,
     base: Annotated[
         str, typer.Option("--base", "--preset", help="mini, sd15, sdxl, or a base of their families.")

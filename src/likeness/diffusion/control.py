@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
-__all__ = ["ControlNet", "control_pixels", "load_controlnet", "residuals"]
+__all__ = ["ControlNet", "added_up", "control_pixels", "load_controlnet", "residuals"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,3 +90,14 @@ def residuals(
     if middle is None:
         return {}
     return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+
+def added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What two sources add to the UNet's features, as `residuals` gives it, together; {} adds nothing."""
+    if not one or not other:
+        return one or other
+    down, middle = "down_block_additional_residuals", "mid_block_additional_residual"
+    return {
+        down: [a + b for a, b in zip(one[down], other[down], strict=True)],
+        middle: one[middle] + other[middle],
+    }

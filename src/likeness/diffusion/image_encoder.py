@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -61,8 +62,15 @@ class ImageEncoder:
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         box = (left, top, left + side, top + side)
         small = picture.resize((self.size_px, self.size_px), Image.Resampling.BICUBIC, box=box)
-        pixels = torch.from_numpy(np.asarray(small, np.float32).copy()).permute(2, 0, 1) / 255
-        return (pixels - self._mean) / self._std
+        return self.normalised(torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """uint8 pictures (..., 3, H, W) of any size -> what the tower reads of them."""
+        small = pixels.float() / 255
+        if small.shape[-2:] != (self.size_px, self.size_px):
+            size = (self.size_px, self.size_px)
+            small = F.interpolate(small, size, mode="bicubic", antialias=True, align_corners=False)
+        return (small - self._mean) / self._std
 
 
 def load_image_encoder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> ImageEncoder:

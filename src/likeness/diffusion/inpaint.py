@@ -36,10 +36,17 @@ class Patch:
     mask: Image.Image
 
     @staticmethod
-    def around(picture: Image.Image, mask: Image.Image, native_px: int, unit_px: int) -> Patch:
+    def around(
+        picture: Image.Image,
+        mask: Image.Image,
+        native_px: int,
+        unit_px: int,
+        size_px: tuple[int, int] | None = None,
+    ) -> Patch:
         """The patch around the white of `mask`, with some room.
 
-        native_px: the side the base paints best; unit_px: what sides must be multiples of.
+        native_px: the side the base paints best; unit_px: what sides must be multiples of. size_px: (width,
+        height) to enlarge it to, whatever the base paints best.
         Raises: InputError for a mask of another size, or without white.
         """
         mask = mask.convert("L")
@@ -57,7 +64,8 @@ class Patch:
         top, bottom = _within((y0 + y1) / 2, side, picture.height)
         box = (left, top, right, bottom)
         scale = native_px / max(right - left, bottom - top)
-        size = (_nearest((right - left) * scale, unit_px), _nearest((bottom - top) * scale, unit_px))
+        own = (_nearest((right - left) * scale, unit_px), _nearest((bottom - top) * scale, unit_px))
+        size = size_px or own
         image = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS, box=box)
         return Patch(box, image, mask.resize(size, Image.Resampling.BILINEAR, box=box))
 

@@ -48,6 +48,7 @@ __all__ = [
     "draw_split",
     "edited_views",
     "load_pictures",
+    "turned_views",
     "write_shard",
 ]
 
@@ -155,6 +156,7 @@ def draw_split(
             "portraits": straight_views,
             "edits": edited_views,
             "collections": collection_views,
+            "views": turned_views,
         }.get(split),
         on_shard=on_shard,
     )
@@ -280,6 +282,21 @@ def collection_views(seed: int, views: int) -> list[Scene]:
     first = sitters.sample_scene(seed)
     stays = [name for name in sitters.FACTORS if name not in ("pose", "camera", "expression")]
     return [first, *(sitters.with_same_person(first, view, keep=stays) for view in range(1, views))]
+
+
+def turned_views(seed: int, views: int) -> list[Scene]:
+    """One straight portrait, then the same head from elsewhere, every other time in another light too.
+
+    So any two of them are the same person with the same hair, face and clothes, seen from two sides.
+    """
+    from likeness import sitters
+
+    first = sitters.straightened(sitters.sample_scene(seed))
+    scenes = [first]
+    for view in range(1, views):
+        turned = sitters.with_other_view(first, view)
+        scenes.append(sitters.with_other_light(turned, view) if view % 2 else turned)
+    return scenes
 
 
 def draw_people(

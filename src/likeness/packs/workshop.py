@@ -88,6 +88,7 @@ class Workshop:
             "portraits": self.people,
             "edits": self.people,
             "collections": self.people,
+            "views": self.people,
             "judge": self.judge_people,
             "held_out": self.held_out_people,
             "calibration": self.calibration_people,

@@ -12,7 +12,7 @@ from likeness.sitters.parameters import Expression, Hairstyle, Identity, Scene
 from likeness.sitters.renderer.geometry import Geometry, geometry
 from likeness.sitters.renderer.surface import Surface, surface
 
-__all__ = ["build", "head_rotation"]
+__all__ = ["PIVOT", "build", "head_rotation"]
 
 Values = dict[str, float]
 PIVOT = np.array([0.0, -0.75, -0.20])  # the head turns about the top of the neck

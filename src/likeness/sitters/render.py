@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likeness.errors import InputError
-from likeness.sitters.figure import build, head_rotation
+from likeness.sitters.figure import PIVOT, build, head_rotation
 from likeness.sitters.landmarks import LANDMARKS, landmark_points
 from likeness.sitters.parameters import Scene
 from likeness.sitters.renderer.compiled import ensure_compiled
@@ -22,7 +22,7 @@ from likeness.sitters.renderer.materials import LABELS
 from likeness.sitters.renderer.shading import render_rays
 from likeness.sitters.renderer.trace import march_cones
 
-__all__ = ["LABELS", "LANDMARKS", "Picture", "render", "render_many"]
+__all__ = ["LABELS", "LANDMARKS", "Picture", "View", "render", "render_many", "view_of"]
 
 TILE_PX = 8
 EXPOSURE = 0.80
@@ -52,7 +52,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class View:
     """A pinhole camera: position, axes (rows: right, up, forward) and tangent of half its angle."""
 
     position: NDArray[np.float64]
@@ -76,8 +76,18 @@ class _View:
         uv = local[:, :2] / local[:, 2:] / self.tangent
         return np.stack([(uv[:, 0] + 1) / 2 * size_px, (1 - uv[:, 1]) / 2 * size_px], 1)
 
+    def points(self, depth: NDArray[np.float32]) -> NDArray[np.float64]:
+        """World points (H, W, 3) seen in the pixels' centres at `depth` (H, W) along the optical axis."""
+        size = len(depth)
+        middle = (np.arange(size) + 0.5) / size * 2 - 1
+        right, up, forward = self.axes
+        across = middle[None, :, None] * self.tangent * right
+        down = -middle[:, None, None] * self.tangent * up
+        return np.asarray(self.position + depth[..., None].astype(np.float64) * (across + down + forward))
 
-def _view(scene: Scene) -> _View:
+
+def view_of(scene: Scene) -> View:
+    """The camera of a scene."""
     camera = scene.camera
     tangent = math.tan(math.radians(camera.field_of_view_deg) / 2)
     distance = 1.62 / camera.zoom / tangent
@@ -87,7 +97,7 @@ def _view(scene: Scene) -> _View:
     axes = np.stack(
         [np.array([1.0, 0, 0]), np.array([0, math.cos(elevation), -math.sin(elevation)]), forward]
     )
-    return _View(target - forward * distance, axes, tangent, distance)
+    return View(target - forward * distance, axes, tangent, distance)
 
 
 def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Picture:
@@ -96,7 +106,7 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
         raise InputError(f"A sitter cannot be rendered at {size_px} px; give a size from 16 to 4096.")
     ensure_compiled()
     shape, look = build(scene)
-    view = _view(scene)
+    view = view_of(scene)
     near, far = np.float32(max(view.distance - 2.4, 0.3)), np.float32(view.distance + 2.2)
     ox, oy, oz = (np.float32(v) for v in view.position)
 
@@ -132,8 +142,7 @@ def render(scene: Scene, size_px: int = 128, *, antialias: bool = True) -> Pictu
         image[ey, ex] = _tone(finer).reshape(len(SUBPIXELS), -1, 3).mean(0)
     points, outward = landmark_points(shape)
     rotation = head_rotation(scene)
-    pivot = np.array([0.0, -0.75, -0.20])
-    world = (points - pivot) @ rotation.T + pivot
+    world = (points - PIVOT) @ rotation.T + PIVOT
     pixels = view.project(world, size_px)
     ray_depth = depth.reshape(size_px, size_px)
     u, v = ((c + 0.5) / size_px * 2 - 1 for c in (xx, yy))
@@ -155,7 +164,7 @@ def _visible(
     pixels: NDArray[np.float64],
     world: NDArray[np.float64],
     outward: NDArray[np.float64],
-    view: _View,
+    view: View,
     ray_depth: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
     """Facing the camera, inside the picture, and nothing nearer than itself in that pixel."""

@@ -1,0 +1,1 @@
+"""IC-Portrait: the profile's person in the pose and light of a style reference."""

@@ -1,0 +1,71 @@
+"""From two pictures to what the nets read, in the same way for training and for painting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, ImageOps
+from torch import Generator, Tensor
+
+from likeness.diffusion.inpaint import Patch
+from likeness.diffusion.pixels import to_pixels
+from likeness.faces.parts import head_mask
+from likeness.methods.ic_portrait.pairs import joined, sample_pixels
+
+if TYPE_CHECKING:
+    from likeness.diffusion.image_encoder import ImageEncoder
+    from likeness.diffusion.load import Base
+    from likeness.types import Face
+
+__all__ = ["Pair", "condition_of", "head_of", "pair_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A target and a profile as both nets read them.
+
+    pixels_target, pixels_profile: (B, 3, H, W) in [-1, 1]. latents_target, latents_profile: (B, C, h, w),
+    scaled. rows: (B, 1, D), the profile's embedding in place of text.
+    """
+
+    pixels_target: Tensor
+    pixels_profile: Tensor
+    latents_target: Tensor
+    latents_profile: Tensor
+    rows: Tensor
+
+
+def head_of(picture: Image.Image, face: Face, base: Base, size_px: tuple[int, int]) -> Image.Image:
+    """A profile's head with what is around it, framed as its target is, `size_px` (width, height) large."""
+    patch = Patch.around(picture, head_mask(face, picture.size), base.size_px, base.unit_px)
+    return ImageOps.fit(patch.image, size_px, Image.Resampling.LANCZOS)
+
+
+@torch.no_grad()
+def pair_of(base: Base, encoder: ImageEncoder, target: Image.Image, profile: Image.Image) -> Pair:
+    """Two pictures of one size, RGB, as a pair of one."""
+    pixels = [to_pixels(picture) for picture in (target, profile)]
+    latents = [base.encode(one)[0].to(base.dtype) for one in pixels]
+    embedding = encoder.embeds(encoder.pixels(profile)[None])
+    rows = embedding[:, None].to(base.device, base.dtype)
+    return Pair(
+        pixels[0].to(base.device, base.dtype),
+        pixels[1].to(base.device, base.dtype),
+        latents[0],
+        latents[1],
+        rows,
+    )
+
+
+def condition_of(
+    pixels_target: Tensor,
+    pixels_profile: Tensor,
+    shares: Tensor,
+    generator: Generator,
+    swapped: Tensor | None = None,
+) -> Tensor:
+    """c of eq. 1, [F(z, n) | z'], as a control picture (B, 3, H, 2 W) in [0, 1]; pictures in [-1, 1]."""
+    target, profile = ((pixels + 1) / 2 for pixels in (pixels_target, pixels_profile))
+    return joined(sample_pixels(target, shares, generator), profile, swapped)

@@ -1,0 +1,425 @@
+"""Progressive inference: a style reference with the profile's person in it, head by head (section 3.3)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import likeness
+from likeness.diffusion.control import ControlNet, added_up, control_pixels, load_controlnet, residuals
+from likeness.diffusion.guidance import guide
+from likeness.diffusion.image_encoder import ImageEncoder, load_image_encoder
+from likeness.diffusion.inpaint import Kept, Patch, first_step
+from likeness.diffusion.load import Base, fetched
+from likeness.diffusion.lora import merge_lora
+from likeness.diffusion.noise import draw, generator
+from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
+from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.faces.detect import FaceDetector, find_detector, find_one_face
+from likeness.faces.embed import FaceEncoder, load_encoder
+from likeness.faces.parts import head_mask
+from likeness.files.provenance import record_weights
+from likeness.methods.ic_portrait.card import CARD
+from likeness.methods.ic_portrait.conditioning import Pair, condition_of, head_of, pair_of
+from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, IcPortraitOptions, NetSettings
+from likeness.methods.ic_portrait.matching import Matching
+from likeness.methods.ic_portrait.matching_picture import draw_matching
+from likeness.methods.ic_portrait.model import Nets
+from likeness.methods.ic_portrait.pairs import halves, joined
+from likeness.methods.ic_portrait.weights import load_nets, load_person
+from likeness.packs import open_base
+from likeness.types import Person, PortraitRequest, PortraitResult, Provenance, WeightsRecord
+
+__all__ = ["IcPortraitPipeline", "load", "open_detector", "open_image_encoder"]
+
+STEPS, GUIDANCE = 30, 2.0
+
+
+def load(
+    base: str | Path | Base = "mini",
+    adapter: str | Path | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    detector: FaceDetector | None = None,
+    image_encoder: ImageEncoder | Path | None = None,
+    controlnets: Sequence[str | Path] = (),
+    loras: Mapping[str, float] | None = None,
+    sitters: bool = False,
+) -> IcPortraitPipeline:
+    """A pipeline ready to paint.
+
+    base: "mini", "sd15" or a base of their families. adapter: both nets (`weights.load_nets`), by default the
+    pack's own; with a person's UNet beside them that one paints. image_encoder: CLIP's vision tower with the
+    base's width, by default the base's own or what the nets name. sitters: as for the other methods.
+    Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
+    """
+    base = open_base(base, device, dtype)
+    if base.family not in CARD.bases:
+        raise InputError(f"IC-Portrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
+    if base.runtime != "torch":
+        raise InputError("IC-Portrait's nets do not run with --device openvino: take cpu or cuda.")
+    records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
+    if adapter is None:
+        own = base.folder / "adapters" / "ic-portrait" if base.folder else None
+        if own is None or not own.is_dir():
+            raise MissingWeightsError(
+                f"The base {base.name} has no adapters/ic-portrait: train one with `likeness pack build mini "
+                "--part ic-portrait` or `likeness train ic-portrait --data`, or give an adapter."
+            )
+        adapter = own
+    nets, more = load_nets(adapter, base)
+    records += more
+    person = load_person(adapter, base)
+    if person is not None:
+        weights = tuple(one for one in base.weights if one.role != "unet")
+        base = replace(base, unet=person, weights=weights)
+    if not isinstance(image_encoder, ImageEncoder):
+        image_encoder, record = open_image_encoder(base, nets.settings, image_encoder)
+        records.append(record)
+    detector = detector or open_detector(base, sitters)
+    records.append(WeightsRecord(detector.name, "face detector", detector.licence))
+    recogniser = base.folder / "recogniser" if base.folder else None
+    return IcPortraitPipeline(
+        base,
+        nets,
+        image_encoder,
+        detector=detector,
+        face_encoder=load_encoder(recogniser) if recogniser and recogniser.is_dir() else None,
+        controlnets=[load_controlnet(name, base) for name in controlnets],
+        weights=tuple(records),
+    )
+
+
+def open_image_encoder(
+    base: Base, settings: NetSettings, folder: Path | None = None
+) -> tuple[ImageEncoder, WeightsRecord]:
+    """The tower whose embedding stands in for text: of `folder`, the base, or the settings' from the hub.
+
+    Raises: MissingWeightsError; IncompatibleWeightsError where it is not as wide as the base's text.
+    """
+    beside = base.folder / "image_encoder" if base.folder else None
+    folder = folder or (beside if beside and beside.is_dir() else None)
+    if folder is None:
+        files = ("config.json", "preprocessor_config.json", "model.safetensors")
+        folder = fetched(settings.image_encoder, files, what="image encoder")
+    encoder = load_image_encoder(folder, device=base.device, dtype=base.dtype)
+    width = encoder.model.config.projection_dim
+    if width != base.text_width:
+        raise IncompatibleWeightsError(
+            f"The image encoder's embedding is {width} wide, the base {base.name} reads {base.text_width}: "
+            f"give {settings.image_encoder}."
+        )
+    licence = "Apache-2.0" if base.family == "mini" else "MIT"
+    return encoder, record_weights(folder, "image encoder", licence)
+
+
+def open_detector(base: Base, sitters: bool) -> FaceDetector:
+    """The base's own for sitters, else the best there is."""
+    landmarks = base.folder / "landmarks" if base.folder else None
+    landmarks = landmarks if landmarks and landmarks.is_dir() else None
+    return find_detector("sitters" if landmarks and sitters else None, landmarks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Head:
+    """One head to paint: whose, where in the picture, and as what patch of it."""
+
+    person: Person
+    mask: Image.Image
+    patch: Patch
+
+
+class IcPortraitPipeline:
+    """A `PortraitPipeline`: the request's `image` is the style reference, its references the profile.
+
+    Pictures are painted one at a time, and in a picture one head after another, so none depends on its
+    neighbours. `face_encoder`, where the base has one, chooses among several pictures; it paints nothing.
+    """
+
+    face_encoder: FaceEncoder
+
+    def __init__(
+        self,
+        base: Base,
+        nets: Nets,
+        image_encoder: ImageEncoder,
+        *,
+        detector: FaceDetector,
+        face_encoder: FaceEncoder | None = None,
+        controlnets: Sequence[ControlNet] = (),
+        weights: tuple[WeightsRecord, ...] = (),
+    ) -> None:
+        self.base = base
+        self.nets = nets
+        self.image_encoder = image_encoder
+        self.detector = detector
+        self.controlnets = tuple(controlnets)
+        self.weights = (*base.weights, *weights, *(net.weights for net in controlnets))
+        if face_encoder is not None:
+            self.face_encoder = face_encoder
+
+    def with_nets(self, nets: Nets) -> IcPortraitPipeline:
+        """The same with other nets."""
+        other = copy.copy(self)
+        other.nets = nets
+        return other
+
+    def with_unet(self, unet: Any) -> IcPortraitPipeline:
+        """The same with another UNet of the base's shape."""
+        other = copy.copy(self)
+        other.base = replace(self.base, unet=unet)
+        return other
+
+    def __call__(
+        self,
+        requests: list[PortraitRequest],
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> list[PortraitResult]:
+        """Paint every request.
+
+        `on_step(step, steps)` counts the steps of all heads of all requests together.
+        Raises: InputError for impossible settings, FaceError for a picture without the face, Cancelled.
+        """
+        checked = [self._checked(request) for request in requests]
+        taken = [len(request.people or (0,)) * _steps_taken(request) for request, _ in checked]
+        progress = Progress(sum(taken), on_step, cancel)
+        return [self._paint(request, options, progress) for request, options in checked]
+
+    @torch.no_grad()
+    def _paint(
+        self, request: PortraitRequest, options: IcPortraitOptions, progress: Progress
+    ) -> PortraitResult:
+        started = time.perf_counter()
+        assert request.image is not None  # noqa: S101  `_checked` has seen to it
+        image, source = request.image.convert("RGB"), generator(request.seed)
+        matched: list[Matching] = []
+        heads = []
+        for head in self._heads(request):
+            # Seen anew in what has been painted so far, for heads may stand close.
+            patch = self._patch(image, head.mask, request)
+            latents = self._denoise(request, options, head, patch, source, progress, matched)
+            [painted] = to_pictures(self.base.decode(latents))
+            image = patch.laid_back(image, head.mask, painted)
+            heads.append(replace(head, patch=patch))
+        recipe = {
+            **base_recipe(self.base),
+            "scheduler": "ddim",
+            "steps": request.steps,
+            "guidance": request.guidance,
+            "strength": request.strength,
+            "options": options.model_dump(mode="json"),
+            "aggregation": self._aggregation_name(options),
+            "person": self.nets.settings.person,
+            "people_px": [list(head.patch.box) for head in heads],
+            "painted_px": [list(head.patch.image.size) for head in heads],
+            "matching": [
+                {
+                    "confidence": round(float(one.confidence.mean()), 4),
+                    "coverage": round(float(one.coverage), 4),
+                }
+                for one in matched
+            ],
+            "detector": self.detector.name,
+            "identity_encoder": "none",
+        }
+        told = ("IC-Portrait reads no words: the prompt counts for nothing.",) if request.prompt else ()
+        return PortraitResult(
+            image=image,
+            request=request,
+            provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
+            warnings=told,
+            timings_s={"painting": time.perf_counter() - started},
+        )
+
+    def _denoise(
+        self,
+        request: PortraitRequest,
+        options: IcPortraitOptions,
+        head: _Head,
+        patch: Patch,
+        source: torch.Generator,
+        progress: Progress,
+        matched: list[Matching],
+    ) -> Tensor:
+        """From the noised style reference to clean latents (1, C, h, w) of one head, by DDIM.
+
+        Noise is drawn for the target, then for the profile, then the sampled pixels. The profile half is
+        known at every time step, and so is the target outside of the head.
+        """
+        base, steps = self.base, request.steps or STEPS
+        scheduler, first = ddim(base.scheduler, steps), first_step(steps, request.strength)
+        kept = Kept.of(base, patch, source)
+        pair = self._pair(head.person, patch)
+        noise = draw(pair.latents_profile.shape, source, device=base.device, dtype=base.dtype)
+        profile = Kept(pair.latents_profile, torch.zeros_like(kept.changes), noise)
+        condition = self._condition(pair, options, source)
+        control = control_pixels(request.control_images, patch.image.size, base)
+        aggregation, matching = self._aggregation(options), None
+        timesteps = [*scheduler.timesteps, None]
+        target = kept.at(scheduler, timesteps[first])
+        for index in range(first, steps):
+            progress.tick()
+            timestep = timesteps[index]
+            latents = joined(target, profile.at(scheduler, timestep))
+            matching = self.nets.match(latents, timestep, pair.rows, condition)
+            prediction = self._predict(
+                request, options, latents, timestep, pair.rows, condition, matching, aggregation, control
+            )
+            after = denoised(scheduler, prediction, timestep, latents)
+            target = kept.restored(halves(after)[0], scheduler, timesteps[index + 1])
+        assert matching is not None  # noqa: S101  at least one step is taken
+        matched.append(matching)
+        return target
+
+    def _predict(
+        self,
+        request: PortraitRequest,
+        options: IcPortraitOptions,
+        latents: Tensor,
+        timestep: Tensor,
+        rows: Tensor,
+        condition: Tensor,
+        matching: Matching,
+        aggregation: Aggregation,
+        control: Sequence[Tensor],
+    ) -> Tensor:
+        """What the UNet says of the pair, with guidance away from the zero embedding."""
+        scale, guided = request.guidance or 1.0, (request.guidance or 1.0) > 1
+        if guided:
+            latents = torch.cat([latents, latents])
+            rows = torch.cat([torch.zeros_like(rows), rows])
+            condition = torch.cat([condition, condition])
+        own = Matching(
+            matching.source.expand(len(latents), -1, -1), matching.confidence.expand(len(latents), -1, -1)
+        )
+        down, middle = self.nets.residuals(
+            latents,
+            timestep,
+            rows,
+            condition,
+            matching=own,
+            aggregation=aggregation,
+            scale=options.control_scale,
+        )
+        mine = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        # Other ControlNets know of the target alone: they add nothing to the profile half.
+        window = halves(latents)[0]
+        scales = [request.control_scale] * len(control)
+        theirs = _widened(residuals(self.controlnets, control, scales, window, timestep, rows, None))
+        prediction: Tensor = self.base.unet(latents, timestep, rows, **added_up(mine, theirs)).sample
+        if not guided:
+            return prediction
+        without, with_person = prediction.chunk(2)
+        return guide(without, with_person, scale, guidance_rescale(self.base.scheduler))
+
+    @torch.no_grad()
+    def matching_pictures(self, request: PortraitRequest) -> list[Image.Image]:
+        """What the matching net finds on each head of a request halfway through the painting, drawn.
+
+        Raises: as `__call__`.
+        """
+        request, options = self._checked(request)
+        source, drawn = generator(request.seed), []
+        steps = request.steps or STEPS
+        scheduler, first = ddim(self.base.scheduler, steps), first_step(steps, request.strength)
+        timestep = scheduler.timesteps[(first + steps) // 2]
+        for head in self._heads(request):
+            pair = self._pair(head.person, head.patch)
+            latents = joined(pair.latents_target, pair.latents_profile)
+            noise = draw(latents.shape, source, device=self.base.device, dtype=self.base.dtype)
+            noisy = scheduler.add_noise(latents, noise, timestep.reshape(1))
+            condition = self._condition(pair, options, source)
+            found = self.nets.match(noisy, timestep, pair.rows, condition)
+            [target, profile] = to_pictures(torch.cat([pair.pixels_target, pair.pixels_profile]))
+            drawn.append(draw_matching(target, profile, found))
+        return drawn
+
+    def _pair(self, person: Person, patch: Patch) -> Pair:
+        profile = person.references[0].convert("RGB")
+        face = find_one_face(profile, self.detector)
+        head = head_of(profile, face, self.base, patch.image.size)
+        return pair_of(self.base, self.image_encoder, patch.image, head)
+
+    def _condition(self, pair: Pair, options: IcPortraitOptions, source: torch.Generator) -> Tensor:
+        shares = torch.tensor([options.sampling])
+        found = condition_of(pair.pixels_target.float(), pair.pixels_profile.float(), shares, source)
+        return found.to(self.base.device, self.base.dtype)
+
+    def _heads(self, request: PortraitRequest) -> Iterator[_Head]:
+        """The heads of the style reference that are painted, in the order of its people."""
+        assert request.image is not None  # noqa: S101
+        image = request.image.convert("RGB")
+        for person in request.people or (Person(request.references, mask=request.mask_image),):
+            if person.box_xyxy is None:
+                # With a mask the face is not looked for: it may be one that nobody finds.
+                mask = person.mask or head_mask(find_one_face(image, self.detector), image.size)
+            else:
+                mask = head_mask(find_one_face(image, self.detector, person.box_xyxy), image.size)
+            yield _Head(person, mask, self._patch(image, mask, request))
+
+    def _patch(self, image: Image.Image, mask: Image.Image, request: PortraitRequest) -> Patch:
+        return Patch.around(image, mask, self.base.size_px, self.base.unit_px, request.size_px)
+
+    def _aggregation_name(self, options: IcPortraitOptions) -> Any:
+        return options.aggregation or self.nets.settings.aggregation
+
+    def _aggregation(self, options: IcPortraitOptions) -> Aggregation:
+        return AGGREGATIONS[self._aggregation_name(options)]
+
+    def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, IcPortraitOptions]:
+        """Fill in defaults; refuse what cannot be painted."""
+        if request.people and request.references:
+            raise InputError("Give a profile of one person, or people, not both.")
+        for person in request.people or (Person(request.references),):
+            if len(person.references) not in CARD.references:
+                raise InputError(
+                    "IC-Portrait copies one profile of a person: give 1 of reference pictures, "
+                    f"got {len(person.references)}."
+                )
+        options = options_of(IcPortraitOptions, request, "IC-Portrait")
+        request = with_settings(request, self.base, steps=STEPS, guidance=GUIDANCE)
+        if request.size_px:
+            check_size(request.size_px, self.base, least_px=2 * self.base.unit_px)
+        if request.image is None:
+            raise InputError(
+                "IC-Portrait paints into a style reference: give image, the picture with the pose."
+            )
+        if len(request.people) > 1 and any(p.box_xyxy is None and p.mask is None for p in request.people):
+            raise InputError("Say of each person which face is theirs: give its box or a mask.")
+        if not 0 < request.strength <= 1:
+            raise InputError(f"strength must be above 0 and at most 1, got {request.strength:g}.")
+        if len(request.control_images) != len(self.controlnets):
+            raise InputError(
+                f"The pipeline has {len(self.controlnets)} ControlNets and got {len(request.control_images)} "
+                "control pictures; each needs its own."
+            )
+        return request, options
+
+
+def _steps_taken(request: PortraitRequest) -> int:
+    steps = request.steps or STEPS
+    return steps - first_step(steps, request.strength)
+
+
+def _widened(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Residuals of the target half alone, as those of a pair: nothing is added to the other half."""
+    if not theirs:
+        return {}
+    down, middle = theirs["down_block_additional_residuals"], theirs["mid_block_additional_residual"]
+    return {
+        "down_block_additional_residuals": [joined(one, torch.zeros_like(one)) for one in down],
+        "mid_block_additional_residual": joined(middle, torch.zeros_like(middle)),
+    }

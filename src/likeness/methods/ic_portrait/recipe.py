@@ -1,0 +1,138 @@
+"""How the mini pack's nets are trained: sitters from two sides, every other pair in two lights.
+
+First the matching net for its few steps, then the appearance net by its guidance, both from the pack's UNet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+
+from likeness.diffusion.image_encoder import load_image_encoder
+from likeness.diffusion.load import load_base
+from likeness.methods.ic_portrait.config import MATCHING_STEPS, TRAINING, NetSettings
+from likeness.methods.ic_portrait.model import Nets, control_net
+from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
+from likeness.methods.ic_portrait.weights import save_nets
+from likeness.packs import mini
+from likeness.packs.card import record_part
+from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.training import constant, cosine
+from likeness.training.loop import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from likeness.diffusion.image_encoder import ImageEncoder
+    from likeness.diffusion.load import Base
+    from likeness.packs.data import Pictures
+    from likeness.packs.workshop import Workshop
+    from likeness.training import Moment, TrainResult
+    from likeness.training.phase import Batch
+
+__all__ = ["FOLDER", "SETTINGS", "embeddings_of", "train_adapter", "view_batches"]
+
+FOLDER = "adapters/ic-portrait"  # in the pack
+MINUTES = 90.0
+SETTINGS = NetSettings("mini", descriptor_block=0, image_encoder="the pack's own")
+BATCH = TRAINING["mini"].batch_size
+
+
+def train_adapter(shop: Workshop) -> TrainResult:
+    """The matching net, then the appearance net; needs autoencoder, image encoder and UNet of the pack.
+
+    Of a number of steps the matching net takes a tenth, at most `MATCHING_STEPS`.
+    """
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("views")
+    batches = view_batches(shop, base, pictures)
+    training = TRAINING["mini"]
+    torch.manual_seed(shop.seed)
+    nets = Nets(_begun(shop, base, "appearance"), _begun(shop, base, "matching"), SETTINGS)
+
+    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+    steps = MATCHING_STEPS if shop.steps is None else min(MATCHING_STEPS, max(1, shop.steps // 10))
+    if not shop.further:
+        shop.minutes, shop.steps = None, steps
+        rate = constant(training.learning_rate, warmup_steps=10)
+        matching = MatchingPhase(nets.matching, base, training, rate)
+        result = shop.train([matching], batches, "ic-portrait-matching", ema_decay=None)
+        if not result.finished:
+            return result
+    nets.matching.requires_grad_(False).eval()
+
+    shop.minutes, shop.steps = whole
+    rate = cosine(training.learning_rate, warmup_steps=100)
+    appearance = AppearancePhase(nets, base, training, rate)
+    result = shop.train([appearance], batches, "ic-portrait", ema_decay=0.998)
+    if result.finished:
+        trained: Any = result.emas["appearance"].module
+        finished = Nets(trained.to("cpu"), nets.matching.to("cpu"), SETTINGS)
+        save_nets(finished, shop.pack / FOLDER)
+        record_part(
+            shop.pack,
+            FOLDER,
+            FOLDER,
+            pack_name=shop.preset.NAME,
+            size_px=shop.preset.SIZE_PX,
+            parameters=sum(p.numel() for net in (trained, nets.matching) for p in net.parameters()),
+            seed=shop.seed,
+            steps=result.step,
+            hours=round(result.seconds / 3600, 4),
+            people=shop.people,
+            pictures=len(pictures),
+            first_seed=mini.first_seed("views"),
+        )
+    return result
+
+
+def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Moment], Batch]:
+    """Batches of `training`'s keys: two pictures of a person, either the profile of the other."""
+    views = int((pictures.person == 0).sum())
+    latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device), "views")
+    encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
+    embeddings = shop.kept(
+        "embeddings", "image_encoder", lambda: embeddings_of(encoder, pictures.pixels), "views"
+    )
+    spread = latent_spread(base.vae)
+
+    def batches(moment: Moment) -> Batch:
+        generator = seeded(shop.seed, moment.draw, 63)
+        person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
+        one = torch.randint(views, (BATCH,), generator=generator)
+        other = (one + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
+        target, profile = person * views + one, person * views + other
+
+        def drawn(rows: Tensor) -> Tensor:
+            mean = latents[rows].float()
+            return mean + spread * torch.randn(mean.shape, generator=generator)
+
+        return {
+            "pixels_target": mini.to_unit(pictures.pixels[target]),
+            "pixels_profile": mini.to_unit(pictures.pixels[profile]),
+            "latents_target": drawn(target),
+            "latents_profile": drawn(profile),
+            "embedding": embeddings[profile].float(),
+        }
+
+    return batches
+
+
+@torch.no_grad()
+def embeddings_of(encoder: ImageEncoder, pixels: Tensor, chunk: int = 128) -> Tensor:
+    """uint8 pictures (N, 3, H, W) -> the image encoder's embeddings (N, D) bfloat16 on the CPU."""
+    found = [encoder.embeds(encoder.normalised(part)) for part in pixels.split(chunk)]
+    return torch.cat(found).to("cpu", torch.bfloat16)
+
+
+def _begun(shop: Workshop, base: Base, part: str) -> Any:
+    """A net begun from the UNet, or the pack's with `further`."""
+    net = control_net(base.unet).requires_grad_(True).train()
+    files = sorted((shop.pack / FOLDER / part).glob("*.safetensors"))
+    if shop.further and files:
+        net.load_state_dict({key: t.float() for file in files for key, t in load_file(file).items()})
+    return net

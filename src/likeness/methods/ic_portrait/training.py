@@ -1,0 +1,182 @@
+"""The stages of training: the matching net, the appearance net by its guidance, a UNet for one person.
+
+A batch holds, of B pairs of pictures of one person each:
+  pixels_target, pixels_profile    (B, 3, H, W)  in [-1, 1]
+  latents_target, latents_profile  (B, C, h, w)  scaled latents
+  embedding                        (B, D)        of the profile
+
+Text is replaced by the profile's embedding, which is zero for some (section 4); the UNet stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from likeness.diffusion.schedule import ddim, noised, prediction_target
+from likeness.methods.ic_portrait.conditioning import condition_of
+from likeness.methods.ic_portrait.config import Training
+from likeness.methods.ic_portrait.model import Nets
+from likeness.methods.ic_portrait.pairs import joined, random_shares
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.training.phase import Batch, Schedule
+
+__all__ = ["AppearancePhase", "MatchingPhase", "NoisyPair", "PersonPhase", "noisy_pair", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoisyPair:
+    """What the nets are shown in one step of training, and what the UNet must say.
+
+    latents: z_t, (B, C, h, 2 w). rows: (B, 1, D). condition: c. target: the noise, or the velocity where
+    the base predicts that. swapped: (B,) bool.
+    """
+
+    latents: Tensor
+    timesteps: Tensor
+    rows: Tensor
+    condition: Tensor
+    target: Tensor
+    swapped: Tensor
+
+
+def noisy_pair(batch: Batch, scheduler: Any, settings: Training, generator: Generator) -> NoisyPair:
+    """Equations 1 and 2, the target on either side, noised to random time steps."""
+    count = len(batch["latents_target"])
+    swapped = torch.rand(count, generator=generator) < 0.5
+    shares = random_shares(count, settings.pixels, generator)
+    condition = condition_of(
+        batch["pixels_target"].float(), batch["pixels_profile"].float(), shares, generator, swapped
+    )
+    latents = joined(batch["latents_target"].float(), batch["latents_profile"].float(), swapped)
+    noisy, noise, timesteps = noised(scheduler, latents, generator)
+    return NoisyPair(
+        noisy,
+        timesteps,
+        rows_of(batch["embedding"], settings.drop, generator),
+        condition,
+        prediction_target(scheduler, latents, noise, timesteps),
+        swapped,
+    )
+
+
+def rows_of(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
+    """(B, D) -> (B, 1, D), zero for a share `drop` of the rows, for classifier-free guidance."""
+    kept = torch.rand(len(embedding), generator=generator) >= drop
+    return (embedding.float() * kept[:, None].to(embedding.device))[:, None]
+
+
+@dataclass(eq=False)
+class MatchingPhase:
+    """Eq. 3 for the matching net, a ControlNet of the pair by itself."""
+
+    net: nn.Module
+    base: Base
+    settings: Training = field(default_factory=Training)
+    learning_rate: float | Schedule = 1e-5
+    name: str = "matching"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The matching net."""
+        return self.net
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """Noise prediction over both halves."""
+        pair = noisy_pair(batch, self._scheduler, self.settings, generator)
+        down, middle = self.net(
+            pair.latents,
+            pair.timesteps,
+            encoder_hidden_states=pair.rows,
+            controlnet_cond=pair.condition,
+            return_dict=False,
+        )
+        return {"noise": _noise_loss(self.base, pair, list(down), middle)}
+
+
+@dataclass(eq=False)
+class AppearancePhase:
+    """Eq. 3 for the appearance net, its features carried along the matching net's flow."""
+
+    nets: Nets
+    base: Base
+    settings: Training = field(default_factory=Training)
+    learning_rate: float | Schedule = 1e-5
+    name: str = "appearance"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The appearance net; the matching net stays as it is."""
+        net: nn.Module = self.nets.appearance
+        return net
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """Noise prediction over both halves; how sure the matching is, how much of the profile it takes."""
+        pair = noisy_pair(batch, self._scheduler, self.settings, generator)
+        matching = self.nets.match(pair.latents, pair.timesteps, pair.rows, pair.condition, pair.swapped)
+        down, middle = self.nets.residuals(
+            pair.latents, pair.timesteps, pair.rows, pair.condition, matching=matching, swapped=pair.swapped
+        )
+        return {
+            "noise": _noise_loss(self.base, pair, down, middle),
+            "_confidence": matching.confidence.mean(),
+            "_coverage": matching.coverage.mean(),
+        }
+
+
+@dataclass(eq=False)
+class PersonPhase:
+    """DreamBooth (section 4, arXiv 2208.12242): the whole UNet on one person's pictures, without the nets.
+
+    A batch holds `latents` (B, C, h, w) of aligned pictures and `embedding` (B, D) of another one of them.
+    """
+
+    unet: nn.Module
+    base: Base
+    settings: Training = field(default_factory=Training)
+    learning_rate: float | Schedule = 2e-6
+    name: str = "person"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        self._scheduler = ddim(self.base.scheduler, steps=1)
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The person's UNet."""
+        return self.unet
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """Noise prediction."""
+        latents = batch["latents"].float()
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
+        rows = rows_of(batch["embedding"], self.settings.drop, generator)
+        prediction = self.unet(noisy, timesteps, encoder_hidden_states=rows).sample.float()
+        target = prediction_target(self._scheduler, latents, noise, timesteps)
+        return {"noise": (prediction - target).square().mean()}
+
+
+def _noise_loss(base: Base, pair: NoisyPair, down: list[Tensor], middle: Tensor) -> Tensor:
+    """Eq. 3, as a mean over both halves."""
+    prediction = base.unet(
+        pair.latents,
+        pair.timesteps,
+        encoder_hidden_states=pair.rows,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+    ).sample.float()
+    error: Tensor = (prediction - pair.target).square().mean()
+    return error

@@ -1,0 +1,86 @@
+"""The nets on disk: a folder with our `config.json`, `appearance/` and `matching/`, diffusers' ControlNets.
+
+A person's has `unet/` too, customised by DreamBooth.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from likeness.diffusion.load import fetched, load_part
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.files.images import write_json
+from likeness.files.provenance import record_weights
+from likeness.methods.ic_portrait.config import NetSettings
+from likeness.methods.ic_portrait.model import Nets
+
+if TYPE_CHECKING:
+    from likeness.diffusion.load import Base
+    from likeness.types import WeightsRecord
+
+__all__ = ["load_nets", "load_person", "save_nets"]
+
+ROLES = {"appearance": "appearance net", "matching": "matching net", "unet": "customised UNet"}
+LICENCE = "Apache-2.0"
+
+
+def load_nets(name_or_path: str | Path, base: Base) -> tuple[Nets, list[WeightsRecord]]:
+    """Both nets for `base`, frozen, and the records of their weights.
+
+    Raises: MissingWeightsError; IncompatibleWeightsError for weights of another base or method.
+    """
+    from diffusers import ControlNetModel
+
+    files = [f"{part}/*" for part in ROLES]
+    folder = fetched(name_or_path, ("config.json", *files), what="IC-Portrait")
+    own = folder / "config.json"
+    if not own.is_file():
+        raise MissingWeightsError(f"{folder} has no config.json: it holds no nets of IC-Portrait.")
+    settings = NetSettings.from_dict(json.loads(own.read_text("utf-8")))
+    nets: dict[str, Any] = {}
+    for part in ("appearance", "matching"):
+        nets[part] = load_part(folder / part, ControlNetModel, base.dtype).to(base.device)
+        for key in ("cross_attention_dim", "in_channels", "block_out_channels"):
+            found, wanted = nets[part].config[key], base.unet.config[key]
+            if settings.family != base.family or _plain(found) != _plain(wanted):
+                raise IncompatibleWeightsError(
+                    f"{name_or_path} is for {settings.family} ({key} {found}), and does not fit the base "
+                    f"{base.name} ({base.family}, {key} {wanted}): give weights trained for it."
+                )
+    records = [
+        record_weights(folder / part, ROLES[part], LICENCE, Path(name_or_path).name)
+        for part in ROLES
+        if (folder / part).is_dir()
+    ]
+    return Nets(nets["appearance"], nets["matching"], settings), records
+
+
+def load_person(name_or_path: str | Path, base: Base) -> Any | None:
+    """The UNet beside the nets that was customised for one person, or None."""
+    from diffusers import UNet2DConditionModel
+
+    folder = Path(name_or_path) / "unet"
+    return load_part(folder, UNet2DConditionModel, base.dtype).to(base.device) if folder.is_dir() else None
+
+
+def save_nets(nets: Nets, folder: Path, unet: Any | None = None, dtype: torch.dtype = torch.float16) -> None:
+    """Write what `load_nets` reads, and a person's UNet; the models keep their own dtype."""
+    parts = {"appearance": nets.appearance, "matching": nets.matching, "unet": unet}
+    for name, model in parts.items():
+        if model is None:
+            continue
+        own = model.dtype
+        # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+        torch.nn.Module.to(model, dtype)
+        model.save_pretrained(folder / name, safe_serialization=True)
+        torch.nn.Module.to(model, own)
+    write_json(folder / "config.json", asdict(nets.settings))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,365 @@
+"""IC-Portrait's formulas by hand, its nets in diffusers' hands, and what painting keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from PIL import Image
+from torch import Tensor
+
+from likeness.diffusion.control import added_up
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.faces.parts import head_mask
+from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, Training
+from likeness.methods.ic_portrait.matching import Matching, cost_volume, endpoint_error, match, warp
+from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggregated, control_net
+from likeness.methods.ic_portrait.pairs import halves, joined, random_shares, sample_pixels
+from likeness.methods.ic_portrait.pipeline import load
+from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, noisy_pair
+from likeness.methods.ic_portrait.weights import load_nets, save_nets
+from likeness.training import Budget, train
+from likeness.types import Face, Person
+from tests import tiny
+from tests.methods.toys import SIDE_PX, MiddleDetector, ToyIcPortrait, picture
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyIcPortrait:
+    return ToyIcPortrait(tiny.write_sd15(tmp_path_factory.mktemp("ic") / "sd15"))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- equations 1 and 2
+
+
+def test_sampled_pixels_are_a_share_of_the_pixels_themselves() -> None:
+    pixels = torch.rand(3, 3, 100, 100, generator=torch.Generator().manual_seed(1)) + 0.01
+    kept = sample_pixels(pixels, torch.tensor([0.0, 0.2, 1.0]), torch.Generator().manual_seed(2))
+    assert not kept[0].any()
+    assert torch.equal(kept[2], pixels[2])
+    there = kept[1].any(dim=0)
+    assert torch.equal(kept[1][:, there], pixels[1][:, there])
+    assert abs(float(there.float().mean()) - 0.2) < 0.015
+    # No regular grid: neighbours are as likely kept as any.
+    beside = (there[:, 1:] & there[:, :-1]).float().mean()
+    assert abs(float(beside) - 0.04) < 0.01
+
+
+def test_shares_fill_the_range_up_to_the_most() -> None:
+    shares = random_shares(2000, 0.2, torch.Generator().manual_seed(0))
+    assert 0 <= float(shares.min()) < 0.005 and 0.195 < float(shares.max()) < 0.2
+    assert abs(float(shares.mean()) - 0.1) < 0.005
+
+
+def test_a_pair_comes_apart_as_it_was_put_together() -> None:
+    target, profile = noise(2, 1, 2, 3), noise(2, 1, 2, 3, seed=1)
+    swapped = torch.tensor([False, True])
+    pair = joined(target, profile, swapped)
+    assert torch.equal(pair[0], torch.cat([target[0], profile[0]], dim=-1))
+    assert torch.equal(pair[1], torch.cat([profile[1], target[1]], dim=-1))
+    for found, given in zip(halves(pair, swapped), (target, profile), strict=True):
+        assert torch.equal(found, given)
+
+
+# --- equations 5 and 6
+
+
+def test_the_cost_volume_is_the_cosine() -> None:
+    source = torch.tensor([[3.0, 0.0], [0.0, 1.0]]).T.reshape(1, 2, 1, 2)  # cells (3, 0) and (0, 1)
+    target = torch.tensor([[1.0, 1.0], [0.0, -2.0]]).T.reshape(1, 2, 1, 2)
+    wanted = torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, -1.0]])
+    assert torch.allclose(cost_volume(source, target)[0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 48, 1000])
+def test_chunked_correspondence_equals_the_full_one(chunk: int) -> None:
+    source, target = noise(2, 16, 6, 8), noise(2, 16, 6, 8, seed=1)
+    volume = cost_volume(source, target)
+    found = match(source, target, chunk)
+    assert torch.equal(found.source.flatten(1), volume.argmax(-1))
+    assert torch.allclose(found.confidence.flatten(1), volume.amax(-1), atol=1e-6)
+    assert found.confidence.abs().max() <= 1 + 1e-5
+
+
+def test_a_shifted_picture_has_the_shift_as_its_flow() -> None:
+    source = noise(1, 12, 6, 8)
+    target = source.roll((1, 2), dims=(2, 3))  # what was at (y, x) is now at (y + 1, x + 2)
+    found = match(source, target)
+    inner = found.flow[0, :, 1:, 2:]
+    assert (inner[0] == -2).all() and (inner[1] == -1).all()
+    assert torch.allclose(found.confidence, torch.ones(1, 6, 8), atol=1e-5)
+    assert found.coverage.tolist() == [1.0]
+    one_cell = Matching(torch.zeros(1, 6, 8, dtype=torch.long), found.confidence)
+    assert one_cell.coverage.tolist() == pytest.approx([1 / 48])
+    true = torch.zeros(1, 2, 6, 8)
+    true[:, 0], true[:, 1] = 1.0, 3.0  # off by (-3, -4)
+    assert float(endpoint_error(found.flow, true)[0, 3, 4]) == pytest.approx(5.0)
+
+
+def test_warping_takes_each_feature_from_where_the_flow_points() -> None:
+    features = noise(1, 3, 6, 8)
+    flow = torch.zeros(1, 2, 6, 8)
+    flow[:, 0], flow[:, 1] = 2.0, -1.0
+    moved = warp(features, flow)
+    assert torch.allclose(moved[..., 1:, :-2], features[..., :-1, 2:], atol=1e-5)
+    # A flow of half the size says the same in larger cells.
+    half = torch.zeros(1, 2, 3, 4)
+    half[:, 0], half[:, 1] = 1.0, -0.5
+    assert torch.allclose(warp(features, half), moved, atol=1e-5)
+
+
+# --- equation 7
+
+
+def test_weights_anneal_from_the_input_on() -> None:
+    annealed = AGGREGATIONS["annealed"]
+    assert [annealed.weight(level, 12) for level in (0, 3, 6, 12)] == pytest.approx([1.0, 0.8, 0.6, 0.2])
+    flat = [AGGREGATIONS["flat"].weight(level, 12) for level in range(13)]
+    assert flat == pytest.approx([0.6] * 13)
+    assert sum(annealed.weight(level, 12) for level in range(13)) == pytest.approx(sum(flat))
+
+
+def test_aggregation_adds_the_warped_profile_to_the_target_half_alone() -> None:
+    swapped = torch.tensor([False, True])
+    down, middle = [noise(2, 4, 4, 8), noise(2, 4, 2, 4, seed=1)], noise(2, 4, 2, 4, seed=2)
+    still = torch.zeros(2, 2, 4, 4)
+    found, last = aggregated((down, middle), still, Aggregation(alpha=0.5, beta=0.25), swapped)
+    for before, after, weight in zip([*down, middle], [*found, last], (0.75, 0.5, 0.25), strict=True):
+        (target, profile), (blended, kept) = halves(before, swapped), halves(after, swapped)
+        assert torch.equal(kept, profile)
+        assert torch.allclose(blended, target + weight * profile, atol=1e-5)
+    untouched, _ = aggregated((down, middle), still, AGGREGATIONS["none"])
+    assert all(torch.equal(a, b) for a, b in zip(untouched, down, strict=True))
+
+
+# --- the nets
+
+
+def test_new_nets_add_nothing(toy: ToyIcPortrait) -> None:
+    net = control_net(toy.base.unet)
+    latents, rows = noise(1, 4, 8, 16), noise(1, 1, 64)
+    down, middle = net(
+        latents, torch.tensor(10), rows, controlnet_cond=torch.rand(1, 3, 64, 128), return_dict=False
+    )
+    assert not middle.any() and not any(one.any() for one in down)
+
+
+def test_the_nets_are_one_controlnet_to_diffusers(toy: ToyIcPortrait) -> None:
+    base = toy.base
+    net = InContextControlNet.of(toy.nets)
+    latents, rows, at = noise(2, 4, 8, 16), noise(2, 1, 64, seed=1), torch.tensor(500)
+    condition = torch.rand(2, 3, 64, 128, generator=torch.Generator().manual_seed(3))
+    down, middle = net(latents, at, rows, condition, conditioning_scale=0.5, return_dict=False)
+    own, last = toy.nets.residuals(latents, at, rows, condition)
+    plain, _ = toy.nets.appearance(latents, at, rows, condition, return_dict=False)
+    assert torch.allclose(middle, 0.5 * last, atol=1e-5)
+    for one, other, without in zip(down, own, plain, strict=True):
+        assert torch.allclose(one, 0.5 * other, atol=1e-5)
+        assert not torch.allclose(other, without, atol=1e-3), "nothing was warped"
+
+    def painted(controlnet: object, images: object) -> np.ndarray:
+        pipe = StableDiffusionControlNetPipeline(
+            base.vae, base.text_encoders[0], base.tokenizers[0], base.unet, controlnet, base.scheduler,
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+        pipe.set_progress_bar_config(disable=True)
+        found = pipe(
+            prompt_embeds=rows[:1], negative_prompt_embeds=torch.zeros(1, 1, 64), image=images,
+            latents=latents[:1], height=64, width=128, num_inference_steps=2, output_type="np",
+        )  # fmt: skip
+        return np.asarray(found.images[0])
+
+    pair = condition[:1]
+    ours = painted(net, pair)
+    assert ours.shape == (64, 128, 3)
+    assert np.abs(ours - painted(toy.nets.appearance, pair)).max() > 1e-3
+    other = ControlNetModel.from_unet(base.unet)  # untrained: it adds nothing, so both are as ours alone
+    together = painted([net, other], [pair, torch.rand(1, 3, 64, 128)])
+    assert np.allclose(together, ours, atol=1e-5)
+
+
+def test_residuals_of_two_sources_add_up() -> None:
+    one = {"down_block_additional_residuals": [torch.ones(1)], "mid_block_additional_residual": torch.ones(1)}
+    both = added_up(one, one)
+    assert both["down_block_additional_residuals"][0].item() == 2
+    assert both["mid_block_additional_residual"].item() == 2
+    assert added_up(one, {}) is one and added_up({}, one) is one
+
+
+def test_half_of_the_pairs_are_swapped_and_some_rows_are_zero(toy: ToyIcPortrait) -> None:
+    batch = {key: tensor.repeat(100, *[1] * (tensor.ndim - 1)) for key, tensor in toy.batch(0).items()}
+    batch = {key: tensor[:300] for key, tensor in batch.items() if "pixels" not in key}
+    batch |= {name: torch.ones(300, 3, 8, 8) for name in ("pixels_target", "pixels_profile")}
+    pair = noisy_pair(batch, toy.base.scheduler, Training(), torch.Generator().manual_seed(0))
+    assert 0.4 < float(pair.swapped.float().mean()) < 0.6
+    assert 0.05 < float((~pair.rows.flatten(1).any(1)).float().mean()) < 0.16
+    # The profile is whole, of the target at most N is left.
+    target, profile = halves(pair.condition, pair.swapped)
+    assert profile.min() == 1
+    assert 0.05 < float(target.mean()) < 0.15
+
+
+@pytest.mark.parametrize("which", ["matching", "appearance"])
+def test_losses_fall(toy: ToyIcPortrait, tmp_path: Path, which: str) -> None:
+    models = [control_net(toy.base.unet).requires_grad_(True) for _ in range(2)]
+    nets = Nets(*models, toy.nets.settings)
+    phase = (
+        MatchingPhase(nets.matching, toy.base, learning_rate=3e-3)
+        if which == "matching"
+        else AppearancePhase(nets, toy.base, learning_rate=3e-3)
+    )
+    before = [p.detach().clone() for p in nets.matching.parameters()]
+    same = toy.batch(0)
+
+    def loss() -> float:
+        with torch.no_grad():
+            draws = [phase.loss(same, torch.Generator().manual_seed(seed)) for seed in range(6)]
+        return float(np.mean([one["noise"] for one in draws]))
+
+    first = loss()
+    train([phase], lambda moment: same, tmp_path / which, Budget(steps=40), bf16=False, ema_decay=None)
+    assert loss() < 0.9 * first
+    moved = any(not torch.equal(a, b) for a, b in zip(before, nets.matching.parameters(), strict=True))
+    assert moved == (which == "matching")
+
+
+# --- painting
+
+
+def test_outside_of_the_head_nothing_changes(toy: ToyIcPortrait) -> None:
+    style = picture(5)
+    [result] = toy.pipeline()([toy.request(1, image=style, size_px=None)])
+    [face] = MiddleDetector()(style)
+    head = np.asarray(head_mask(face, style.size)) > 0
+    before, after = np.asarray(style), np.asarray(result.image)
+    assert np.array_equal(before[~head], after[~head])
+    assert (before[head] != after[head]).mean() > 0.3
+    recipe = result.provenance.recipe
+    assert recipe["aggregation"] == "annealed" and recipe["matching"][0]["coverage"] > 0
+
+
+def test_each_person_comes_to_their_own_face(toy: ToyIcPortrait) -> None:
+    group = Image.new("RGB", (2 * SIDE_PX, SIDE_PX))
+    group.paste(picture(5), (0, 0))
+    group.paste(picture(6), (SIDE_PX, 0))
+    [left] = MiddleDetector()(picture(5))
+    boxes = [left.box_xyxy, tuple(v + SIDE_PX * (i % 2 == 0) for i, v in enumerate(left.box_xyxy))]
+
+    def painted(*profiles: int) -> tuple[np.ndarray, np.ndarray]:
+        people = tuple(
+            Person((picture(number),), box)  # type: ignore[arg-type]
+            for number, box in zip(profiles, boxes, strict=True)
+        )
+        request = toy.request(3, references=(), people=people, image=group, size_px=None)
+        steps: list[int] = []
+        [result] = toy.pipeline()([request], on_step=lambda step, of: steps.append(of))
+        assert steps == [6] * 6, "both heads' steps are counted"
+        assert len(result.provenance.recipe["people_px"]) == 2
+        pixels = np.asarray(result.image)
+        return pixels[:, :SIDE_PX], pixels[:, SIDE_PX:]
+
+    first, second = painted(1, 2), painted(3, 2)
+    assert not np.array_equal(first[0], second[0]), "the left person changed"
+    heads = [np.asarray(head_mask(Face(box, left.landmarks_px), group.size)) > 0 for box in boxes]  # type: ignore[arg-type]
+    right = heads[1][:, SIDE_PX:]
+    assert not np.array_equal(painted(1, 4)[1][right], first[1][right]), "the right person changed"
+    outside = ~(heads[0] | heads[1])
+    whole = np.concatenate(first, axis=1)
+    assert np.array_equal(whole[outside], np.asarray(group)[outside])
+
+
+def test_less_strength_stays_nearer_to_the_style_reference(toy: ToyIcPortrait) -> None:
+    style = np.asarray(picture(5), np.float32)
+    pipeline = toy.pipeline()
+    far = [
+        np.abs(np.asarray(pipeline([toy.request(1, strength=strength, steps=6)])[0].image) - style).mean()
+        for strength in (0.17, 1.0)
+    ]
+    assert far[0] < far[1]
+
+
+@pytest.mark.parametrize("option", [{"sampling": 1.0}, {"aggregation": "flat"}, {"aggregation": "none"}])
+def test_options_count(toy: ToyIcPortrait, option: dict[str, object]) -> None:
+    pipeline = toy.pipeline()
+    plain, other = (
+        np.asarray(pipeline([toy.request(1, options=options)])[0].image) for options in ({}, option)
+    )
+    assert not np.array_equal(plain, other)
+
+
+def test_what_cannot_be_painted_is_said(toy: ToyIcPortrait) -> None:
+    pipeline = toy.pipeline()
+    two = (Person((picture(1),)), Person((picture(2),)))
+    for settings, told in (
+        ({"image": None}, "give image, the picture with the pose"),
+        ({"references": (), "people": two}, "which face is theirs"),
+        ({"strength": 0.0}, "strength must be above 0"),
+        ({"control_images": (picture(1),)}, "has 0 ControlNets and got 1"),
+        ({"options": {"aggregation": "round"}}, "aggregation"),
+    ):
+        with pytest.raises(InputError, match=told):
+            pipeline([toy.request(1, **settings)])
+
+
+def test_other_controlnets_add_up(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    extra = ControlNetModel.from_unet(toy.base.unet)
+    with torch.no_grad():
+        for parameter in extra.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    extra.save_pretrained(tmp_path / "extra")
+    toy.save(tmp_path / "nets")
+    both = load(
+        toy.base, tmp_path / "nets", detector=MiddleDetector(), image_encoder=toy.image_encoder,
+        controlnets=[tmp_path / "extra"],
+    )  # fmt: skip
+    request = toy.request(1, control_images=(picture(2),))
+    [silent] = both([dataclasses.replace(request, control_scale=0.0)])
+    [loud] = both([request])
+    [alone] = toy.pipeline()([toy.request(1)])
+    assert np.array_equal(np.asarray(silent.image), np.asarray(alone.image))
+    assert not np.array_equal(np.asarray(loud.image), np.asarray(alone.image))
+
+
+def test_the_matching_is_drawn(toy: ToyIcPortrait) -> None:
+    [drawn] = toy.pipeline().matching_pictures(toy.request(1))  # type: ignore[attr-defined]
+    assert drawn.size == (4 * 320, 320)
+    confidence = np.asarray(drawn)[:, 3 * 320 :].reshape(-1, 3)
+    assert len(np.unique(confidence, axis=0)) > 4, "confidence differs from cell to cell"
+
+
+# --- weights
+
+
+def test_weights_of_another_kind_are_refused(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path / "nets")
+    other = ToyIcPortrait(tiny.write_mini(tmp_path / "mini"))
+    with pytest.raises(IncompatibleWeightsError, match="does not fit the base mini"):
+        load_nets(tmp_path / "nets", other.base)
+    (tmp_path / "nets" / "config.json").write_text('{"family": "sd15", "stage": "ipnet"}')
+    with pytest.raises(IncompatibleWeightsError, match="is not IC-Portrait's"):
+        load_nets(tmp_path / "nets", toy.base)
+    with pytest.raises(MissingWeightsError, match=r"pack build mini --part ic-portrait"):
+        load(toy.base, detector=MiddleDetector(), image_encoder=toy.image_encoder)
+
+
+def test_a_persons_unet_beside_the_nets_paints(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    folder = tmp_path / "person"
+    torch.manual_seed(5)
+    unet = tiny.unet((32, 64), 64, 4)
+    settings = dataclasses.replace(toy.nets.settings, person="anna")
+    save_nets(dataclasses.replace(toy.nets, settings=settings), folder, unet=unet, dtype=torch.float32)
+    [result] = toy.loaded(folder)([toy.request(1)])
+    [plain] = toy.pipeline()([toy.request(1)])
+    assert not np.array_equal(np.asarray(result.image), np.asarray(plain.image))
+    roles = [one.role for one in result.provenance.weights]
+    assert "customised UNet" in roles and "unet" not in roles
+    assert result.provenance.recipe["person"] == "anna"

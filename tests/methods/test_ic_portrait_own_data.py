@@ -1,0 +1,84 @@
+"""Training IC-Portrait on one's own pictures: both nets on views of people, a UNet for one person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from likeness import finetune
+from likeness.data.build import build, sidecar
+from likeness.data.manifest import Dataset
+from likeness.errors import InputError
+from likeness.evaluation.judge import Judge
+from likeness.files.images import write_png
+from likeness.methods.ic_portrait.config import Training
+from likeness.methods.ic_portrait.own_data import NEVER, PersonTraining, ViewsTraining
+from likeness.methods.ic_portrait.weights import load_nets
+from likeness.training import Budget, Moment
+from tests import tiny
+from tests.methods.toys import MiddleDetector, PixelEncoder, ToyIcPortrait, picture
+
+SETTINGS = Training(batch_size=2, learning_rate=1e-3, person_rate=1e-3)
+
+
+def dataset(folder: Path, people: dict[str, int]) -> Dataset:
+    for number, (person, count) in enumerate(people.items()):
+        for view in range(count):
+            write_png(picture(10 * number + view), folder / "photos" / person / f"{view}.png")
+    return build(
+        folder / "photos", folder / "set", detector=MiddleDetector(), encoder=PixelEncoder(),
+        encoder_sha256="", captions=sidecar("man"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyIcPortrait:
+    return ToyIcPortrait(tiny.write_mini(tmp_path / "mini"))
+
+
+def test_nets_learn_from_people_seen_twice(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    data = dataset(tmp_path, {"anna": 2, "ben": 1, "carl": 3})
+    training = ViewsTraining(
+        data, range(6), toy.pipeline(), SETTINGS, size_px=64, from_nothing=True  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert training.rows.people == [[0, 1], [3, 4, 5]], "of ben there is one picture only"
+    batch = training.batches(Moment(0, 0.0, 0))
+    again = training.batches(Moment(0, 0.9, 0))
+    assert all(torch.equal(batch[key], again[key]) for key in batch)
+    assert not any(
+        torch.equal(a, b) for a, b in zip(batch["pixels_target"], batch["pixels_profile"], strict=True)
+    )
+
+    _, matching = training.phases
+    assert matching.learning_rate(0, 0.0) == 1e-3 and matching.every == 1  # type: ignore[operator]
+    assert matching.learning_rate(199, 0.5) == 1e-3 and matching.every == NEVER  # type: ignore[operator]
+    assert matching.learning_rate(200, 0.5) == 0.0  # type: ignore[operator]
+    matching.every = 1  # type: ignore[misc]
+    validation = finetune.validation_of(data, [0, 1], Judge())
+    found = finetune.finetune(training, tmp_path / "run", Budget(steps=2), validation, settings={})
+    assert found["steps"] == 2
+    nets, _ = load_nets(tmp_path / "run" / "adapter", toy.base)
+    assert nets.settings == toy.nets.settings
+    assert (tmp_path / "run" / "validation" / "00000002.png").is_file()
+    with pytest.raises(InputError, match="one picture of each person"):
+        ViewsTraining(data, [0, 2, 3], toy.pipeline(), SETTINGS, size_px=64)  # type: ignore[arg-type]
+
+
+def test_a_person_gets_a_unet_of_their_own(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    data = dataset(tmp_path, {"anna": 3})
+    pipeline = toy.pipeline()
+    training = PersonTraining(data, range(3), pipeline, SETTINGS, size_px=64)  # type: ignore[arg-type]
+    before = {key: tensor.clone() for key, tensor in toy.base.unet.state_dict().items()}
+    validation = finetune.validation_of(data, [0, 1, 2], Judge())
+    found = finetune.finetune(training, tmp_path / "run", Budget(steps=3), validation, settings={})
+    assert found["steps"] == 3
+    assert all(torch.equal(tensor, before[key]) for key, tensor in toy.base.unet.state_dict().items())
+    customised = toy.loaded(tmp_path / "run" / "adapter")
+    after = customised.base.unet.state_dict()  # type: ignore[attr-defined]
+    assert sum(not torch.equal(after[key], before[key].half().float()) for key in before) > len(before) / 2
+    [result] = customised([toy.request(1)])
+    assert result.provenance.recipe["person"] == "anna"
+    assert np.asarray(result.image).std() > 0

@@ -1,0 +1,67 @@
+"""The mini pack's nets are trained and exported by the method's own recipe, on people seen from sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from likeness.catalog import adapter_recipe
+from likeness.diffusion.load import load_base
+from likeness.methods.ic_portrait import recipe
+from likeness.methods.ic_portrait.weights import load_nets
+from likeness.packs import read_card
+from likeness.packs.data import turned_views
+from likeness.packs.recipes import RECIPES
+from likeness.sitters.correspondence import RIGID
+from likeness.training.loop import Moment
+from tests.toy_shop import toy_shop
+
+
+def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = toy_shop(tmp_path, monkeypatch)
+    monkeypatch.setattr(recipe, "BATCH", 4)
+    for part in ("autoencoder", "clip", "unet"):
+        RECIPES[part](shop)
+    shop.steps = 20
+    assert adapter_recipe("ic-portrait")(shop).finished
+    assert shop.trained["ic-portrait-matching"].step == 2  # a tenth
+    assert shop.trained["ic-portrait"].step == 20
+
+    base = load_base(shop.pack)
+    nets, records = load_nets(shop.pack / recipe.FOLDER, base)
+    assert [one.role for one in records] == ["appearance net", "matching net"]
+    for net in (nets.appearance, nets.matching):
+        assert net.controlnet_mid_block.weight.abs().sum() > 0, "it has learned"
+        moved = base.unet.state_dict()["conv_in.weight"] != net.state_dict()["conv_in.weight"]
+        assert moved.float().mean() > 0.5
+    card = read_card(shop.pack).parts[recipe.FOLDER]
+    assert (card.steps, card.people) == (20, shop.people)
+    assert set(card.sha256.values()) == {one.sha256 for one in records}
+
+    shop.steps, shop.further = 1, True
+    monkeypatch.setattr(recipe, "cosine", lambda rate, **_: 0.0)
+    kept = load_file(shop.pack / recipe.FOLDER / "matching" / "diffusion_pytorch_model.safetensors")
+    assert adapter_recipe("ic-portrait")(shop).finished
+    again = load_file(shop.pack / recipe.FOLDER / "matching" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(kept[key], again[key]) for key in kept)
+
+    batches = recipe.view_batches(shop, base, shop.pictures("views"))
+    batch, twice = batches(Moment(3, 0.5, 3)), batches(Moment(3, 0.1, 3))
+    assert all(torch.equal(batch[key], twice[key]) for key in batch)
+    target, profile = batch["pixels_target"], batch["pixels_profile"]
+    assert not torch.equal(target, profile)
+    # the toy's people differ by their mean
+    assert torch.allclose(target.mean((1, 2, 3)), profile.mean((1, 2, 3)), atol=0.01)
+    assert batch["embedding"].shape == (4, base.text_width)
+
+
+def test_views_of_a_person_differ_in_side_and_light_alone() -> None:
+    first, *others = turned_views(7, 4)
+    for number, scene in enumerate(others, start=1):
+        assert all(getattr(scene, factor) == getattr(first, factor) for factor in RIGID)
+        assert scene.pose != first.pose
+        assert (scene.light != first.light) == (number % 2 == 1)
+        assert scene.clothes == first.clothes
