@@ -84,7 +84,7 @@ def test_from_two_pictures_to_files(
     [picture] = document["pictures"]
     assert document == json.loads((out / "result.json").read_text()) | {"out": str(out)}
     assert document["method"] == "ic-portrait" and document["matching"] == "matching.png"
-    assert "judge" in document["likeness"]["encoders"] or document["likeness"]["encoders"]
+    assert document["likeness"]["encoders"] and picture["cosines"]
     recipe = read_recipe(out / picture["file"])
     assert recipe["request"]["strength"] == 0.7
     assert {"appearance net", "matching net"} <= {one["role"] for one in recipe["weights"]}

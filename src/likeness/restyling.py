@@ -62,6 +62,7 @@ def restyle(
     people: Sequence[Person] = (),
     strength: float = RESTYLING,
     count: int = 1,
+    best_of: int = 1,
     seed: int = 0,
     show_matching: bool = False,
     judge: Judge | None = None,
@@ -86,6 +87,7 @@ def restyle(
         count,
         seed,
         out,
+        best_of=best_of,
         judge=judge,
         warnings=warnings,
         references_are_sitters=references_are_sitters,
@@ -151,7 +153,7 @@ def lit_and_turned(scene: Scene, light: str | None, yaw_deg: float | None) -> Sc
 
     if light is not None:
         azimuth, elevation, *colour = _words(light)
-        kind = colour[0] if colour else scene.light.kind
+        kind: Any = colour[0] if colour else scene.light.kind
         if kind not in get_args(LightKind):
             raise InputError(f"There is no light {kind!r}; there are {', '.join(get_args(LightKind))}.")
         lit = dataclasses.replace(
@@ -183,7 +185,7 @@ def _moved(face: Face, right: int) -> Face:
     return dataclasses.replace(
         face,
         box_xyxy=(x0 + right, y0, x1 + right, y1),
-        landmarks_px=face.landmarks_px + np.float32((right, 0)),
+        landmarks_px=face.landmarks_px + np.array([right, 0], np.float32),
     )
 
 

@@ -39,6 +39,11 @@ def toy(tmp_path: Path) -> ToyIcPortrait:
     return ToyIcPortrait(tiny.write_mini(tmp_path / "mini"))
 
 
+@pytest.fixture(autouse=True)
+def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "VALIDATION", 1)
+
+
 def test_nets_learn_from_people_seen_twice(toy: ToyIcPortrait, tmp_path: Path) -> None:
     data = dataset(tmp_path, {"anna": 2, "ben": 1, "carl": 3})
     training = ViewsTraining(

@@ -45,7 +45,8 @@ class Matching:
 
 def cost_volume(source: Tensor, target: Tensor) -> Tensor:
     """Eq. 5 for all pairs: two descriptors (B, C, h, w) -> cosines (B, target cells, source cells)."""
-    return _unit_rows(target) @ _unit_rows(source).transpose(1, 2)
+    with torch.autocast(source.device.type, enabled=False):
+        return _unit_rows(target) @ _unit_rows(source).transpose(1, 2)
 
 
 def match(source: Tensor, target: Tensor, chunk: int = CHUNK) -> Matching:
@@ -54,7 +55,8 @@ def match(source: Tensor, target: Tensor, chunk: int = CHUNK) -> Matching:
     Only the arg max is used, so the whole volume, of (h w)^2 cosines, is never held.
     """
     known, rows = _unit_rows(source).transpose(1, 2), _unit_rows(target)
-    best = [(part @ known).max(dim=-1) for part in rows.split(chunk, dim=1)]
+    with torch.autocast(source.device.type, enabled=False):
+        best = [(part @ known).max(dim=-1) for part in rows.split(chunk, dim=1)]
     shape = (len(target), *target.shape[-2:])
     return Matching(
         torch.cat([one.indices for one in best], dim=1).view(shape),
@@ -75,15 +77,16 @@ def warp(features: Tensor, flow: Tensor) -> Tensor:
     columns = torch.arange(width, device=flow.device)[None] + 0.5 + moved[:, 0]
     rows = torch.arange(height, device=flow.device)[:, None] + 0.5 + moved[:, 1]
     grid = torch.stack([columns / width, rows / height], dim=-1) * 2 - 1
-    found: Tensor = F.grid_sample(features, grid.to(features), padding_mode="border", align_corners=False)
-    return found
+    found: Tensor = F.grid_sample(features.float(), grid, padding_mode="border", align_corners=False)
+    return found.to(features.dtype)
 
 
 def endpoint_error(flow: Tensor, true: Tensor) -> Tensor:
     """Distance (B, h, w) in cells of where two flows (B, 2, h, w) end."""
-    return (flow - true).norm(dim=1)
+    distance: Tensor = torch.linalg.vector_norm(flow - true, dim=1)
+    return distance
 
 
 def _unit_rows(descriptors: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h w, C) of unit length, fp32: fp16 cannot tell near cosines apart."""
+    """(B, C, h, w) -> (B, h w, C) of unit length, fp32: half precision cannot tell near cosines apart."""
     return F.normalize(descriptors.float().flatten(2).transpose(1, 2), dim=-1)

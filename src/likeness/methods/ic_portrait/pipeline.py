@@ -366,6 +366,8 @@ class IcPortraitPipeline:
             if person.box_xyxy is None:
                 # With a mask the face is not looked for: it may be one that nobody finds.
                 mask = person.mask or head_mask(find_one_face(image, self.detector), image.size)
+                if request.people:  # a person's mask may be of any size
+                    mask = mask.convert("L").resize(image.size)
             else:
                 mask = head_mask(find_one_face(image, self.detector, person.box_xyxy), image.size)
             yield _Head(person, mask, self._patch(image, mask, request))
