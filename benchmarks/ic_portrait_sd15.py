@@ -1,0 +1,71 @@
+"""IC-Portrait at the size of SD1.5, from random weights: a step of both nets and the UNet, 512 x 1024 px.
+
+A UNet of SD1.5's shape in bfloat16, both nets begun from it, one row for a picture's embedding. Says how many
+parameters there are, how long a step takes and how much memory the process held at most.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import torch
+from diffusers import UNet2DConditionModel
+from record import record
+
+from likeness.methods.ic_portrait.config import NetSettings
+from likeness.methods.ic_portrait.model import InContextControlNet, Nets, control_net
+
+
+def millions(model: torch.nn.Module) -> float:
+    return round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).bfloat16()
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)  # or the models would be made at twice the memory
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().requires_grad_(False)
+    nets = Nets(
+        control_net(unet).eval().requires_grad_(False),
+        control_net(unet).eval().requires_grad_(False),
+        NetSettings("sd15"),
+    )
+    latents, rows, at = noise(1, 4, 64, 128), noise(1, 1, 768), torch.tensor(500)
+    condition = torch.rand(1, 3, 512, 1024)
+    with torch.no_grad():
+        started = time.perf_counter()
+        matching = nets.match(latents, at, rows, condition)
+        matched = time.perf_counter()
+        down, middle = InContextControlNet.of(nets)(latents, at, rows, condition, return_dict=False)
+        guided = time.perf_counter()
+        prediction = unet(
+            latents,
+            at,
+            rows,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        finished = time.perf_counter()
+    if prediction.shape != latents.shape or not torch.isfinite(prediction).all():
+        raise SystemExit("The UNet did not take the nets' residuals.")
+    values = {
+        "parameters, millions": {
+            "unet": millions(unet),
+            "appearance": millions(nets.appearance),
+            "matching": millions(nets.matching),
+        },
+        "cells matched": list(matching.source.shape[-2:]),
+        "residuals": [list(one.shape[1:]) for one in (*down, middle)],
+        "seconds": {
+            "matching net": round(matched - started, 1),
+            "both nets": round(guided - matched, 1),
+            "unet": round(finished - guided, 1),
+        },
+        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(record("ic_portrait_sd15", "python benchmarks/ic_portrait_sd15.py", 0, values))
+    print(values)
