@@ -117,7 +117,7 @@ class ViewsTraining:
         if not self.rows.people:
             raise InputError(
                 f"The data set {dataset.folder} has one picture of each person: build it with "
-                "`likeness dataset build views` from a folder with several of each."
+                "`likeness dataset build` from a folder that has several of each."
             )
         base, nets = pipeline.base, pipeline.nets
         nets.appearance.requires_grad_(True).train()
