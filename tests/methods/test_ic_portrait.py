@@ -236,7 +236,7 @@ def test_losses_fall(toy: ToyIcPortrait, tmp_path: Path, which: str) -> None:
 
 def test_outside_of_the_head_nothing_changes(toy: ToyIcPortrait) -> None:
     style = picture(5)
-    [result] = toy.pipeline()([toy.request(1, image=style, size_px=None)])
+    [result] = toy.pipeline()([toy.request(1, image=style)])
     [face] = MiddleDetector()(style)
     head = np.asarray(head_mask(face, style.size)) > 0
     before, after = np.asarray(style), np.asarray(result.image)
@@ -258,7 +258,7 @@ def test_each_person_comes_to_their_own_face(toy: ToyIcPortrait) -> None:
             Person((picture(number),), box)  # type: ignore[arg-type]
             for number, box in zip(profiles, boxes, strict=True)
         )
-        request = toy.request(3, references=(), people=people, image=group, size_px=None)
+        request = toy.request(3, references=(), people=people, image=group)
         steps: list[int] = []
         [result] = toy.pipeline()([request], on_step=lambda step, of: steps.append(of))
         assert steps == [6] * 6, "both heads' steps are counted"
