@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from likeness import finetune
+from likeness.cli.main import main
 from likeness.data.build import build, sidecar
 from likeness.data.manifest import Dataset
 from likeness.errors import InputError
@@ -17,6 +19,9 @@ from likeness.files.images import write_png
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.own_data import NEVER, PersonTraining, ViewsTraining
 from likeness.methods.ic_portrait.weights import load_nets
+from likeness.packs import mini_path
+from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_other_view
+from likeness.sitters.render import render
 from likeness.training import Budget, Moment
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyIcPortrait, picture
@@ -87,3 +92,30 @@ def test_a_person_gets_a_unet_of_their_own(toy: ToyIcPortrait, tmp_path: Path) -
     [result] = customised([toy.request(1)])
     assert result.provenance.recipe["person"] == "anna"
     assert np.asarray(result.image).std() > 0
+
+
+@pytest.mark.skipif(
+    not (mini_path() / "pack.json").exists(), reason="the mini pack is not in this source tree"
+)
+def test_views_are_built_from_a_folder_for_each_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = straightened(sample_scene(HELD_OUT_SEEDS[3]))
+    other = straightened(sample_scene(HELD_OUT_SEEDS[4]))
+    for name, one in (("anna/0", scene), ("anna/1", with_other_view(scene, 1)), ("ben/0", other)):
+        write_png(Image.fromarray(render(one, 128).rgb), tmp_path / "in" / f"{name}.png")
+    words = ["dataset", "build", "views", str(tmp_path / "in"), "-o", str(tmp_path / "set"), "--sitters"]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    assert "3 pictures of 2 people" in out and "one view only, nothing is learned of them: ben" in out
+    words[3] = str(tmp_path / "in" / "anna")
+    words[5] = str(tmp_path / "other")
+    for mistake, told in (
+        (words, "one picture of each person"),
+        (["dataset", "build", "fish", ".", "-o", "x"], "fish"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(mistake)
+        assert stop.value.code == 2 and told in capsys.readouterr().err

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+KINDS = ("fgid", "views", "attributes")
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -29,7 +31,8 @@ def build(
     kind: Annotated[
         str,
         typer.Argument(
-            help="fgid: faces, their parts, who it is, and captions; attributes: words to be taught, apart."
+            help="fgid: faces, their parts, who it is, and captions; views: the same, of people seen from "
+            "several sides; attributes: words to be taught, apart."
         ),
     ],
     source: Annotated[Path, typer.Argument(help="Folder of pictures; a sub-folder for each person.")],
@@ -71,12 +74,13 @@ def build(
     """Look at every picture of a folder and write down what there is to learn from.
 
     fgid: the face is found and known; a text file of a picture's name beside it is its caption, or `text`
-    in the folder's metadata.jsonl. attributes: the columns `base` and `target` of metadata.jsonl, or a
+    in the folder's metadata.jsonl. views: the same, and who is there only once is named, for there is
+    nothing to learn from one view. attributes: the columns `base` and `target` of metadata.jsonl, or a
     vision-language model, say what is seen and what is taught. Pictures stay where they are; what cannot be
     used is left out and listed. Run again, only what is new is looked at.
     """
-    if kind not in ("fgid", "attributes"):
-        raise InputError(f"There is no kind of data set called {kind!r}; there are fgid and attributes.")
+    if kind not in KINDS:
+        raise InputError(f"There is no kind of data set called {kind!r}; there are {', '.join(KINDS)}.")
     if not source.is_dir():
         raise InputError(f"{source} is no folder; give the one that holds the pictures.")
     if kind == "attributes":
@@ -112,7 +116,13 @@ def build(
             on_picture=on_picture,
         )
     found = made.about
+    once = [person for person, rows in made.people().items() if len(rows) < 2 and kind == "views"]
+    if len(once) == found.people:
+        raise InputError(
+            f"{source} has one picture of each person: views need several, in a folder for each person."
+        )
     lines = [f"{out}: {found.pictures} pictures of {found.people} people"]
+    lines += [f"one view only, nothing is learned of them: {person}" for person in once]
     lines += [f"left out: {name}: {why}" for name, why in found.left_out.items()]
     show({**found.model_dump(mode="json"), "out": str(out)}, as_json, *lines)
 

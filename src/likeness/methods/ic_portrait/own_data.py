@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from likeness.data.kinds import require
 from likeness.diffusion.pixels import to_pixels
 from likeness.errors import InputError
 from likeness.files.images import read_image
@@ -117,7 +118,7 @@ class ViewsTraining:
         if not self.rows.people:
             raise InputError(
                 f"The data set {dataset.folder} has one picture of each person: build it with "
-                "`likeness dataset build` from a folder that has several of each."
+                "`likeness dataset build views` from a folder that has several of each."
             )
         base, nets = pipeline.base, pipeline.nets
         nets.appearance.requires_grad_(True).train()
@@ -231,6 +232,7 @@ def load_training(
     size_px: side of the pictures; the base's own. from_nothing: nets begun from the UNet.
     Raises: what `pipeline.load` raises; InputError for people with a single picture each.
     """
+    require(dataset, "fgid", "IC-Portrait")
     loaded = open_base(base, device, "float32")
     if from_nothing:
         torch.manual_seed(seed)
