@@ -83,10 +83,10 @@ def first_seed(split: str) -> int:
 
     "portraits" are the people of "train", most of them straight before the camera: what
     painting is learned from, as faces are learned soonest from aligned pictures; "edits" are they too, each
-    in one pose with other clothes, hair, place or light: what editing is learned from; "collections" are they
-    once more, each in one sitting, turned, framed and looking otherwise; "views" are they again, each the same
-    from several sides. The judge recogniser has people of its own. "calibration" are held out too, from the
-    middle on: the judge's chances are fitted on them and tested on the first.
+    in one pose with other clothes, hair, place or light: what editing is learned from; "collections" are
+    they once more, each in one sitting, turned, framed and looking otherwise; "views" are they again, each
+    the same from several sides. The judge recogniser has people of its own. "calibration" are held out too,
+    from the middle on: the judge's chances are fitted on them and tested on the first.
     """
     from likeness import sitters
 
