@@ -13,9 +13,9 @@ import sys
 import time
 
 import torch
-from record import record
+from record import record, single
 
-from likeness.methods.ic_portrait.matching import CHUNK, cost_volume, match
+from likeness.methods.ic_portrait.matching import cost_volume, match
 
 CHANNELS = 320
 SIDES = {"512 px, every cell": 64, "768 px, every cell": 96, "1024 px, every cell": 128}
@@ -50,14 +50,16 @@ if __name__ == "__main__":
     if given.case:
         print(json.dumps(one(given.case[0], int(given.case[1]))))
         sys.exit()
-    values: dict[str, object] = {"channels": CHANNELS, "chunk": CHUNK}
+    del given.case
+    metrics = {}
     for name, side in SIDES.items():
         found = {}
         for kind in ("full", "chunked"):
-            command = [sys.executable, __file__, "--case", kind, str(side)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+            call = [sys.executable, __file__, "--case", kind, str(side)]
+            done = subprocess.run(call, check=True, capture_output=True, text=True)  # noqa: S603
             found[kind] = json.loads(done.stdout)
-        same = found["full"].pop("check") == found["chunked"].pop("check")
-        values[name] = {"cells": side * side, **found, "same matches": same}
-        print(name, values[name])
-    print(record("cost_volume", "python benchmarks/cost_volume.py", 0, values))
+            metrics[f"memory, {name}, {kind}"] = single(found[kind]["peak_mib"], "MiB")
+            metrics[f"processor time, {name}, {kind}"] = single(found[kind]["cpu_seconds"], "s")
+        same = found["full"]["check"] == found["chunked"]["check"]
+        metrics[f"the same matches, {name}"] = single(float(same), "1 is yes")
+    record("cost-volume", "ic-portrait", metrics, given=given, n=len(SIDES), base="sd15", intervals="none")

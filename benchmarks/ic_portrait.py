@@ -16,22 +16,13 @@ import sys
 import numpy as np
 import torch
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.diffusion.pixels import to_pixels
 from likeness.errors import LikenessError
 from likeness.evaluation.judge import Judge, open_judge
-from likeness.evaluation.result import (
-    MetricValue,
-    Ordering,
-    Result,
-    commit,
-    machine,
-    ordering,
-    summarised,
-    write_result,
-)
+from likeness.evaluation.result import MetricValue, Ordering, ordering, summarised
 from likeness.faces.attributes import INPUT_PX, light_direction
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.conditioning import condition_of, pair_of
@@ -217,16 +208,13 @@ if __name__ == "__main__":
         right.append(float(seen == list(range(count))))
     metrics["groups with each face whose it should be"] = summarised(np.array(right), "share")
 
-    result_ = Result(
-        name="ic-portrait",
-        method="ic-portrait",
-        base=base.name,
-        seed=given.seed,
-        commit=commit(),
-        machine=machine(),
+    record(
+        "ic-portrait",
+        "ic-portrait",
+        metrics,
+        given=given,
         n=len(means["annealed, 0.1"]),
-        metrics=metrics,
+        seed=given.seed,
+        base=base.name,
         orderings=claims,
     )
-    write_result(result_, RESULTS / "ic-portrait.json")
-    print(result_.model_dump_json(indent=2))

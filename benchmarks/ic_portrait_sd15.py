@@ -6,12 +6,13 @@ parameters there are, how long a step takes and how much memory the process held
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
 
 import torch
 from diffusers import UNet2DConditionModel
-from record import record
+from record import record, single
 
 from likeness.methods.ic_portrait.config import NetSettings
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, control_net
@@ -26,6 +27,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 if __name__ == "__main__":
+    given = argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)  # or the models would be made at twice the memory
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().requires_grad_(False)
@@ -37,11 +39,11 @@ if __name__ == "__main__":
     latents, rows, at = noise(1, 4, 64, 128), noise(1, 1, 768), torch.tensor(500)
     condition = torch.rand(1, 3, 512, 1024)
     with torch.no_grad():
-        started = time.perf_counter()
+        started = time.process_time()
         matching = nets.match(latents, at, rows, condition)
-        matched = time.perf_counter()
+        matched = time.process_time()
         down, middle = InContextControlNet.of(nets)(latents, at, rows, condition, return_dict=False)
-        guided = time.perf_counter()
+        guided = time.process_time()
         prediction = unet(
             latents,
             at,
@@ -49,23 +51,18 @@ if __name__ == "__main__":
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample
-        finished = time.perf_counter()
+        finished = time.process_time()
     if prediction.shape != latents.shape or not torch.isfinite(prediction).all():
         raise SystemExit("The UNet did not take the nets' residuals.")
-    values = {
-        "parameters, millions": {
-            "unet": millions(unet),
-            "appearance": millions(nets.appearance),
-            "matching": millions(nets.matching),
-        },
-        "cells matched": list(matching.source.shape[-2:]),
-        "residuals": [list(one.shape[1:]) for one in (*down, middle)],
-        "seconds": {
-            "matching net": round(matched - started, 1),
-            "both nets": round(guided - matched, 1),
-            "unet": round(finished - guided, 1),
-        },
-        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    metrics = {
+        "parameters, UNet": single(millions(unet), "millions"),
+        "parameters, appearance net": single(millions(nets.appearance), "millions"),
+        "parameters, matching net": single(millions(nets.matching), "millions"),
+        "cells matched": single(float(matching.source[0].numel()), "cells"),
+        "residuals taken by the UNet": single(float(len(down) + 1), "levels"),
+        "processor time, matching net": single(round(matched - started, 1), "s"),
+        "processor time, both nets": single(round(guided - matched, 1), "s"),
+        "processor time, UNet": single(round(finished - guided, 1), "s"),
+        "memory at most": single(float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024), "MiB"),
     }
-    print(record("ic_portrait_sd15", "python benchmarks/ic_portrait_sd15.py", 0, values))
-    print(values)
+    record("ic-portrait-sd15", "ic-portrait", metrics, given=given, n=1, base="sd15", intervals="none")
