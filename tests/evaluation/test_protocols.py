@@ -174,6 +174,7 @@ def test_triples_say_what_the_base_alone_paints() -> None:
         assert base is not None and base.options == {"scale": 0.0} and isinstance(scene, Scene)
         assert (base.prompt, base.seed) == (task.request.prompt, task.request.seed)
         assert task.request.options["target"] in [target.text for target in protocol.targets]
+        assert task.words == f"{base.prompt.rstrip(' .')}, {task.request.options['target']}"
         assert task.truth is not None and task.truth.kept is None
         assert not set(task.truth.asked) & set(attributes(scene, hidden=True)), "it adds what is not there"
     assert len(Counter(task.group for task in tasks)) > 3

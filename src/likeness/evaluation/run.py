@@ -86,7 +86,7 @@ def paint_cases(
             if source is not None and source.size != image.size:
                 source = source.resize(image.size, Image.Resampling.LANCZOS)
             case = Case(
-                task.id, image, task.request.prompt, shown, person.profiles, source,
+                task.id, image, task.words or task.request.prompt, shown, person.profiles, source,
                 {"prompts": task.group, **person.groups}, task.truth,
             )  # fmt: skip
             painted.append(
@@ -227,7 +227,7 @@ def write_cases(measured: Measured, folder: Path) -> Path:
         row: dict[str, Any] = {
             "id": one.task.id,
             "person": one.task.person.id,
-            "prompt": one.task.request.prompt,
+            "prompt": one.task.words or one.task.request.prompt,
             "seed": one.task.request.seed,
             "file": f"{PICTURES}/{one.task.id}.png" if one.case else None,
             "reference": reference_file(one),

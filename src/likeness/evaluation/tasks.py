@@ -43,7 +43,8 @@ class Task:
     """One picture to paint.
 
     group: of its prompt. truth: what it has to show, where that is known. source: what is to be kept but for
-    what was asked; source_request: or how it is painted first.
+    what was asked; source_request: or how it is painted first. words: what the picture is held against,
+    where that is more than the request's prompt.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Task:
     truth: Truth | None = None
     source: Image.Image | None = None
     source_request: PortraitRequest | None = None
+    words: str = ""
 
 
 def tasks_of(
@@ -161,6 +163,7 @@ def _customised(protocol: Protocol, people: Sequence[Person], rng: random.Random
                 replace(words, options={"target": target.text}),
                 Truth(asked=target.shows, kept=None) if person.scene else None,
                 source_request=replace(words, options={"scale": 0.0}),
+                words=f"{caption.rstrip(' .')}, {target.text}",
             )
         )
     return tasks
