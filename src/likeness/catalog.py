@@ -36,6 +36,7 @@ __all__ = [
     "memory_plan",
     "method_names",
     "training_stages",
+    "trainable_names",
 ]
 
 _METHODS = Path(__file__).parent / "methods"
@@ -89,6 +90,11 @@ def load_pipeline(
 def adapter_names() -> tuple[str, ...]:
     """The methods whose weights a pack can hold: those with a recipe."""
     return tuple(name for name in method_names() if (_METHODS / _folder(name) / "recipe.py").is_file())
+
+
+def trainable_names() -> tuple[str, ...]:
+    """The methods that `load_training` can train on a data set of one's own."""
+    return tuple(name for name in method_names() if (_METHODS / _folder(name) / "own_data.py").is_file())
 
 
 def adapter_recipe(name: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +164,9 @@ class MethodCard:
     references: allowed numbers of reference pictures. options: the pydantic model of its options.
     stages: training stages in order. bases: families it runs on ("mini", "sd15", "sdxl").
     identity_encoder: the recogniser it is conditioned on, which may not judge its pictures.
+    task: what its words and references are: a portrait of the person by a prompt ("generate"), a change of
+    the one reference by an instruction ("edit"), a set of one person ("collect"), a person in the style of
+    another picture ("restyle"), or what the weights were taught, without a person ("customise").
     """
 
     name: str
@@ -176,6 +179,7 @@ class MethodCard:
     weights: Mapping[str, str]
     licences: Mapping[str, str]
     identity_encoder: str
+    task: Literal["generate", "edit", "collect", "restyle", "customise"] = "generate"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,10 @@ def _restyle() -> typer.Typer:
     from likeness.cli import restyle
 
     return restyle.app
+def _replay() -> typer.Typer:
+    from likeness.cli import replay
+
+    return replay.app
 
 
 def _score() -> typer.Typer:
@@ -117,6 +121,12 @@ def _sitters() -> typer.Typer:
     from likeness.cli import sitters
 
     return sitters.app
+
+
+def _studio() -> typer.Typer:
+    from likeness.cli import studio
+
+    return studio.app
 
 
 def _study() -> typer.Typer:
@@ -139,6 +149,8 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "edit": ("Change portraits by an instruction, in one step, the person kept.", _edit),
     "collect": ("Paint a collection from one portrait and instructions, and check it as a set.", _collect),
     "restyle": ("Put a person into a picture: in its pose and light, everything else kept.", _restyle),
+    "replay": ("Paint a picture again from its own recipe, and say what differs.", _replay),
+    "studio": ("Everything in a browser: make, compare, train, live, studies, sitters.", _studio),
     "live": ("Edit a camera's picture while it runs, on a page in the browser.", _live),
     "evaluate": ("Measure a method by its paper's protocol, with intervals, cases and a report.", _evaluate),
     "pollution": ("Say what else a LoRA, a delta or a fine-tune changed, on one page.", _pollution),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from likeness.diffusion.noise import draw
+from likeness.diffusion.preview import tell
 from likeness.errors import InputError
 
 __all__ = [
@@ -64,6 +65,7 @@ def denoised(
     eta: how much of DDPM's noise each step adds anew (arXiv 2010.02502, eq. 16), from 0, none, to 1.
     sources: with eta, one generator a picture.
     """
+    tell(lambda: predicted_latents(scheduler, latents, prediction, timestep.expand(len(latents))))
     if not eta:
         return scheduler.step(prediction, timestep, latents).prev_sample  # type: ignore[no-any-return]
     one = (1, *latents.shape[1:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,10 @@ class Judge:
         if calibration is None:
             return Likeness(cosines=cosines, reason=self.reason)
         return Likeness(round(calibration.chance(cosines), 4), cosines)
+
+    def fresh(self) -> Judge:
+        """The same judge, who remembers nobody."""
+        return replace(self, _known={})
 
     def independent(self, without: str | None = None) -> list[FaceEncoder]:
         """The encoders but the one of that name."""

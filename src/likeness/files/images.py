@@ -67,8 +67,11 @@ def read_image(path: Path | str) -> Image.Image:
     return image_from(_read_bytes(path), path)
 
 
-def image_from(data: bytes, path: Path | str) -> Image.Image:
-    """`read_image` of bytes that are at hand; `path` is what messages call them."""
+def image_from(data: bytes, path: Path | str, pixels_max: int = PIXELS_MAX) -> Image.Image:
+    """`read_image` of bytes that are at hand; `path` is what messages call them.
+
+    pixels_max: larger pictures are refused before they are decoded.
+    """
     with _quiet_pillow():
         try:
             picture = Image.open(BytesIO(data), formats=FORMATS)
@@ -78,7 +81,7 @@ def image_from(data: bytes, path: Path | str) -> Image.Image:
             raise ImageError(f"{path} has more than {_megapixels(PIXELS_MAX)}; scale it down.") from None
         except Exception as error:  # noqa: BLE001  a broken file makes a decoder raise anything
             raise ImageError(f"{path} is broken: {_reason(error)}; export it again.") from None
-        _check_size(path, picture.size)
+        _check_size(path, picture.size, pixels_max)
         try:
             picture.load()
             _turn_upright(picture)
@@ -254,15 +257,15 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _check_size(path: Path | str, size: tuple[int, int]) -> None:
+def _check_size(path: Path | str, size: tuple[int, int], pixels_max: int) -> None:
     width, height = size
     if min(size) < SIDE_MIN_PX:
         raise ImageError(
             f"{path} is too small ({width} x {height} px); give at least {SIDE_MIN_PX} px a side."
         )
-    if width * height > PIXELS_MAX:
+    if width * height > pixels_max:
         raise ImageError(
-            f"{path} is too large ({width} x {height} px, over {_megapixels(PIXELS_MAX)}); scale it down."
+            f"{path} is too large ({width} x {height} px, over {_megapixels(pixels_max)}); scale it down."
         )
     if max(size) > ASPECT_MAX * min(size):
         raise ImageError(f"{path} is a strip ({width} x {height} px, beyond 1:{ASPECT_MAX}); crop it.")

@@ -24,4 +24,5 @@ CARD = MethodCard(
         "mini": "Apache-2.0",
     },
     identity_encoder="none when it paints; mini-recogniser taught it (mini)",
+    task="edit",
 )

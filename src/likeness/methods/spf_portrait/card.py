@@ -22,4 +22,5 @@ CARD = MethodCard(
     },
     licences={"deltas": "what their training data allow, declared in the file"},
     identity_encoder="none",
+    task="customise",
 )
