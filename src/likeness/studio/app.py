@@ -88,9 +88,10 @@ class Studio:
         return self._live[method]
 
     def close(self) -> None:
-        """End the processes that the server asks."""
+        """End the processes that the server asks, and let go of the database."""
         for one in (self.desk, *self._live.values()):
             one.close()
+        self.database.close()
 
 
 def studio_app(studio: Studio) -> FastAPI:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = ["Database", "Rows", "Sqlite", "open_database"]
 
 BUSY_S = 30
 """How long a writer waits for another one."""
+CONNECTIONS = 16
+"""Kept open at most."""
 
 
 class Rows(Protocol):
@@ -30,11 +33,10 @@ class Rows(Protocol):
 
 class Database(Protocol):
     """now: SQL for the seconds since 1970 by the database's clock. locked: what keeps two workers from the
-    same row. identity: type of a number that counts up by itself."""
+    same row."""
 
     now: str
     locked: str
-    identity: str
 
     def writing(self) -> Any:
         """A transaction that either happens or does not: `with database.writing() as rows`."""
@@ -48,49 +50,93 @@ class Database(Protocol):
         """Leave nothing of what was deleted in any file."""
         ...
 
+    def close(self) -> None:
+        """Close every connection."""
+        ...
 
-class Sqlite:
+
+class _Pool(ABC):
+    """Connections that threads borrow for one transaction."""
+
+    def __init__(self) -> None:
+        self._free: list[Any] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @abstractmethod
+    def _open(self) -> Any: ...
+
+    @abstractmethod
+    def _usable(self, connection: Any) -> bool: ...
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Any]:
+        with self._lock:
+            connection = self._free.pop() if self._free else None
+        if connection is None or not self._usable(connection):
+            connection = self._open()
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                keep = not self._closed and len(self._free) < CONNECTIONS
+                if keep:
+                    self._free.append(connection)
+            if not keep:
+                connection.close()
+
+    def close(self) -> None:
+        """Close every connection; what is borrowed is closed when it comes back."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+        for connection in free:
+            connection.close()
+
+
+class Sqlite(_Pool):
     """A file in WAL mode: readers never wait, writers take turns; a commit survives a kill."""
 
     now = "((julianday('now') - 2440587.5) * 86400.0)"
     locked = ""
-    identity = "INTEGER PRIMARY KEY AUTOINCREMENT"
 
     def __init__(self, file: Path) -> None:
+        super().__init__()
         self.file = file
-        self._own = threading.local()
 
-    def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None)
-            found.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
-                found.execute(f"PRAGMA {pragma}")
-            self._own.connection = found
+    def _open(self) -> sqlite3.Connection:
+        found = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        found.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
+            found.execute(f"PRAGMA {pragma}")
         return found
+
+    def _usable(self, connection: sqlite3.Connection) -> bool:
+        return True
 
     @contextmanager
     def writing(self) -> Iterator[Rows]:
         """See `Database`."""
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield _rows(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        with self._borrowed() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield _rows(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[Rows]:
         """See `Database`."""
-        yield _rows(self._connection())
+        with self._borrowed() as connection:
+            yield _rows(connection)
 
     def settle(self) -> None:
         """See `Database`: deleted rows are overwritten, and the log that may still hold them is emptied."""
-        self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with self._borrowed() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _rows(connection: sqlite3.Connection) -> Rows:
@@ -100,14 +146,14 @@ def _rows(connection: sqlite3.Connection) -> Rows:
     return run
 
 
-class Postgres:
+class Postgres(_Pool):
     """A server, by URL. A connection that broke is opened again with the next transaction."""
 
     now = "extract(epoch from clock_timestamp())::float8"
     locked = "FOR UPDATE SKIP LOCKED"
-    identity = "BIGSERIAL PRIMARY KEY"
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         try:
             import psycopg
         except ImportError:
@@ -115,36 +161,46 @@ class Postgres:
                 "PostgreSQL needs its driver, which is not installed: pip install 'likeness[postgres]'."
             ) from None
         self.url, self._driver = url, psycopg
-        self._own = threading.local()
-        self._connection()
 
-    def _connection(self) -> Any:
-        found = getattr(self._own, "connection", None)
-        if found is None or found.closed or found.broken:
-            from psycopg.rows import dict_row
+    def _open(self) -> Any:
+        from psycopg.rows import dict_row
 
-            try:
-                found = self._driver.connect(self.url, row_factory=dict_row, connect_timeout=10)
-            except self._driver.OperationalError as error:
-                said = " ".join(str(error).split())
-                raise ServiceError(f"The database does not answer: {said:.200}.") from None
-            self._own.connection = found
-        return found
+        try:
+            return self._driver.connect(self.url, row_factory=dict_row, connect_timeout=10)
+        except self._driver.OperationalError as error:
+            said = " ".join(str(error).split())
+            raise ServiceError(f"The database does not answer: {said:.200}.") from None
+
+    def _usable(self, connection: Any) -> bool:
+        usable = not (connection.closed or connection.broken)
+        if not usable:
+            connection.close()
+        return usable
 
     @contextmanager
     def writing(self) -> Iterator[Rows]:
         """See `Database`."""
-        with self._connection().transaction():
-            yield self._run
+        with self._borrowed() as connection:
+            try:
+                with connection.transaction():
+                    yield _cursor(connection)
+            except self._driver.OperationalError as error:
+                connection.close()
+                said = " ".join(str(error).split())
+                raise ServiceError(f"The database went away: {said:.200}.") from None
 
     reading = writing
 
     def settle(self) -> None:
         """See `Database`: the server overwrites deleted rows with its own vacuum."""
 
-    def _run(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        cursor = self._own.connection.execute(sql.replace("?", "%s"), values)
+
+def _cursor(connection: Any) -> Rows:
+    def run(sql: str, *values: Any) -> list[dict[str, Any]]:
+        cursor = connection.execute(sql.replace("?", "%s"), values)
         return list(cursor.fetchall()) if cursor.description else []
+
+    return run
 
 
 def open_database(where: str | None, folder: Path) -> Database:

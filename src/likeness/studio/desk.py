@@ -18,7 +18,7 @@ from likeness.studio.store import Conflict
 
 __all__ = ["Desk"]
 
-ANSWER_S = 120
+ANSWER_S = 600
 ERRORS: dict[str, type[LikenessError]] = {
     error.__name__: error for error in (Conflict, ImageError, InputError, LikenessError, ServiceError)
 }

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value BIGINT NOT NUL
 INSERT INTO counters (name, value) VALUES ('version', 0) ON CONFLICT DO NOTHING;
 INSERT INTO counters (name, value) VALUES ('forgotten', 0) ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS jobs (
-  id TEXT PRIMARY KEY, number {identity_number}, kind TEXT NOT NULL, state TEXT NOT NULL,
+  id TEXT PRIMARY KEY, number BIGINT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
   request TEXT NOT NULL, words TEXT NOT NULL, client_key TEXT UNIQUE, group_id TEXT,
   created DOUBLE PRECISION NOT NULL, started DOUBLE PRECISION, finished DOUBLE PRECISION,
   attempt INTEGER NOT NULL DEFAULT 0, worker TEXT, lease_until DOUBLE PRECISION,
@@ -114,9 +114,8 @@ class JobStore:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        number = database.identity.replace(" PRIMARY KEY", "").replace(" AUTOINCREMENT", "")
         with database.writing() as rows:
-            for statement in SCHEMA.format(identity_number=number).split(";"):
+            for statement in SCHEMA.split(";"):
                 if statement.strip():
                     rows(statement)
 
