@@ -7,7 +7,7 @@ STAMP := .venv/.ready
 # Two test processes of one thread each: more gain nothing on small machines, as each imports torch.
 PYTEST_FLAGS ?= -n 2
 
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test check format lock clean page
 
 setup: $(STAMP)
 
@@ -50,3 +50,7 @@ lock: $(UV)
 
 clean:
 	rm -rf .venv .tools
+
+# The studio's page; its result is kept with the sources, so that users need no Node.
+page:
+	cd web && npm ci --no-audit --no-fund && npm run build

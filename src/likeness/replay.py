@@ -56,9 +56,7 @@ def known_pictures(places: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def request_from(
-    recipe: Mapping[str, Any], picture: Callable[[str], Image.Image | None]
-) -> PortraitRequest:
+def request_from(recipe: Mapping[str, Any], picture: Callable[[str], Image.Image | None]) -> PortraitRequest:
     """The request that a recipe tells of.
 
     picture(sha256 of pixels): the pictures that took part, which a recipe leaves out.
@@ -115,7 +113,7 @@ def request_from(
 
 
 def loading_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What `catalog.load_pipeline` takes, as the recipe tells it: name and base, LoRAs where there were any."""
+    """What `catalog.load_pipeline` takes, as the recipe tells it: name and base. Raises: InputError."""
     settings = recipe.get("settings") or {}
     if not isinstance(recipe.get("method"), str) or not isinstance(settings.get("base"), str):
         raise InputError("The recipe names no method and base, so it cannot be replayed.")
@@ -123,7 +121,7 @@ def loading_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compared(recipe: Mapping[str, Any], before: Image.Image, result: PortraitResult) -> list[Difference]:
-    """What differs between a picture with its recipe and one painted now; nothing where the pixels are the same.
+    """What differs between a picture with its recipe and one painted now; nothing where the pixels do not.
 
     Weights are told by sha256; pixels by how many differ and by how much, in grey levels of 255.
     """

@@ -64,7 +64,7 @@ class Running:
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.said()
         with suppress(OSError):
-            urllib.request.urlopen(f"{self.url}/api/about", timeout=5).close()
+            urllib.request.urlopen(f"{self.url}/api/about", timeout=5).close()  # noqa: S310
             return True
         return False
 
@@ -75,7 +75,7 @@ class Running:
         """Process ids of the workers, by what started them."""
         assert self.process is not None
         done = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+            ["/bin/ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
         )
         return [int(line.split()[0]) for line in done.stdout.splitlines() if "studio.worker" in line]
 
@@ -123,7 +123,12 @@ def postgres(folder: Path) -> Iterator[str]:
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if as_user:
         shutil.chown(place, "postgres")
-    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": "/"}
+    quiet: dict[str, Any] = {
+        "check": True,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.STDOUT,
+        "cwd": "/",
+    }
     try:
         make = [tools / "initdb", "-D", place / "data", "-A", "trust", "-U", "studio", "--no-sync"]
         subprocess.run([*as_user, *make], **quiet)
@@ -133,7 +138,9 @@ def postgres(folder: Path) -> Iterator[str]:
         try:
             yield f"postgresql://studio@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*as_user, tools / "pg_ctl", "-D", place / "data", "-m", "immediate", "stop"], **quiet)
+            subprocess.run(
+                [*as_user, tools / "pg_ctl", "-D", place / "data", "-m", "immediate", "stop"], **quiet
+            )
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -155,7 +162,11 @@ class Browser:
         if phone:
             metrics = {"width": width, "height": height, "pixelRatio": 2, "mobile": True}
             options["mobileEmulation"] = {"deviceMetrics": metrics}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.session = f"/session/{made['sessionId']}"
 
@@ -166,7 +177,9 @@ class Browser:
 
     def _ask(self, method: str, path: str, document: Any = None) -> Any:
         data = None if document is None else json.dumps(document).encode()
-        status, said, _ = ask(f"http://127.0.0.1:{self.port}{path}", method, data, Content_Type="application/json")
+        status, said, _ = ask(
+            f"http://127.0.0.1:{self.port}{path}", method, data, Content_Type="application/json"
+        )
         value = json.loads(said)["value"]
         assert status == 200, value
         return value

@@ -161,9 +161,7 @@ def work(where: tuple[str | None, Path], place: Path, seed: int) -> None:
                 out.write(f"{claim.job.id}\n")
 
 
-def test_clients_and_kills_at_once(
-    store: JobStore, where: tuple[str | None, Path], tmp_path: Path
-) -> None:
+def test_clients_and_kills_at_once(store: JobStore, where: tuple[str | None, Path], tmp_path: Path) -> None:
     """Every job ends once: as many end rows in the history as jobs, whatever was killed between."""
     ids, lock = list[str](), threading.Lock()
 

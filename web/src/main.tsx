@@ -32,7 +32,10 @@ function Page({ route: [page = "", more, last] }: { route: string[] }) {
 function App() {
   const route = useRoute(), { connected, about } = useShared();
   const name = PAGES.find(([page]) => page === (route[0] ?? ""))?.[1] ?? "Likeness";
-  useEffect(() => { document.title = `${name} - Likeness studio`; }, [name]);
+  useEffect(() => {
+    document.title = `${name} - Likeness studio`;
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [name]);
   const busy = about ? [...shared.jobs.values()].filter((job) => job.state === "queued" || job.state === "running").length : 0;
   return <><a class="skip" href="#main">To the page</a>
     <header class="top"><Link to="/" class="brand"><svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="11" r="6" /><path d="M5 28c1-7 5-10 11-10s10 3 11 10" /></svg>likeness</Link>

@@ -11,7 +11,7 @@ export function Consent({ person }: { person: Person }) {
   const [by, setBy] = useState("");
   const [agreed, setAgreed] = useState(false);
   const statement = `${person.name} agreed that portraits are painted of them on this machine.`;
-  return <section class="notice"><h3>{person.name} is a real person</h3>
+  return <section class="notice"><h2>{person.name} is a real person</h2>
     <p>Nothing is painted of a real person before somebody says that they agreed. This is kept with the person.</p>
     <Labelled label="Whose word is this?">{(id) => <input id={id} type="text" maxLength={200} value={by} placeholder="Your name" onInput={(event) => setBy(event.currentTarget.value)} />}</Labelled>
     <label class="check"><input type="checkbox" checked={agreed} onChange={(event) => setAgreed(event.currentTarget.checked)} /> {statement}</label>

@@ -13,7 +13,7 @@ export function Link({ to, children, ...more }: { to: string; children: Componen
   }}>{children}</a>;
 }
 
-export const Trouble = ({ words }: { words: string }) => <p class="trouble" role="alert">{words}</p>;
+export const Trouble = ({ words }: { words: string }) => <p class="trouble" role="alert"><Text words={words} /></p>;
 
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return <div class="empty"><h2>{title}</h2>{children}</div>;
@@ -33,7 +33,10 @@ export function Segments<T extends string>({ label, value, options, onChange }:
   </fieldset>;
 }
 
-export const percent = (value: number) => `${Math.round(value * 100)} %`;
+export const percent = (value: number) => `${Math.round(value * 100)}%`;
+
+// Sentences of the server's; commands stand between backticks.
+export const Text = ({ words }: { words: string }) => <>{words.split("`").map((part, n) => n % 2 ? <code key={n}>{part}</code> : part)}</>;
 const RANK: Record<string, string> = { usable: "good", "usable with care": "care", unusable: "bad" };
 export const judgement = (picture: Picture) => RANK[picture.verdict?.status ?? ""] ?? "none";
 
@@ -87,7 +90,7 @@ export function Forming({ job, number = 0 }: { job: Job; number?: number }) {
   const done = job.result?.pictures?.[number];
   if (done) return <img class="stage-picture" src={fileOf(job, done.file)} alt={words(job)} />;
   if (job.preview > 0 && job.state === "running") return <img class="stage-picture forming" src={previewOf(job)} alt="The picture as it forms" />;
-  return <div class={`stage-picture blank ${job.state}`}><span>{job.state === "failed" ? "Nothing was painted" : status(job)}</span></div>;
+  return <div class={`stage-picture blank ${job.state}`}><span>{job.state === "failed" || job.state === "cancelled" ? "Nothing was painted" : job.state === "running" ? "" : status(job)}</span></div>;
 }
 
 export function Slider({ before, after, names }: { before: string; after: string; names: [string, string] }) {

@@ -28,11 +28,13 @@ def replay(
         typer.Option(
             "--reference",
             "-r",
-            help="A photo that took part, or a folder that holds it; repeat. The picture's own folder and the "
-            "one above are searched too.",
+            help="A photo that took part, or a folder that holds it; repeatable. The picture's own folder "
+            "and the one above are searched too.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the new picture to this PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the new picture to this PNG.")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="The base, when not found by its name.")] = None,
     adapter: Annotated[
         Path | None, typer.Option(help="The method's weights, when not those of the base.")

@@ -40,7 +40,9 @@ def studio(
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="A worker for each: cpu, cuda:0, openvino; by default every GPU, or the processor."),
+        typer.Option(
+            help="A worker for each: cpu, cuda:0, openvino; by default every GPU, or the processor."
+        ),
     ] = None,
     work_only: Annotated[
         bool, typer.Option(help="Only work on the jobs of that data folder and database; serve no page.")

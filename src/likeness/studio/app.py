@@ -96,7 +96,7 @@ class Studio:
 
 def studio_app(studio: Studio) -> FastAPI:
     """The server of a studio."""
-    from likeness.studio import routes_jobs, routes_people, routes_pages
+    from likeness.studio import routes_jobs, routes_pages, routes_people
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -136,7 +136,9 @@ def studio_app(studio: Studio) -> FastAPI:
     return app
 
 
-def _guard(studio: Studio) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+def _guard(
+    studio: Studio,
+) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
     """Who may ask what, before anything else looks at a request; and the headers of every answer."""
 
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -1,11 +1,11 @@
 """The studio from Python: the same API that its pages use.
 
-    studio = Client("http://127.0.0.1:8000")
-    anna = studio.add_person("Anna", kind="sitter")
-    photo = studio.add_picture(anna["id"], "anna.png")
-    job = studio.submit("paint", method="consistentid", prompt="a woman, laughing", references=[photo["id"]])
-    job = studio.wait(job["id"])
-    studio.save(job, "out")
+studio = Client("http://127.0.0.1:8000")
+anna = studio.add_person("Anna", kind="sitter")
+photo = studio.add_picture(anna["id"], "anna.png")
+job = studio.submit("paint", method="consistentid", prompt="a woman, laughing", references=[photo["id"]])
+job = studio.wait(job["id"])
+studio.save(job, "out")
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ class Client:
 
     def consent(self, person: str, given_by: str, statement: str) -> dict[str, Any]:
         """Record that a real person agreed."""
-        return self._json(
-            "PUT", f"/people/{person}/consent", {"given_by": given_by, "statement": statement}
-        )
+        return self._json("PUT", f"/people/{person}/consent", {"given_by": given_by, "statement": statement})
 
     def add_picture(self, person: str, picture: Path | str | bytes, label: str = "") -> dict[str, Any]:
         """A picture of a person, with the doctor's verdict."""

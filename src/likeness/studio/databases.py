@@ -32,11 +32,8 @@ class Rows(Protocol):
 
 
 class Database(Protocol):
-    """now: SQL for the seconds since 1970 by the database's clock. locked: what keeps two workers from the
-    same row."""
-
-    now: str
-    locked: str
+    """In its statements `:now` are the seconds since 1970 by the database's clock, and `:locked` keeps two
+    workers from the same row."""
 
     def writing(self) -> Any:
         """A transaction that either happens or does not: `with database.writing() as rows`."""
@@ -56,7 +53,10 @@ class Database(Protocol):
 
 
 class _Pool(ABC):
-    """Connections that threads borrow for one transaction."""
+    """Connections that threads borrow for one transaction. now, locked: see `Database`."""
+
+    now = ""
+    locked = ""
 
     def __init__(self) -> None:
         self._free: list[Any] = []
@@ -68,6 +68,17 @@ class _Pool(ABC):
 
     @abstractmethod
     def _usable(self, connection: Any) -> bool: ...
+
+    @abstractmethod
+    def _run(self, connection: Any, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]: ...
+
+    def _runner(self, connection: Any) -> Rows:
+        def run(sql: str, *values: Any) -> list[dict[str, Any]]:
+            return self._run(
+                connection, sql.replace(":now", self.now).replace(":locked", self.locked), values
+            )
+
+        return run
 
     @contextmanager
     def _borrowed(self) -> Iterator[Any]:
@@ -98,7 +109,6 @@ class Sqlite(_Pool):
     """A file in WAL mode: readers never wait, writers take turns; a commit survives a kill."""
 
     now = "((julianday('now') - 2440587.5) * 86400.0)"
-    locked = ""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -114,13 +124,16 @@ class Sqlite(_Pool):
     def _usable(self, connection: sqlite3.Connection) -> bool:
         return True
 
+    def _run(self, connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        return [dict(row) for row in connection.execute(sql, values).fetchall()]
+
     @contextmanager
     def writing(self) -> Iterator[Rows]:
         """See `Database`."""
         with self._borrowed() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield _rows(connection)
+                yield self._runner(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -131,19 +144,12 @@ class Sqlite(_Pool):
     def reading(self) -> Iterator[Rows]:
         """See `Database`."""
         with self._borrowed() as connection:
-            yield _rows(connection)
+            yield self._runner(connection)
 
     def settle(self) -> None:
         """See `Database`: deleted rows are overwritten, and the log that may still hold them is emptied."""
         with self._borrowed() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _rows(connection: sqlite3.Connection) -> Rows:
-    def run(sql: str, *values: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in connection.execute(sql, values).fetchall()]
-
-    return run
 
 
 class Postgres(_Pool):
@@ -177,13 +183,17 @@ class Postgres(_Pool):
             connection.close()
         return usable
 
+    def _run(self, connection: Any, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        cursor = connection.execute(sql.replace("?", "%s"), values)
+        return list(cursor.fetchall()) if cursor.description else []
+
     @contextmanager
     def writing(self) -> Iterator[Rows]:
         """See `Database`."""
         with self._borrowed() as connection:
             try:
                 with connection.transaction():
-                    yield _cursor(connection)
+                    yield self._runner(connection)
             except self._driver.OperationalError as error:
                 connection.close()
                 said = " ".join(str(error).split())
@@ -193,14 +203,6 @@ class Postgres(_Pool):
 
     def settle(self) -> None:
         """See `Database`: the server overwrites deleted rows with its own vacuum."""
-
-
-def _cursor(connection: Any) -> Rows:
-    def run(sql: str, *values: Any) -> list[dict[str, Any]]:
-        cursor = connection.execute(sql.replace("?", "%s"), values)
-        return list(cursor.fetchall()) if cursor.description else []
-
-    return run
 
 
 def open_database(where: str | None, folder: Path) -> Database:

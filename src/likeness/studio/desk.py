@@ -27,7 +27,7 @@ ERRORS: dict[str, type[LikenessError]] = {
 class Desk:
     """A process of its own that answers calls one after another.
 
-    module: "likeness.studio.doctor" or the like; its `handlers(settings)` returns the functions by name. quiet_s:
+    handlers: a function of a module; called there with `settings`, it returns the functions by name. quiet_s:
     the process ends after so long without a call, and its memory with it.
     """
 
@@ -104,12 +104,15 @@ def _answer(pipe: Any, handlers: Callable[..., Any], settings: dict[str, Any], q
             known = known or handlers(**settings)
             answer = ("answer", known[name](*values))
         except LikenessError as error:
-            kind = next((one.__name__ for one in type(error).__mro__ if one.__name__ in ERRORS), "LikenessError")
+            kind = next(
+                (one.__name__ for one in type(error).__mro__ if one.__name__ in ERRORS), "LikenessError"
+            )
             answer = (kind, str(error))
         except Exception as error:  # noqa: BLE001  one wrong call does not end the process
             traceback.print_exc()
-            answer = ("ServiceError", f"This is a bug ({type(error).__name__}); the studio's terminal shows where.")
+            answer = (
+                "ServiceError",
+                f"This is a bug ({type(error).__name__}); see the studio's terminal.",
+            )
         last = time.monotonic()
         pipe.send(answer)
-
-

@@ -20,7 +20,7 @@ SITTER_PX = 512
 
 
 def doctor(base: str) -> dict[str, Callable[..., Any]]:
-    """inspect(file, sitter): the doctor's verdict. sitter(...): a synthetic person. check(folder): a data set."""
+    """inspect: the doctor's verdict. sitter: a synthetic person. check: a data set. study: see `studies`."""
     detectors: dict[bool, Any] = {}
 
     def inspect(file: str, sitter: bool) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _colours(factor: str, name: str) -> list[str]:
 
 
 def live(base: str, device: str | None, method: str) -> dict[str, Callable[..., Any]]:
-    """frame(JPEG bytes): the edited JPEG and what is told of the last frames. change(settings), settings()."""
+    """frame(JPEG bytes): the edited JPEG and what is told of the last frames."""
     from likeness.catalog import load_pipeline
     from likeness.studio.live import QUALITY, LiveEditor, LiveSettings
 

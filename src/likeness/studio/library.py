@@ -34,7 +34,16 @@ from likeness.studio.store import Conflict
 if TYPE_CHECKING:
     from likeness.studio.databases import Database
 
-__all__ = ["UPLOAD_BYTES", "UPLOAD_PIXELS", "Consent", "Library", "NoConsent", "Person", "Picture", "safe_file"]
+__all__ = [
+    "UPLOAD_BYTES",
+    "UPLOAD_PIXELS",
+    "Consent",
+    "Library",
+    "NoConsent",
+    "Person",
+    "Picture",
+    "safe_file",
+]
 
 UPLOAD_BYTES = 25 * 2**20
 UPLOAD_PIXELS = 40_000_000
@@ -53,7 +62,7 @@ CREATE INDEX IF NOT EXISTS pictures_same ON pictures (pixels)
 """
 
 
-class NoConsent(InputError):
+class NoConsent(InputError):  # noqa: N818  as in `errors`, the thing itself
     """A real person's pictures are to be used, and nobody has said that they agreed."""
 
 
@@ -106,7 +115,7 @@ class Library:
         """Somebody new, of any name."""
         with self.database.writing() as rows:
             [row] = rows(
-                f"INSERT INTO people (id, name, kind, created) VALUES (?, ?, ?, {self.database.now}) "  # noqa: S608
+                "INSERT INTO people (id, name, kind, created) VALUES (?, ?, ?, :now) "
                 "RETURNING *",
                 secrets.token_hex(8), name.strip() or "somebody", kind,
             )  # fmt: skip
@@ -129,7 +138,7 @@ class Library:
     def consent(self, identifier: str, given: Consent) -> Person | None:
         """Keep who said that the person agrees, and when."""
         with self.database.writing() as rows:
-            [clock] = rows(f"SELECT {self.database.now} AS now")  # noqa: S608
+            [clock] = rows("SELECT :now AS now")
             kept = given.model_copy(update={"at": float(clock["now"])}).model_dump_json()
             rows("UPDATE people SET consent = ? WHERE id = ?", kept, identifier)
         return self.person(identifier)
@@ -158,13 +167,15 @@ class Library:
         image = image_from(data, "The picture", pixels_max=UPLOAD_PIXELS)
         shows_sitter = sitter or _says_sitter(data)
         if owner.kind == "sitter" and not shows_sitter:
-            raise Conflict("This person is a sitter, and the picture is not of one: add a person of their own.")
+            raise Conflict(
+                "This person is a sitter, and the picture is not of one: add a person of their own."
+            )
         identifier = secrets.token_hex(12)
         write_png(image, self.picture_file(identifier))
         with self.database.writing() as rows:
             [row] = rows(
                 "INSERT INTO pictures (id, person, label, width, height, sitter, pixels, created) "
-                f"VALUES (?, ?, ?, ?, ?, ?, ?, {self.database.now}) RETURNING *",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, :now) RETURNING *",
                 identifier, person, label[:200], image.width, image.height, int(shows_sitter),
                 pixels_sha256(image),
             )  # fmt: skip

@@ -33,8 +33,8 @@ def methods(library: Library, base: str) -> list[dict[str, Any]]:
         if is_pack and not own and not words_alone and not adapters:
             missing = (
                 f"The pack {pack.name} has no weights for it yet: train them with "
-                f"`likeness pack build {pack.name} --part {name}`, or put some into adapters/{name} of the data "
-                "folder."
+                f"`likeness pack build {pack.name} --part {name}`, or put some into adapters/{name} of the "
+                "data folder."
             )
         found.append(
             {
@@ -57,7 +57,7 @@ def methods(library: Library, base: str) -> list[dict[str, Any]]:
 
 
 def adapters_of(library: Library, method: str) -> dict[str, Path]:
-    """Weights of a method by name: trained here ("run JOB"), or put into adapters/METHOD of the data folder."""
+    """Weights of a method by name: trained here ("run JOB"), or in adapters/METHOD of the data folder."""
     found: dict[str, Path] = {}
     placed = library.folder / "adapters" / method
     if placed.is_dir():
@@ -65,7 +65,9 @@ def adapters_of(library: Library, method: str) -> dict[str, Path]:
             if path.is_dir() or path.suffix == SUFFIX:
                 found[path.name] = path
     with library.database.reading() as rows:
-        runs = rows("SELECT request, result FROM jobs WHERE kind = 'train' AND state IN ('done', 'cancelled')")
+        runs = rows(
+            "SELECT request, result FROM jobs WHERE kind = 'train' AND state IN ('done', 'cancelled')"
+        )
     for row in runs:
         result = json.loads(row["result"]) if row["result"] else {}
         if json.loads(row["request"]).get("method") == method and result.get("run"):
@@ -81,5 +83,7 @@ def adapter_path(library: Library, method: str, name: str | None) -> Path | None
         return None
     known = adapters_of(library, method)
     if name not in known:
-        raise InputError(f"{method} has no weights called {name!r} here; there are: {', '.join(known) or 'none'}.")
+        raise InputError(
+            f"{method} has no weights called {name!r} here; there are: {', '.join(known) or 'none'}."
+        )
     return known[name]

@@ -159,7 +159,9 @@ def router(studio: Studio) -> APIRouter:
             return _none("There is no such file.")
         kind = "image/png" if path.suffix == ".png" else "application/json"
         named = path.name if download else None
-        return FileResponse(path, media_type=kind, filename=named, headers={"Cache-Control": "private, max-age=3600"})
+        return FileResponse(
+            path, media_type=kind, filename=named, headers={"Cache-Control": "private, max-age=3600"}
+        )
 
     @routes.get("/events", response_class=StreamingResponse)
     async def events(
@@ -169,7 +171,7 @@ def router(studio: Studio) -> APIRouter:
     ) -> StreamingResponse:
         """Server-sent events, one for every change of any job: `data` is the job, `id` its version.
 
-        since: changes after this version, by default from now on; a browser that reconnects sends it by itself
+        since: changes after this version, by default from now on; a browser that reconnects sends it itself
         (`Last-Event-ID`). limit: end after so many.
         """
         again = request.headers.get("last-event-id", "")

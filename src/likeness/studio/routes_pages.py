@@ -47,7 +47,9 @@ class NewStudy(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")
     kind: str = Field(default="pairs", pattern=r"^(pairs|ratings)$")
-    groups: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]] = Field(min_length=1, max_length=200)
+    groups: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]] = Field(
+        min_length=1, max_length=200
+    )
 
 
 def router(studio: Studio) -> APIRouter:
@@ -147,7 +149,7 @@ def _training(routes: APIRouter, studio: Studio) -> None:
 
     @routes.get("/datasets/{job}/check", tags=["training"])
     def check(job: JobId) -> list[dict[str, Any]]:
-        """What is wrong with a data set that a job made, by file, line and column; nothing where all is well."""
+        """What is wrong with a data set that a job made, by file, line and column; else nothing."""
         folder, _ = runs.dataset_folder(library, job)
         found: list[dict[str, Any]] = studio.desk.ask("check", str(folder))
         return found

@@ -21,6 +21,8 @@ __all__ = ["body_of", "router"]
 PersonId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 PictureId = Annotated[str, Path(pattern=r"^[0-9a-f]{24}$")]
 Layer = Literal["picture", "labels", "depth", "normals", "landmarks"]
+HEARD_OUT = 4
+"""A body of up to so many times the limit is read before it is refused."""
 BINARY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -115,16 +117,14 @@ def router(studio: Studio) -> APIRouter:
         studio.desk.close()
         return Forgotten(pictures=len(pictures), jobs=len(jobs))
 
-    @routes.post(
-        "/people/{person}/pictures", status_code=201, response_model=Picture, openapi_extra=BINARY
-    )
+    @routes.post("/people/{person}/pictures", status_code=201, response_model=Picture, openapi_extra=BINARY)
     async def upload(
         request: Request,
         person: PersonId,
         label: Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f]*$")] = "",
     ) -> Picture | JSONResponse:
-        """Add a picture: the file's bytes as the body (`curl --data-binary @me.jpg`), 25 MiB and 40 megapixels at
-        most. Answered with the doctor's verdict."""
+        """Add a picture: the file's bytes as the body (`curl --data-binary @me.jpg`), of 25 MiB and 40
+        megapixels at most. Answered with the doctor's verdict."""
         data = await body_of(request, UPLOAD_BYTES)
         if data is None:
             return _too_large(UPLOAD_BYTES)
@@ -176,9 +176,7 @@ def router(studio: Studio) -> APIRouter:
     @routes.post("/sitters/picture", response_class=Response, response_model=None)
     def render(given: Sitter) -> Response:
         """Paint a synthetic person, or a layer of the ground truth: a PNG."""
-        data = studio.desk.ask(
-            "sitter", given.seed, given.picture, given.changes, given.size_px, given.layer
-        )
+        data = studio.desk.ask("sitter", given.seed, given.picture, given.changes, given.size_px, given.layer)
         return Response(data, media_type="image/png")
 
     @routes.post("/sitters/reference", status_code=201)
@@ -194,16 +192,20 @@ def router(studio: Studio) -> APIRouter:
 
 
 async def body_of(request: Request, limit: int) -> bytes | None:
-    """The body, or None as soon as it is larger than the limit."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        return None
-    data = bytearray()
+    """The body, or None where it is larger than the limit.
+
+    What is too large is read on for a while and thrown away: who is still sending would not hear the answer.
+    """
+    data, size = bytearray(), 0
     async for part in request.stream():
-        data += part
-        if len(data) > limit:
+        size += len(part)
+        if size <= limit:
+            data += part
+        else:
+            data.clear()
+        if size > HEARD_OUT * limit:
             return None
-    return bytes(data)
+    return bytes(data) if size <= limit else None
 
 
 def _too_large(limit: int) -> JSONResponse:

@@ -68,7 +68,15 @@ class Workers:
                 process.wait()
 
     def _start(self, number: int) -> None:
-        command = [sys.executable, "-m", "likeness.studio.worker", "--data", str(self.data), "--base", self.base]
+        command = [
+            sys.executable,
+            "-m",
+            "likeness.studio.worker",
+            "--data",
+            str(self.data),
+            "--base",
+            self.base,
+        ]
         device = self.devices[number]
         command += ["--device", device] if device else []
         environment = dict(os.environ)
@@ -85,7 +93,11 @@ class Workers:
 
 def devices_here() -> list[str | None]:
     """A worker for each GPU; one for the processor where there is none. Imports no torch."""
-    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*")) if Path("/proc/driver/nvidia/gpus").is_dir() else []
+    gpus = (
+        sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
+        if Path("/proc/driver/nvidia/gpus").is_dir()
+        else []
+    )
     return [f"cuda:{number}" for number in range(len(gpus))] or [None]
 
 
@@ -128,7 +140,9 @@ def sweep(studio: Studio) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def serve(studio: Studio, workers: Workers | None, host: str, port: int, on_start: Callable[[], None]) -> None:
+def serve(
+    studio: Studio, workers: Workers | None, host: str, port: int, on_start: Callable[[], None]
+) -> None:
     """Serve until Ctrl-C. Raises: InputError where the port is taken."""
     import socket
 
@@ -140,8 +154,8 @@ def serve(studio: Studio, workers: Workers | None, host: str, port: int, on_star
         listening.listen(128)  # now, so that a second server is told that the port is taken
     except OSError as error:
         raise InputError(
-            f"The studio cannot listen on {host}:{port} ({(error.strerror or str(error)).lower()}); choose another "
-            "--port."
+            f"The studio cannot listen on {host}:{port} ({(error.strerror or str(error)).lower()}); choose "
+            "another --port."
         ) from None
     sweep(studio)
     if workers is not None:

@@ -52,7 +52,7 @@ CREATE INDEX IF NOT EXISTS job_events_of ON job_events (job, at);
 """
 
 
-class Conflict(InputError):
+class Conflict(InputError):  # noqa: N818  as in `errors`, the thing itself
     """What is asked for does not go with the state that the thing is in."""
 
 
@@ -147,8 +147,8 @@ class JobStore:
             [row] = rows(
                 "INSERT INTO jobs (id, number, kind, state, request, words, client_key, group_id, created, "
                 "version) "
-                f"VALUES (?, (SELECT COALESCE(MAX(number), 0) + 1 FROM jobs), ?, 'queued', ?, ?, ?, ?, "
-                f"{self.database.now}, ?) RETURNING *",
+                "VALUES (?, (SELECT COALESCE(MAX(number), 0) + 1 FROM jobs), ?, 'queued', ?, ?, ?, ?, "
+                ":now, ?) RETURNING *",
                 identifier, kind, text, words.lower(), key, group, version,
             )  # fmt: skip
             for person in dict.fromkeys(people):
@@ -193,7 +193,7 @@ class JobStore:
             where.append("words LIKE ? ESCAPE '!'")
             escaped = word.replace("!", "!!").replace("%", "!%").replace("_", "!_")
             values.append(f"%{escaped}%")
-        sql = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"  # noqa: S608
+        sql = f"SELECT * FROM jobs WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"  # noqa: S608  columns of ours
         with self.database.reading() as rows:
             return [_job(row) for row in rows(sql, *values, limit)]
 
@@ -223,27 +223,25 @@ class JobStore:
 
     def claim(self, worker: str) -> Claim | None:
         """The oldest job that waits, or whose worker has been silent for too long; None where none is."""
-        now = self.database.now
         with self.database.reading() as rows:  # most of the time there is nothing, and nobody is to wait
             if not rows(
-                f"SELECT 1 FROM jobs WHERE state = 'queued' OR (state = 'running' AND lease_until < {now}) "  # noqa: S608
+                "SELECT 1 FROM jobs WHERE state = 'queued' OR (state = 'running' AND lease_until < :now) "
                 "LIMIT 1"
             ):
                 return None
         with self.database.writing() as rows:
             version = _next(rows, "version")
             for row in rows(
-                f"SELECT id FROM jobs WHERE state = 'running' AND lease_until < {now} AND attempt >= ? "  # noqa: S608
-                f"{self.database.locked}",
+                "SELECT id FROM jobs WHERE state = 'running' AND lease_until < :now AND attempt >= ? :locked",
                 ATTEMPTS,
             ):
                 self._end(rows, row["id"], None, "failed", None, f"Its worker died {ATTEMPTS} times.")
             found = rows(
                 "UPDATE jobs SET state = 'running', attempt = attempt + 1, worker = ?, step = 0, steps = 0, "
-                f"doing = 'starting', preview = 0, started = {now}, lease_until = {now} + ?, version = ? "
+                "doing = 'starting', preview = 0, started = :now, lease_until = :now + ?, version = ? "
                 "WHERE id = (SELECT id FROM jobs WHERE state = 'queued' "
-                f"OR (state = 'running' AND lease_until < {now}) ORDER BY number LIMIT 1 "
-                f"{self.database.locked}) RETURNING *",
+                "OR (state = 'running' AND lease_until < :now) ORDER BY number LIMIT 1 "
+                ":locked) RETURNING *",
                 worker, LEASE_S, version,
             )  # fmt: skip
             if not found:
@@ -255,7 +253,7 @@ class JobStore:
         """Renew the lease; whether the job is still this worker's, and whether it is to be stopped."""
         with self.database.writing() as rows:
             found = rows(
-                f"UPDATE jobs SET lease_until = {self.database.now} + ? "
+                "UPDATE jobs SET lease_until = :now + ? "
                 "WHERE id = ? AND attempt = ? AND state = 'running' RETURNING cancel",
                 LEASE_S, claim.job.id, claim.attempt,
             )  # fmt: skip
@@ -273,14 +271,13 @@ class JobStore:
     def progress(self, claim: Claim, step: int, steps: int, doing: str, preview: int) -> bool:
         """Say how far a job is; whether it is still this worker's."""
         with self.database.writing() as rows:
-            return bool(
-                rows(
-                    "UPDATE jobs SET step = ?, steps = ?, doing = ?, preview = ?, "
-                    f"lease_until = {self.database.now} + ?, version = ? "
-                    "WHERE id = ? AND attempt = ? AND state = 'running' RETURNING id",
-                    step, steps, doing, preview, LEASE_S, _next(rows, "version"), claim.job.id, claim.attempt,
-                )  # fmt: skip
-            )
+            version = _next(rows, "version")
+            found = rows(
+                "UPDATE jobs SET step = ?, steps = ?, doing = ?, preview = ?, lease_until = :now + ?, version = ? "
+                "WHERE id = ? AND attempt = ? AND state = 'running' RETURNING id",
+                step, steps, doing, preview, LEASE_S, version, claim.job.id, claim.attempt,
+            )  # fmt: skip
+        return bool(found)
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> bool:
         """The job is done, and this is what came of it; False where it is no longer this worker's."""
@@ -304,9 +301,7 @@ class JobStore:
         """Give back what a worker held that is known to be dead."""
         with self.database.writing() as rows:
             _next(rows, "version")
-            rows(
-                "UPDATE jobs SET lease_until = 0 WHERE worker = ? AND state = 'running'", worker
-            )
+            rows("UPDATE jobs SET lease_until = 0 WHERE worker = ? AND state = 'running'", worker)
 
     # What people do.
 
@@ -316,7 +311,7 @@ class JobStore:
             version = _next(rows, "version")
             waiting = rows(
                 "UPDATE jobs SET state = 'cancelled', "
-                f"finished = {self.database.now}, version = ? WHERE id = ? AND state = 'queued' RETURNING *",
+                "finished = :now, version = ? WHERE id = ? AND state = 'queued' RETURNING *",
                 version, identifier,
             )  # fmt: skip
             if waiting:
@@ -406,7 +401,7 @@ class JobStore:
         """One end a job: only a running one ends, and only at the word of who holds it (None: of nobody)."""
         held = "" if attempt is None else "AND attempt = ?"
         found = rows(
-            f"UPDATE jobs SET state = ?, result = ?, error = ?, cancel = 0, finished = {self.database.now}, "  # noqa: S608
+            "UPDATE jobs SET state = ?, result = ?, error = ?, cancel = 0, finished = :now, "  # noqa: S608
             f"doing = '', version = ? WHERE id = ? AND state = 'running' {held} RETURNING attempt",
             state, None if result is None else json.dumps(result), error, _version(rows), identifier,
             *(() if attempt is None else (attempt,)),
@@ -417,7 +412,7 @@ class JobStore:
 
     def _note(self, rows: Rows, identifier: str, state: State, attempt: int, words: str = "") -> None:
         rows(
-            f"INSERT INTO job_events (job, at, state, attempt, words) VALUES (?, {self.database.now}, ?, ?, ?)",  # noqa: S608
+            "INSERT INTO job_events (job, at, state, attempt, words) VALUES (?, :now, ?, ?, ?)",
             identifier, state, attempt, words,
         )  # fmt: skip
 

@@ -70,7 +70,9 @@ def make(place: Path, name: str, kind: str, groups: list[list[dict[str, Any]]]) 
             if kind == "ratings" or len(painted) > 1:
                 rows += _items(painted[:2] if kind == "pairs" else painted, kind, part, rng, len(rows))
         if not rows:
-            raise InputError("These comparisons have no two methods that painted the same; compare some first.")
+            raise InputError(
+                "These comparisons have no two methods that painted the same; compare some first."
+            )
         variants = tuple(dict.fromkeys(one for row in rows for one in sorted(row.variants)))
         study = Study(kind=kind, seed=seed, variants=variants, items=tuple(rows))  # type: ignore[arg-type]
         write_json(part / "study.json", study.model_dump(mode="json"))
@@ -80,7 +82,9 @@ def make(place: Path, name: str, kind: str, groups: list[list[dict[str, Any]]]) 
     return {"name": name, "kind": kind, "items": len(rows), "raters": 0}
 
 
-def _items(painted: list[dict[str, Any]], kind: str, part: Path, rng: random.Random, first: int) -> list[Item]:
+def _items(
+    painted: list[dict[str, Any]], kind: str, part: Path, rng: random.Random, first: int
+) -> list[Item]:
     """Of one comparison: picture k of each method beside that of the other, in a random order."""
 
     def copied(file: str) -> str:

@@ -88,7 +88,7 @@ class MakeDataset(_Task):
 
 
 class Train(_Task):
-    """A method trained on a data set that a job made. learning_rate, batch_size: the method's own by default."""
+    """A method trained on a data set that a job made. learning_rate, batch_size: by default its own."""
 
     kind: Literal["train"] = "train"
     method: Name

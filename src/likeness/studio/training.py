@@ -1,8 +1,9 @@
-"""A training as a job: it goes on where a killed worker left it, and its curves can be looked at meanwhile."""
+"""A training as a job: it goes on where a killed worker left it, and tells its steps meanwhile."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.catalog import load_training

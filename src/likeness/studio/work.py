@@ -117,7 +117,9 @@ def _paint(kept: Kept, task: Paint, progress: Progress, work: Path) -> dict[str,
     people = tuple(
         Person(
             tuple(pictures[one] for one in figure.references),
-            None if figure.box is None else tuple(v * side for v, side in zip(figure.box, size * 2, strict=True)),  # type: ignore[arg-type]
+            None
+            if figure.box is None
+            else tuple(v * side for v, side in zip(figure.box, size * 2, strict=True)),  # type: ignore[arg-type]
             prompt=figure.prompt,
         )
         for figure in task.people
@@ -207,9 +209,7 @@ def _side(pipeline: PortraitPipeline) -> int:
     return int(getattr(getattr(pipeline, "base", None), "size_px", 512))
 
 
-def _dataset(
-    kept: Kept, task: MakeDataset, claim: Claim, progress: Progress, work: Path
-) -> dict[str, Any]:
+def _dataset(kept: Kept, task: MakeDataset, claim: Claim, progress: Progress, work: Path) -> dict[str, Any]:
     """Built beside its pictures in `datasets/JOB.ATTEMPT`, a folder that nothing else writes to."""
     from likeness.data.build import build, sidecar
     from likeness.faces.embed import load_encoder
@@ -235,8 +235,8 @@ def _dataset(
     encoder = pack / "recogniser"
     if not encoder.is_dir():
         raise InputError(
-            f"The base {kept.base} brings no face recogniser: build the data set with `likeness dataset build "
-            "--encoder`."
+            f"The base {kept.base} brings no face recogniser: build the data set with "
+            "`likeness dataset build --encoder`."
         )
     progress.say("looking at faces")
     dataset = build(
@@ -284,7 +284,7 @@ def _paint_sitters(task: MakeDataset, folder: Path, progress: Progress) -> None:
 
 
 def _train(kept: Kept, task: Train, claim: Claim, progress: Progress, work: Path) -> dict[str, Any]:
-    """In `runs/JOB.ATTEMPT`: an attempt goes on from the checkpoints of the one before, which it takes over."""
+    """In `runs/JOB.ATTEMPT`: an attempt goes on from the checkpoints of the one before."""
     from likeness.studio.training import train
 
     return train(kept.library, kept.base, kept.device, task, claim, progress, work)

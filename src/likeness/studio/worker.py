@@ -43,7 +43,7 @@ class Lost(Exception):  # noqa: N818  no error of anybody's
 
 
 class Progress:
-    """What a running job tells, and how it hears that it is to stop. `check` and `step` raise Cancelled, Lost."""
+    """What a running job tells, and how it hears that it is to stop: by Cancelled or Lost at a step."""
 
     def __init__(self, store: JobStore, claim: Claim, previews: Path) -> None:
         self.store, self.claim, self.file = store, claim, previews / f"{claim.name}.jpg"
@@ -58,7 +58,7 @@ class Progress:
         while not self._ended.wait(BEAT_S):
             try:
                 held, cancel = self.store.beat(self.claim)
-            except Exception:  # noqa: BLE001  a database that is away for a moment costs at most the lease
+            except Exception:  # noqa: BLE001, S112  a database away for a moment costs at most the lease
                 continue
             self.lost, self.cancelled = self.lost or not held, self.cancelled or cancel
 

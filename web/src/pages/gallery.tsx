@@ -101,7 +101,7 @@ function Closer({ id, known }: { id: string; known: Job | undefined }) {
         <Retry job={job} />
         {job.state !== "queued" && job.state !== "running" && <Act kind="danger" to={() => remove(`/jobs/${job.id}`)} onDone={() => go("/gallery")}>Delete</Act>}</div>
       {again && !again.result && <p class="hint" aria-live="polite">Replay: {again.error ?? status(again)}</p>}
-      {result?.identical !== undefined && <section class={`notice ${result.identical ? "good" : ""}`} aria-live="polite"><h3>{result.identical ? "Every pixel is the same" : "It is not the same picture"}</h3>
+      {result?.identical !== undefined && <section class={`notice ${result.identical ? "good" : ""}`} aria-live="polite"><h2>{result.identical ? "Every pixel is the same" : "It is not the same picture"}</h2>
         {!result.identical && <table><thead><tr><th>What</th><th>Then</th><th>Now</th></tr></thead><tbody>{result.differences!.map((d) => <tr key={d.what}><td>{d.what}</td><td>{d.before}</td><td>{d.now}</td></tr>)}</tbody></table>}</section>}
       <h2>Recipe</h2><dl class="recipe">
         <div><dt>Method</dt><dd>{request.method ?? job.kind}</dd></div>{one && <div><dt>Seed</dt><dd>{one.seed}</dd></div>}

@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { frame } from "../api";
 import { useShared } from "../state";
-import { Empty, Labelled, Link, Trouble } from "../ui";
+import { Empty, Labelled, Link, Text, Trouble } from "../ui";
 
 const SIDE = 256;
 const TOLD: [string, string, string][] = [["X-frames-per-s", "Frames a second", ""], ["X-latency-ms", "Latency of the edit", " ms"],
@@ -69,7 +69,7 @@ export function Live() {
   const camera = () => begin(async () => { video.current!.removeAttribute("src"); video.current!.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } }); });
   if (methods && !method) return <Empty title="No method edits pictures" />;
   return <><h1>Live</h1>
-    {method?.missing && <section class="notice"><h3>{method.name} has no weights yet</h3><p>{method.missing}</p><p><Link to="/">Make pictures instead</Link></p></section>}
+    {method?.missing && <section class="notice"><h2>{method.name} has no weights yet</h2><p><Text words={method.missing} /></p><p><Link to="/">Make pictures instead</Link></p></section>}
     <div class="live"><figure><video ref={video} muted playsInline loop /><figcaption>Camera or video; it stays on this machine.</figcaption></figure>
       <figure><canvas ref={output} width="256" height="256" role="img" aria-label="The edited picture" /><figcaption>Edited in one step.</figcaption></figure></div>
     <div class="row wrap bar"><button type="button" class="main" onClick={camera} disabled={Boolean(method?.missing)}>Use the camera</button>

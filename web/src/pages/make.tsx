@@ -5,7 +5,7 @@ import { fileOf, submit, type Job, type Method } from "../api";
 import { Options } from "../form";
 import { Boxes, References, type Figure } from "../references";
 import { draft, go, useShared } from "../state";
-import { Cancel, Empty, Forming, Labelled, Link, percent, Progress, Retry, Segments, status, Trouble, words } from "../ui";
+import { Cancel, Empty, Forming, Labelled, Link, percent, Progress, Retry, Segments, status, Text, Trouble, words } from "../ui";
 
 const TASKS: Record<string, { name: string; who: string; words: string; example: string }> = {
   generate: { name: "Portrait", who: "Who is it?", words: "What the portrait shows", example: "A woman wearing a red hat, smiling, in front of the sea." },
@@ -49,8 +49,8 @@ export function Make() {
   const about = TASKS[task]!;
   const crowd = figures.length > 0;
   const blocked = method.missing && !adapter ? method.missing : "";
-  const current = [...sent.map((id) => jobs.get(id)), ...[...jobs.values()].filter((one) => one.kind === "paint" && !one.group).sort((a, b) => b.number - a.number)]
-    .find((one): one is Job => Boolean(one));
+  const current = [...sent.map((id) => jobs.get(id)), ...[...jobs.values()].filter((one) => one.kind === "paint" && !one.group && one.state !== "cancelled" && one.state !== "failed")
+    .sort((a, b) => b.number - a.number)].find((one): one is Job => Boolean(one));
 
   const paint = async (event: Event) => {
     event.preventDefault();
@@ -74,7 +74,7 @@ export function Make() {
     <Segments label="What to make" value={task} options={tasks.map((one) => [one, TASKS[one]!.name])} onChange={(next) => { setTask(next); setName(""); setOptions({}); setAdapter(""); setFigures([]); }} />
     {several.length > 1 && <Labelled label="Method">{(id) => <select id={id} value={method.name} onChange={(event) => { setName(event.currentTarget.value); setOptions({}); setAdapter(""); }}>
       {several.map((one) => <option key={one.name} value={one.name}>{one.name}</option>)}</select>}</Labelled>}
-    {blocked && <section class="notice"><h3>{method.name} has no weights yet</h3><p>{blocked}</p>{method.trainable && <p><Link to="/train">Train it here</Link></p>}</section>}
+    {blocked && <section class="notice"><h2>{method.name} has no weights yet</h2><p><Text words={blocked} /></p>{method.trainable && <p><Link to="/train">Train it here</Link></p>}</section>}
     {method.references.max > 0 && !crowd && <References label={about.who} min={method.references.min} max={method.references.max} person={person} chosen={chosen}
       onChange={(who, next) => { setPerson(who); setChosen(next); }} />}
     {crowd && <fieldset class="references"><legend>Who is where?</legend>

@@ -1,0 +1,201 @@
+"""The studio as it runs: server, worker, mini pack and browser, with kills in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from likeness.cli.main import main
+from likeness.files.images import read_recipe
+from likeness.studio import Client
+from tests.studio.servers import CHROMEDRIVER, CHROMIUM, Running, browser, running, until
+
+ACCESSIBLE = Path(__file__).with_name("accessible.js").read_text("utf-8")
+WORDS = "A man wearing a red beanie, smiling, in front of the sea."
+PAGES = ("", "gallery", "compare", "train", "live", "study", "sitters", "people")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("studio") / "data", "--device", "cpu") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(studio: Running) -> Client:
+    return Client(studio.url, timeout_s=600)
+
+
+@pytest.fixture(scope="module")
+def sitter(client: Client) -> dict[str, Any]:
+    """A synthetic person made from the page's own route, with the doctor's verdict."""
+    found: dict[str, Any] = client._json("POST", "/sitters/reference", {"seed": 10_000_003})
+    return found
+
+
+@pytest.fixture(scope="module")
+def painted(client: Client, sitter: dict[str, Any]) -> dict[str, Any]:
+    job = client.submit(
+        "paint",
+        method="consistentid",
+        prompt=WORDS,
+        references=[sitter["pictures"][0]["id"]],
+        steps=6,
+        seed=5,
+    )
+    return client.wait(job["id"])
+
+
+def test_a_picture_from_its_reference_to_its_recipe(
+    client: Client, sitter: dict[str, Any], painted: dict[str, Any], tmp_path: Path
+) -> None:
+    assert sitter["kind"] == "sitter" and sitter["pictures"][0]["verdict"]["faces"]
+    [one] = painted["result"]["pictures"]
+    assert 0 < one["likeness"] < 1 and painted["steps"] == painted["step"] == 6
+    [file] = client.save(painted, tmp_path)
+    recipe = read_recipe(file)
+    assert recipe["request"]["prompt"] == WORDS and recipe["pixels_sha256"] == one["pixels_sha256"]
+    assert painted["preview"] >= 1, "the forming picture was to be seen"
+    assert client.methods()
+
+
+def test_a_replay_is_the_same_picture_or_says_why_not(
+    client: Client, painted: dict[str, Any], sitter: dict[str, Any], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    again = client.submit("replay", job=painted["id"], file=painted["result"]["pictures"][0]["file"])
+    assert client.wait(again["id"])["result"]["identical"] is True
+    [file] = client.save(painted, tmp_path / "pictures")
+    reference = client._bytes("GET", f"/pictures/{sitter['pictures'][0]['id']}/file")
+    with pytest.raises(SystemExit) as left:
+        main(["replay", str(file)])
+    assert left.value.code == 2 and "leaves photos out" in capsys.readouterr().err
+    (tmp_path / "reference.png").write_bytes(reference)  # in the folder above: found by its pixels
+
+
+def test_cancel_stops_within_two_steps(client: Client, sitter: dict[str, Any]) -> None:
+    job = client.submit(
+        "paint", method="consistentid", prompt=WORDS, references=[sitter["pictures"][0]["id"]], steps=250
+    )
+    until(lambda: client.job(job["id"])["step"] >= 2)
+    asked = client.cancel(job["id"])
+    ended = client.wait(job["id"])
+    assert ended["state"] == "cancelled" and ended["step"] - asked["step"] <= 2
+    again = client.retry(job["id"])
+    assert again["state"] == "queued" and client.cancel(job["id"])["state"] in ("cancelled", "running")
+
+
+def test_kills_of_worker_and_server_lose_nothing(
+    studio: Running, client: Client, sitter: dict[str, Any]
+) -> None:
+    picture = sitter["pictures"][0]["id"]
+    keys = [f"kill-{n}" for n in range(3)]
+    request: dict[str, Any] = {
+        "method": "consistentid",
+        "prompt": WORDS,
+        "references": [picture],
+        "steps": 40,
+    }
+    jobs = [client.submit("paint", key=key, seed=n, **request) for n, key in enumerate(keys)]
+    until(lambda: client.job(jobs[0]["id"])["step"] >= 3)
+    [worker] = studio.workers()
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: studio.workers() not in ([], [worker]))
+    studio.kill()
+    studio.start()
+    again = [client.submit("paint", key=key, seed=n, **request) for n, key in enumerate(keys)]
+    assert [job["id"] for job in again] == [job["id"] for job in jobs], "submitted twice, there once"
+    for job in jobs:
+        ended = client.wait(job["id"])
+        assert ended["state"] == "done" and ended["result"]["folder"] == f"{job['id']}.{ended['attempt']}"
+        states = [event["state"] for event in client._json("GET", f"/jobs/{job['id']}/history")]
+        assert states.count("done") == 1
+        name = ended["result"]["pictures"][0]["file"]
+        Image.open(BytesIO(client._bytes("GET", f"/jobs/{job['id']}/files/{name}"))).verify()
+        assert len(list((studio.data / "results").glob(f"{job['id']}.*"))) == 1
+    assert client.job(jobs[0]["id"])["attempt"] >= 2
+    assert not list((studio.data / "work").iterdir()) and not list((studio.data / "previews").iterdir())
+
+
+@pytest.mark.skipif(CHROMEDRIVER is None or CHROMIUM is None, reason="needs Chromium and ChromeDriver")
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_every_page_opens_and_can_be_used_by_everybody(
+    studio: Running, painted: dict[str, Any], tmp_path: Path, phone: bool
+) -> None:
+    with browser(
+        tmp_path / "profile", width=390 if phone else 1280, height=844 if phone else 900, phone=phone
+    ) as page:
+        for name in (*PAGES, f"gallery/{painted['id']}"):
+            page.open(f"{studio.url}/{name}")
+            page.until(
+                "document.querySelector('h1, .empty') && !document.querySelector('[aria-busy=true]:empty')"
+            )
+            assert page.run(ACCESSIBLE) == [], name
+        assert page.errors() == []
+
+
+@pytest.mark.skipif(CHROMEDRIVER is None or CHROMIUM is None, reason="needs Chromium and ChromeDriver")
+def test_a_picture_made_in_the_browser(studio: Running, sitter: dict[str, Any], tmp_path: Path) -> None:
+    """A photo is uploaded and judged, consent asked for, a sitter chosen, a picture painted and looked at."""
+    photo = tmp_path / "ben.png"
+    Image.radial_gradient("L").convert("RGB").save(photo)
+    with browser(tmp_path / "profile") as page:
+        page.open(studio.url)
+        page.until("document.querySelector('.references')")
+        page.files(".references input[type=file]", photo)
+        page.until("[...document.querySelectorAll('.verdict')].some(e => e.textContent.includes('unusable'))")
+        page.until("document.body.textContent.includes('ben is a real person')")
+        page.run(
+            "const s = document.querySelector('.references select'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('change', {bubbles: true}))", sitter["id"],
+        )  # fmt: skip
+        page.until("document.querySelector('.thumb[aria-pressed=true]')")
+        page.run(
+            "const t = document.querySelector('textarea'); t.value = arguments[0];"
+            "t.dispatchEvent(new Event('input', {bubbles: true}))", WORDS,
+        )  # fmt: skip
+        before = {job["id"] for job in Client(studio.url).jobs()}
+        page.run("document.querySelector('button.main[type=submit]').click()")
+        [made] = until(lambda: [job for job in Client(studio.url).jobs() if job["id"] not in before])
+        assert made["request"]["prompt"] == WORDS and made["request"]["references"]
+        page.until(f"document.querySelector('.stage-picture[src*=\"{made['id']}\"]')")
+        Client(studio.url).wait(made["id"])
+        page.until(
+            "[...document.querySelectorAll('.stage button')].some(e => e.textContent === 'Look closer')"
+        )
+        page.run(
+            "[...document.querySelectorAll('.stage button')].find(e => e.textContent == 'Look closer').click()"  # noqa: E501
+        )
+        page.until("document.querySelector('.slider') && location.pathname.startsWith('/gallery/')")
+        assert page.errors() == []
+
+
+def test_many_listeners_hear_of_every_change(client: Client, studio: Running) -> None:
+    heard: list[list[str]] = [[], []]
+    start = client._json("GET", "/about")["change"]
+
+    def listen(place: list[str]) -> None:
+        for job in Client(studio.url).events(since=start):
+            if job["kind"] == "dataset":
+                place.append(job["state"])
+                if job["state"] in ("cancelled", "done"):
+                    return
+
+    threads = [threading.Thread(target=listen, args=(place,), daemon=True) for place in heard]
+    for one in threads:
+        one.start()
+    job = client.submit("dataset", name="Two sitters", people=2, pictures=2)
+    made = client.wait(job["id"])
+    for one in threads:
+        one.join(20)
+    assert heard[0] == heard[1] and heard[0][-1] == "done"
+    assert made["result"]["people_count"] == 2
+    assert client._json("GET", f"/datasets/{job['id']}/check") == []
