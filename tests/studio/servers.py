@@ -71,6 +71,11 @@ class Running:
     def said(self) -> str:
         return (self.data.parent / f"{self.data.name}.log").read_text("utf-8", "replace")[-2000:]
 
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
     def workers(self) -> list[int]:
         """Process ids of the workers, by what started them."""
         assert self.process is not None

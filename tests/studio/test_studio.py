@@ -14,7 +14,13 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
+from likeness.diffusion.load import load_base
+from likeness.errors import LikenessError
 from likeness.files.images import read_recipe
+from likeness.methods.instant_portrait.config import EditSettings
+from likeness.methods.instant_portrait.model import editing_unet
+from likeness.methods.instant_portrait.weights import save_editor
+from likeness.packs import mini_path
 from likeness.studio import Client
 from tests.studio.servers import CHROMEDRIVER, CHROMIUM, Running, browser, running, until
 
@@ -25,7 +31,12 @@ PAGES = ("", "gallery", "compare", "train", "live", "study", "sitters", "people"
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("studio") / "data", "--device", "cpu") as one:
+    """With untrained weights for editing, put where users put theirs."""
+    data = tmp_path_factory.mktemp("studio") / "data"
+    base = load_base(mini_path())
+    editor = editing_unet(base.unet)
+    save_editor(editor, EditSettings("mini", "ipnet", steps=1), data / "adapters/instant-portrait/new")
+    with running(data, "--device", "cpu") as one:
         yield one
 
 
@@ -199,3 +210,33 @@ def test_many_listeners_hear_of_every_change(client: Client, studio: Running) ->
     assert heard[0] == heard[1] and heard[0][-1] == "done"
     assert made["result"]["people_count"] == 2
     assert client._json("GET", f"/datasets/{job['id']}/check") == []
+
+
+def test_the_other_methods_paint_too(client: Client, sitter: dict[str, Any]) -> None:
+    picture = sitter["pictures"][0]["id"]
+    asked = [
+        client.submit(
+            "paint", method="instant-portrait", prompt="put on a red hat", references=[picture], adapter="new"
+        ),
+        client.submit("paint", method="spf-portrait", prompt="a woman in a room", steps=2),
+    ]
+    for job in asked:
+        assert client.wait(job["id"])["result"]["pictures"]
+    with pytest.raises(LikenessError, match="no weights called"):
+        job = client.submit("paint", method="instant-portrait", references=[picture], adapter="../x")
+        client.wait(job["id"])
+
+
+@pytest.mark.skipif(CHROMEDRIVER is None or CHROMIUM is None, reason="needs Chromium and ChromeDriver")
+def test_a_camera_is_edited_in_the_browser(studio: Running, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as page:
+        page.open(f"{studio.url}/live")
+        page.until("document.querySelector('.bar button.main:not(:disabled)')")
+        page.run(
+            "[...document.querySelectorAll('button')].find(e => e.textContent == 'Use the camera').click()"
+        )
+        frames = "Number([...document.querySelectorAll('.told dd')].at(-1).textContent)"
+        assert page.until(f"{frames} >= 3", 180)
+        painted = "document.querySelector('canvas').getContext('2d').getImageData(60, 60, 1, 1).data[3]"
+        assert page.run(f"return {painted}") == 255
+        assert page.errors() == []

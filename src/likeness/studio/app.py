@@ -16,12 +16,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 import likeness
 from likeness.errors import ImageError, InputError, LikenessError, ServiceError
 from likeness.studio.desk import Desk
 from likeness.studio.handlers import doctor, live
 from likeness.studio.library import Library, NoConsent, safe_file
+from likeness.studio.methods import adapters_of, methods
 from likeness.studio.store import Conflict, JobStore
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ __all__ = ["FRONT", "Problem", "Studio", "studio_app"]
 
 FRONT = Path(__file__).with_name("front")
 COOKIE = "likeness-token"
+JSON_BYTES = 2**20
+STREAMS = ("/pictures", "/frame")
+"""Routes that count the bytes of their bodies themselves."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; media-src 'self' blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
@@ -78,13 +83,21 @@ class Studio:
         self._live: dict[str, Desk] = {}
 
     def live(self, method: str) -> Desk:
-        """The process that edits frames; one method at a time."""
+        """The process that edits frames, of one method at a time; with the base's own, or the newest."""
         if method not in self._live:
+            known = {one["name"]: one for one in methods(self.library, self.base)}
+            if method not in known:
+                raise InputError(f"There is no method {method}.")
+            own, placed = known[method]["own_adapter"], list(adapters_of(self.library, method).values())
+            settings = {
+                "base": self.base,
+                "device": self.device,
+                "method": method,
+                "adapter": None if own or not placed else str(placed[-1]),
+            }
             for one in self._live.values():
                 one.close()
-            self._live = {
-                method: Desk(live, {"base": self.base, "device": self.device, "method": method}, quiet_s=60)
-            }
+            self._live = {method: Desk(live, settings, quiet_s=60)}
         return self._live[method]
 
     def close(self) -> None:
@@ -163,8 +176,9 @@ def _refused(studio: Studio, request: Request) -> Response | None:
         return _problem(403, "Pages of other sites may not ask this server.")
     if request.headers.get("sec-fetch-site", "none") == "cross-site" and request.url.path.startswith("/api"):
         return _problem(403, "Pages of other sites may not ask this server.")
-    if studio.token is None:
-        return None
+    too_much = _too_much(request)
+    if studio.token is None or too_much is not None:
+        return too_much
     given = request.query_params.get("token") if request.method == "GET" and request.url.path == "/" else None
     if given is not None and _same(given, studio.token):
         reply = RedirectResponse("/", status_code=303)
@@ -175,6 +189,16 @@ def _refused(studio: Studio, request: Request) -> Response | None:
     if _same(held, studio.token):
         return None
     return _problem(401, "The studio asks for its token: open the address that it printed when it started.")
+
+
+def _too_much(request: Request) -> Response | None:
+    """A body that is no picture is small, and says how long it is."""
+    if request.method in ("GET", "HEAD", "OPTIONS") or request.url.path.endswith(STREAMS):
+        return None
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > JSON_BYTES:
+        return _problem(413, "This may have 1 MiB at most, and has to say how long it is.")
+    return None
 
 
 def _same(given: str, token: str) -> bool:
@@ -194,6 +218,10 @@ def _errors(app: FastAPI) -> None:
             (NoConsent, 403), (Conflict, 409), (ImageError, 415), (InputError, 422), (ServiceError, 503),
         )  # fmt: skip
         return _problem(next((code for kind, code in codes if isinstance(error, kind)), 503), str(error))
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, f"{error.detail}.".replace("..", "."))
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:

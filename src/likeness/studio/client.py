@@ -110,7 +110,7 @@ class Client:
 
     def methods(self) -> list[dict[str, Any]]:
         """What there is, with the schemas of options."""
-        found: list[dict[str, Any]] = self._json("GET", "/methods")
+        found: list[dict[str, Any]] = json.loads(self._bytes("GET", "/methods"))
         return found
 
     def add_person(self, name: str, kind: str = "real") -> dict[str, Any]:
@@ -134,11 +134,11 @@ class Client:
 
     def _json(
         self, method: str, path: str, document: Any = None, headers: dict[str, str] | None = None
-    ) -> Any:
+    ) -> dict[str, Any]:
         data = None if document is None else json.dumps(document).encode()
-        return json.loads(
-            self._bytes(method, path, data, {"Content-Type": "application/json", **(headers or {})})
-        )
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        found: dict[str, Any] = json.loads(self._bytes(method, path, data, sent))
+        return found
 
     def _bytes(
         self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None

@@ -81,15 +81,16 @@ def _layer(painted: Any, layer: str) -> np.ndarray:
         hues = np.linspace(0, 255, 24, endpoint=False).astype(np.uint8)
         grey = np.where(painted.labels == 0, 0, 255).astype(np.uint8)
         hue = hues[(painted.labels.astype(int) * 7) % len(hues)]
-        hsv = np.stack([hue, np.where(grey > 0, 130, 0).astype(np.uint8), np.where(grey > 0, 220, 30)], -1)
-        return np.asarray(Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB"))
+        bands = (hue, np.where(grey > 0, 130, 0), np.where(grey > 0, 220, 30))
+        hsv = Image.merge("HSV", [Image.fromarray(band.astype(np.uint8)) for band in bands])
+        return np.asarray(hsv.convert("RGB"))
     if layer == "depth":
         seen = painted.depth > 0
         near, far = (painted.depth[seen].min(), painted.depth[seen].max()) if seen.any() else (0, 1)
         grey = np.where(seen, 255 - 215 * (painted.depth - near) / max(far - near, 1e-6), 0)
         return np.repeat(grey.astype(np.uint8)[..., None], 3, 2)
     if layer == "normals":
-        return ((painted.normals + 1) * 127.5).astype(np.uint8)
+        return np.asarray((painted.normals + 1) * 127.5).astype(np.uint8)
     if layer == "landmarks":
         from PIL import ImageDraw
 
@@ -154,12 +155,12 @@ def _colours(factor: str, name: str) -> list[str]:
     return list(palette.CLOTH) if name.endswith("colour") else []
 
 
-def live(base: str, device: str | None, method: str) -> dict[str, Callable[..., Any]]:
+def live(base: str, device: str | None, method: str, adapter: str | None) -> dict[str, Callable[..., Any]]:
     """frame(JPEG bytes): the edited JPEG and what is told of the last frames."""
     from likeness.catalog import load_pipeline
     from likeness.studio.live import QUALITY, LiveEditor, LiveSettings
 
-    pipeline = load_pipeline(method, base, device=device)
+    pipeline = load_pipeline(method, base, adapter=adapter, device=device)
     side = getattr(getattr(pipeline, "base", None), "size_px", 512)
     editor = LiveEditor(pipeline, LiveSettings(), size_px=(side, side))
 

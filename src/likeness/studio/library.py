@@ -232,8 +232,8 @@ class Library:
             owner = self.person(known.person)
             if owner is not None and owner.kind == "real" and owner.consent is None:
                 raise NoConsent(
-                    f"{owner.name} is a real person and nobody has said that they agree: record their consent "
-                    "first."
+                    f"{owner.name} is a real person and nobody has said that they agreed: record their "
+                    "consent first."
                 )
             people[known.person] = None
         return list(people)

@@ -81,7 +81,7 @@ def router(studio: Studio) -> APIRouter:
             key=idempotency_key,
             group=getattr(task, "group", None),
             people=people,
-            words=words,
+            words=words.replace("\0", " "),
         )
         reply.status_code = 201 if new else 200
         return job

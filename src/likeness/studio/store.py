@@ -273,8 +273,8 @@ class JobStore:
         with self.database.writing() as rows:
             version = _next(rows, "version")
             found = rows(
-                "UPDATE jobs SET step = ?, steps = ?, doing = ?, preview = ?, lease_until = :now + ?, version = ? "
-                "WHERE id = ? AND attempt = ? AND state = 'running' RETURNING id",
+                "UPDATE jobs SET step = ?, steps = ?, doing = ?, preview = ?, lease_until = :now + ?, "
+                "version = ? WHERE id = ? AND attempt = ? AND state = 'running' RETURNING id",
                 step, steps, doing, preview, LEASE_S, version, claim.job.id, claim.attempt,
             )  # fmt: skip
         return bool(found)

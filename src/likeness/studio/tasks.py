@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["Figure", "MakeDataset", "Paint", "Replay", "Request", "Train"]
 
@@ -13,13 +14,28 @@ JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$", description="A job's id.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
 Words = Annotated[str, Field(max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
+OPTIONS_BYTES = 20_000
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Only what can be kept and shown again: finite numbers, whole characters, not too much."""
+    try:
+        size = len(json.dumps(options, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, RecursionError):
+        raise ValueError("these are no plain values") from None
+    if size > OPTIONS_BYTES:
+        raise ValueError(f"these have more than {OPTIONS_BYTES} bytes")
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]
 Group = Annotated[
     str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Jobs of one comparison share it.")
 ]
 
 
 class _Task(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Figure(_Task):
@@ -56,7 +72,7 @@ class Paint(_Task):
     seed: Seed = 0
     count: int = Field(default=1, ge=1, le=16)
     best_of: int = Field(default=1, ge=1, le=8)
-    options: dict[str, Any] = {}
+    options: Options = {}
     group: Group = None
 
     def pictures(self) -> list[str]:

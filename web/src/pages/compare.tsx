@@ -27,8 +27,8 @@ export function Compare() {
     const group = `c${Date.now().toString(36)}`;
     try {
       for (const name of picked) {
-        const { references } = methods.find((one) => one.name === name)!;
-        await submit({ kind: "paint", method: name, prompt, seed: Number(seed) || 0, references: references.max ? chosen.slice(0, references.max) : [], group });
+        const { references, own_adapter, adapters } = methods.find((one) => one.name === name)!;
+        await submit({ kind: "paint", method: name, prompt, adapter: own_adapter || !references.max ? null : adapters.at(-1) ?? null, seed: Number(seed) || 0, references: references.max ? chosen.slice(0, references.max) : [], group });
       }
     } catch (error) { setWrong((error as Error).message); }
   };

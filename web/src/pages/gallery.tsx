@@ -76,7 +76,7 @@ function Closer({ id, known }: { id: string; known: Job | undefined }) {
     const who = request.references?.[0] ? people?.find((other) => other.pictures.some((p) => p.id === request.references[0])) : undefined;
     // An edit takes the picture itself; the others take the person again.
     if (target.task === "edit" && one) {
-      const owner = who ?? await post<Person>("/people", { name: "Painted", kind: "sitter" });
+      const owner = who ?? await post<Person>("/people", { name: "Painted", kind: job.result?.settings?.family === "mini" ? "sitter" : "real" });
       const made = await post<{ id: string }>(`/people/${owner.id}/pictures/from-job`, { job: job.id, file: one.file });
       await shared.refreshPeople();
       draft.value = { task: "edit", method, person: owner.id, references: [made.id], seed: one.seed };

@@ -48,7 +48,9 @@ export function Make() {
   if (!methods || !method) return <div class="make loading" aria-busy="true" />;
   const about = TASKS[task]!;
   const crowd = figures.length > 0;
-  const blocked = method.missing && !adapter ? method.missing : "";
+  const blocked = method.missing;
+  // Where the base brings no weights, the newest ones that are here.
+  const weights = adapter || (method.own_adapter || !method.references.max ? "" : method.adapters.at(-1) ?? "");
   const current = [...sent.map((id) => jobs.get(id)), ...[...jobs.values()].filter((one) => one.kind === "paint" && !one.group && one.state !== "cancelled" && one.state !== "failed")
     .sort((a, b) => b.number - a.number)].find((one): one is Job => Boolean(one));
 
@@ -60,7 +62,7 @@ export function Make() {
     if (crowd && figures.some((one) => !one.references.length)) return setWrong("Every box needs a person.");
     try {
       const job = await submit({ kind: "paint", method: method.name, prompt, negative_prompt: negative, seed: Number(seed) || 0, count: Number(count) || 1,
-        best_of: Number(best) || 1, steps: number(steps), guidance: number(guidance), adapter: adapter || null, options,
+        best_of: Number(best) || 1, steps: number(steps), guidance: number(guidance), adapter: weights || null, options,
         references: crowd || method.references.max === 0 ? [] : chosen,
         people: crowd ? figures.map(({ references, box, prompt }) => ({ references, box, prompt })) : [],
         image: style.chosen[0] ?? null, strength: style.chosen[0] ? Number(strength) : 1 });
@@ -96,8 +98,8 @@ export function Make() {
       <References label={task === "restyle" ? "Style" : "The picture to paint into"} min={0} max={1} person={style.person} chosen={style.chosen} onChange={(who, next) => setStyle({ person: who, chosen: next })} />
       <Labelled label="How far from what is there">{(id) => <input id={id} type="range" min="0.05" max="1" step="0.05" value={strength} onInput={(event) => setStrength(event.currentTarget.value)} />}</Labelled></details>}
     <details><summary>{method.name}'s options</summary>
-      {method.adapters.length > 0 && <Labelled label="Weights">{(id) => <select id={id} value={adapter} onChange={(event) => setAdapter(event.currentTarget.value)}>
-        <option value="">{method.own_adapter ? "The base's own" : "None"}</option>{method.adapters.map((one) => <option key={one} value={one}>{one}</option>)}</select>}</Labelled>}
+      {method.adapters.length > 0 && <Labelled label="Weights">{(id) => <select id={id} value={weights} onChange={(event) => setAdapter(event.currentTarget.value)}>
+        {(method.own_adapter || !method.references.max) && <option value="">{method.own_adapter ? "The base's own" : "None"}</option>}{method.adapters.map((one) => <option key={one} value={one}>{one}</option>)}</select>}</Labelled>}
       <Options schema={method.options} values={options} onChange={setOptions} leave={["face_box"]} /></details>
     <details><summary>Seed, count and steps</summary><div class="grid2">
       <Labelled label="Seed" hint="The same seed gives the same pixels.">{(id, hint) => <div class="row"><input id={id} aria-describedby={hint} type="number" min="0" value={seed} onInput={(event) => setSeed(event.currentTarget.value)} /><button type="button" class="quiet small" onClick={() => setSeed(String(random()))}>New</button></div>}</Labelled>
