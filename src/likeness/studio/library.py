@@ -242,11 +242,19 @@ class Library:
 
     def remove_of_job(self, job: str) -> None:
         """Everything that a job's attempts left on the disk."""
-        for name in ("results", "runs", "work", "datasets"):
-            for folder in (self.folder / name).glob(f"{job}*"):
-                shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.folder / "previews").glob(f"{job}.*"):
-            file.unlink(missing_ok=True)
+        self._remove(job, ("results", "runs", "work", "datasets", "previews"))
+
+    def begin_again(self, job: str) -> None:
+        """What attempts left that were killed; a training's run is kept, for the next one goes on from it."""
+        self._remove(job, ("results", "work", "datasets", "previews"))
+
+    def _remove(self, job: str, places: Sequence[str]) -> None:
+        for name in places:
+            for path in (self.folder / name).glob(f"{job}.*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def safe_file(folder: Path, name: str) -> Path | None:

@@ -77,6 +77,7 @@ class Workers:
             "--base",
             self.base,
         ]
+        command += ["--parent", str(os.getpid())]
         device = self.devices[number]
         command += ["--device", device] if device else []
         environment = dict(os.environ)

@@ -140,6 +140,8 @@ class Worker:
         """Do one job and say how it ended."""
         from likeness.studio.work import do
 
+        if claim.attempt > 1:
+            self.library.begin_again(claim.job.id)
         work = self.library.folder / "work" / claim.name
         progress = Progress(self.store, claim, self.library.folder / "previews")
         try:
@@ -187,12 +189,12 @@ def main() -> None:
     parser.add_argument("--database")
     parser.add_argument("--base", default="mini")
     parser.add_argument("--device")
+    parser.add_argument("--parent", type=int, required=True, help="Process that it ends with.")
     given = parser.parse_args()
     database = open_database(given.database or os.environ.get("LIKENESS_STUDIO_DATABASE"), given.data)
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == given.parent:
             time.sleep(0.5)
         os._exit(0)  # in the middle of a job: its lease runs out, and another worker takes it up
 
