@@ -189,7 +189,7 @@ def test_a_picture_made_in_the_browser(studio: Running, sitter: dict[str, Any], 
         assert page.errors() == []
 
 
-def test_many_listeners_hear_of_every_change(client: Client, studio: Running) -> None:
+def test_a_data_set_and_a_training_while_two_listen(client: Client, studio: Running) -> None:
     heard: list[list[str]] = [[], []]
     start = client._json("GET", "/about")["change"]
 
@@ -210,6 +210,14 @@ def test_many_listeners_hear_of_every_change(client: Client, studio: Running) ->
     assert heard[0] == heard[1] and heard[0][-1] == "done"
     assert made["result"]["people_count"] == 2
     assert client._json("GET", f"/datasets/{job['id']}/check") == []
+    trained = client.submit(
+        "train", method="consistentid", dataset=job["id"], steps=2, batch_size=2, hold_out=0
+    )
+    ended = client.wait(trained["id"])
+    curves = client._json("GET", f"/runs/{trained['id']}")
+    assert curves["losses"] and curves["scores"][-1]["step"] == 2 and curves["validation"]
+    own = next(one for one in client.methods() if one["name"] == "consistentid")["adapters"]
+    assert own == [f"run {ended['result']['run']}"], "what was trained can be painted with"
 
 
 def test_the_other_methods_paint_too(client: Client, sitter: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ def dataset_folder(library: Library, job: str) -> tuple[Path, dict[str, Any]]:
     if not found:
         raise InputError("There is no such data set.")
     about: dict[str, Any] = json.loads(found[0]["result"])
-    return library.folder / "datasets" / about["dataset"], about
+    return library.folder / "datasets" / about["dataset"] / "set", about
 
 
 def newest_run(library: Library, job: str) -> Path | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.catalog import load_pipeline
+from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.preview import watched
-from likeness.diffusion.text_to_image import to_pictures
 from likeness.errors import InputError, MissingWeightsError
 from likeness.evaluation.judge import Judge, open_judge
 from likeness.files.images import read_image, read_recipe, to_json, write_json, write_png
@@ -210,15 +210,15 @@ def _side(pipeline: PortraitPipeline) -> int:
 
 
 def _dataset(kept: Kept, task: MakeDataset, claim: Claim, progress: Progress, work: Path) -> dict[str, Any]:
-    """Built beside its pictures in `datasets/JOB.ATTEMPT`, a folder that nothing else writes to."""
+    """Built beside its pictures: `set` and `pictures` in `datasets/JOB.ATTEMPT`, where nothing else writes."""
     from likeness.data.build import build, sidecar
     from likeness.faces.embed import load_encoder
     from likeness.files.weights import sha256_of
     from likeness.packs.mini import pack_folder
 
     library = kept.library
-    folder = library.folder / "datasets" / claim.name
-    pictures = folder / "pictures"
+    place = library.folder / "datasets" / claim.name
+    folder, pictures = place / "set", place / "pictures"
     sitters = task.person is None
     if task.person is None:
         progress.say("painting sitters")
