@@ -35,8 +35,8 @@ __all__ = [
     "load_training",
     "memory_plan",
     "method_names",
-    "training_stages",
     "trainable_names",
+    "training_stages",
 ]
 
 _METHODS = Path(__file__).parent / "methods"

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness.catalog import load_training
+from likeness.catalog import load_training, training_stages
 from likeness.data.manifest import read_dataset
 from likeness.errors import Cancelled, InputError
 from likeness.evaluation.judge import open_judge
@@ -35,6 +35,10 @@ def train(
     """
     if task.steps is None and task.minutes is None:
         raise InputError("Say how long to train: steps, or minutes.")
+    if training_stages(task.method):
+        raise InputError(
+            f"{task.method} is trained in stages, on a data set of its own kind: use `likeness train`."
+        )
     folder, about = dataset_folder(library, task.dataset)
     chosen = task.base or base
     run = library.folder / "runs" / claim.name

@@ -210,7 +210,7 @@ def _side(pipeline: PortraitPipeline) -> int:
 
 
 def _dataset(kept: Kept, task: MakeDataset, claim: Claim, progress: Progress, work: Path) -> dict[str, Any]:
-    """Built beside its pictures: `set` and `pictures` in `datasets/JOB.ATTEMPT`, where nothing else writes."""
+    """Beside its pictures: `set` and `pictures` in `datasets/JOB.ATTEMPT`, where nothing else writes."""
     from likeness.data.build import build, sidecar
     from likeness.faces.embed import load_encoder
     from likeness.files.weights import sha256_of
