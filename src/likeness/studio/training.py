@@ -77,6 +77,8 @@ def train(
         resume=latest_checkpoint(run) is not None,
         log_every=max(1, min(10, total // 50)) if total else 10,
     )
+    if found["stopped_by"] != "signal":
+        progress.step(found["steps"], max(total, found["steps"]))
     document = {**{key: value for key, value in found.items() if key != "adapter"}, "run": claim.name}
     write_json(work / "result.json", document)
     if found["stopped_by"] == "signal":
