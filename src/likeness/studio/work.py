@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness.catalog import load_pipeline
+from likeness.catalog import card, load_pipeline
+from likeness.collection import make_collection
 from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.preview import watched
 from likeness.errors import InputError, MissingWeightsError
+from likeness.evaluation.coherence import Coherence, SamePersons
 from likeness.evaluation.judge import Judge, open_judge
 from likeness.files.images import read_image, read_recipe, to_json, write_json, write_png
 from likeness.files.provenance import recipe_of
-from likeness.portraits import make_portraits, open_detector, reference_warnings
+from likeness.portraits import KnowsFaces, make_portraits, open_detector, reference_warnings
 from likeness.replay import compared, loading_of, request_from
 from likeness.studio.methods import adapter_path
 from likeness.studio.tasks import MakeDataset, Paint, Replay, Train
@@ -125,6 +127,8 @@ def _paint(kept: Kept, task: Paint, progress: Progress, work: Path) -> dict[str,
         for figure in task.people
     )
     progress.say("painting")
+    if card(task.method).task == "collect":
+        return _collection(pipeline, references, task, judge, warnings, sitters, progress, work)
     with watched(_look(pipeline, progress)):
         document = make_portraits(
             pipeline,
@@ -147,6 +151,43 @@ def _paint(kept: Kept, task: Paint, progress: Progress, work: Path) -> dict[str,
             image=pictures[task.image] if task.image else None,
             mask_image=pictures[task.mask].convert("L") if task.mask else None,
             strength=task.strength,
+        )
+    progress.check()
+    return document
+
+
+def _collection(
+    pipeline: PortraitPipeline,
+    references: list[Image.Image],
+    task: Paint,
+    judge: Judge,
+    warnings: list[str],
+    sitters: bool,
+    progress: Progress,
+    work: Path,
+) -> dict[str, Any]:
+    """One picture for each line of the words, judged as a set."""
+    edits = [line.strip() for line in task.prompt.splitlines() if line.strip()]
+    if not edits or len(references) != 1:
+        raise InputError("A collection takes one portrait, and instructions: one a line.")
+    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+    with watched(_look(pipeline, progress)):
+        document = make_collection(
+            pipeline,
+            references[0],
+            edits,
+            work,
+            count=task.count if task.count > 1 else None,
+            seed=task.seed,
+            judge=judge,
+            coherence=Coherence([SamePersons(judge, without)]),
+            warnings=warnings,
+            references_are_sitters=sitters,
+            on_progress=progress.step,
+            steps=task.steps,
+            guidance=task.guidance,
+            size_px=task.size_px,
+            options=task.options,
         )
     progress.check()
     return document

@@ -10,7 +10,7 @@ import { Cancel, Empty, Forming, Labelled, Link, percent, Progress, Retry, Segme
 const TASKS: Record<string, { name: string; who: string; words: string; example: string }> = {
   generate: { name: "Portrait", who: "Who is it?", words: "What the portrait shows", example: "A woman wearing a red hat, smiling, in front of the sea." },
   edit: { name: "Edit", who: "Which picture?", words: "What to change", example: "put on a red hat" },
-  collect: { name: "Collection", who: "Who is it?", words: "What the pictures show", example: "seen from the side, laughing" },
+  collect: { name: "Collection", who: "Who is it?", words: "What to change, a picture a line", example: "turn the head to the left, smile\nmake it a close-up" },
   restyle: { name: "Restyle", who: "Who is it?", words: "Words, if any", example: "" },
   customise: { name: "Customise", who: "", words: "What the portrait shows", example: "A woman with long hair, in a room." },
 };

@@ -25,4 +25,5 @@ CARD = MethodCard(
         "own": "what the base's and the training data's allow, declared in the file",
     },
     identity_encoder="none",
+    task="collect",
 )
