@@ -105,6 +105,8 @@ def _restyle() -> typer.Typer:
     from likeness.cli import restyle
 
     return restyle.app
+
+
 def _replay() -> typer.Typer:
     from likeness.cli import replay
 

@@ -40,7 +40,7 @@ function Rate({ name }: { name: string }) {
   const [place, setPlace] = useState(0);
   const [trouble, setTrouble] = useState("");
   const done = (item: Item) => Object.keys(study!.questions).every((q) => q in item.answers);
-  const item = study?.items[place], pair = (item?.pictures.length ?? 0) > 1;
+  const item = study?.items[place], pair = study?.kind === "pairs";
   const open = item && study ? Object.keys(study.questions).find((q) => !(q in item.answers)) ?? Object.keys(study.questions)[0]! : "";
   const give = async (question: string, value: string) => {
     try {
@@ -75,7 +75,7 @@ function Rate({ name }: { name: string }) {
   if (!item) return <Empty title="Thank you"><p>You have judged {finished} of {study.items.length}.</p><p class="row"><button type="button" onClick={() => setPlace(0)}>Look again</button><Link to={`/study/${name}/report`}>See the report</Link></p></Empty>;
   return <article class="rate"><header class="row apart"><span>{place + 1} of {study.items.length}</span><span>{rater}</span></header>
     <progress aria-label="Judged" max={study.items.length} value={finished} /><h1 class="prompt">{item.prompt || "no words"}</h1>
-    <div class="compare-grid"><figure><img src={of(item.reference)} alt="Reference" /><figcaption>Reference</figcaption></figure>
+    <div class="compare-grid">{item.reference && <figure><img src={of(item.reference)} alt="Reference" /><figcaption>Reference</figcaption></figure>}
       {item.pictures.map((file, n) => <figure key={file}><img src={of(file)} alt={pair ? ["Left", "Right"][n] : "Painted"} /><figcaption>{pair ? ["Left", "Right"][n] : "Painted"}</figcaption></figure>)}</div>
     {Object.entries(study.questions).map(([question, text]) => <fieldset key={question}><legend>{text}</legend><div class="row wrap">{study.choices.map((value, column) =>
       <button type="button" key={value} aria-pressed={item.answers[question] === value} onClick={() => give(question, value)}>{value}{question === open && <kbd>{column + (pair ? 1 : 0)}</kbd>}</button>)}</div></fieldset>)}

@@ -21,4 +21,5 @@ CARD = MethodCard(
     },
     licences={"mini": "Apache-2.0", "openai/clip-vit-large-patch14": "MIT"},
     identity_encoder="none: the profile is copied feature by feature, no recogniser takes part",
+    task="restyle",
 )
