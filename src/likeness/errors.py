@@ -19,6 +19,7 @@ passed are also `ValueError`, so library callers can catch the usual built-in.
 from __future__ import annotations
 
 __all__ = [
+    "AnswerError",
     "Cancelled",
     "FaceCutOffError",
     "FaceError",
@@ -92,6 +93,10 @@ class ServiceError(LikenessError):
     """A server was asked and gave no usable answer; the message says which, and what it said."""
 
     exit_code = 7
+
+
+class AnswerError(ServiceError):
+    """A server that works gave no usable answer to one question, however often it was asked."""
 
 
 class Cancelled(LikenessError):

@@ -175,6 +175,7 @@ def test_exit_codes_are_stable() -> None:
         "IncompatibleWeightsError": 5,
         "MissingWeightsError": 6,
         "ServiceError": 7,
+        "AnswerError": 7,
         "Cancelled": 130,
     }
 

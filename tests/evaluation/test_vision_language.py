@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likeness.errors import ServiceError
+from likeness.errors import AnswerError, ServiceError
 from likeness.evaluation.case import Case
 from likeness.evaluation.metrics.judged import JudgedDetails, JudgedPrompt, Rating, rated
-from likeness.evaluation.vision_language import Question, VisionLanguageModel
+from likeness.files.vision_language import Question, VisionLanguageModel
 from tests.evaluation.tiny_vlm import NO_ANSWER, RATING, serve, write_model
 
 PICTURES = tuple(Image.new("RGB", (56, 56), colour) for colour in ("red", "blue"))
@@ -94,7 +94,7 @@ def test_many_are_asked_at_once_and_failures_stand_in_their_places(
         [Question(f"Question {n}", PICTURES[:1], kind) for n, kind in enumerate(kinds)],  # type: ignore[type-var]
         lambda *at: progress.append(at),
     )
-    assert [type(answer) for answer in answers] == [Rating, ServiceError, Rating]
+    assert [type(answer) for answer in answers] == [Rating, AnswerError, Rating]
     assert progress == [(1, 3), (2, 3), (3, 3)] and threading.active_count() < 10
 
 

@@ -11,7 +11,7 @@ import typer
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
-    from likeness.evaluation.vision_language import VisionLanguageModel
+    from likeness.files.vision_language import VisionLanguageModel
 
 __all__ = ["Vlm", "VlmModel", "vision_language"]
 
@@ -31,7 +31,7 @@ def vision_language(url: str | None, model: str | None, kept: Path) -> VisionLan
 
     Raises: InputError for one without the other.
     """
-    from likeness.evaluation.vision_language import VisionLanguageModel
+    from likeness.files.vision_language import VisionLanguageModel
 
     if url is None and model is None:
         return None

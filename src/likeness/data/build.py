@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from likeness.data import engine
+from likeness.data.engine import Built, Item, Sample, Work
 from likeness.data.image_folder import METADATA, listed_pictures
 from likeness.data.manifest import About, Dataset, FaceRow, Row, read_dataset, write_dataset
 from likeness.diffusion.pixels import to_pixels
 from likeness.errors import InputError
 from likeness.faces.align import align_arcface
-from likeness.faces.detect import find_one_face
+from likeness.faces.detect import find_detector, find_one_face
+from likeness.faces.embed import load_encoder
+from likeness.faces.parsing import load_parser
 from likeness.faces.parts import part_crops
 from likeness.files.images import read_image, whole_file
 from likeness.files.weights import sha256_of
@@ -28,7 +34,20 @@ if TYPE_CHECKING:
     from likeness.faces.embed import FaceEncoder
     from likeness.faces.parsing import ParserNet
 
-__all__ = ["PICTURES", "QUESTIONS", "Captions", "build", "parse", "person_of", "pictures_in", "sidecar"]
+__all__ = [
+    "PICTURES",
+    "QUESTIONS",
+    "Captions",
+    "FaceModels",
+    "PeopleBuilder",
+    "build",
+    "build_people",
+    "open_face_models",
+    "parse",
+    "person_of",
+    "pictures_in",
+    "sidecar",
+]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FACE_CAPTION = "The person has one face, one nose, two eyes, two ears, and one mouth."
@@ -39,18 +58,38 @@ QUESTIONS = (
     "Describe this person's facial features, including the face, ears, eyes, nose, and mouth.",
 )
 """What a vision-language model is asked for the picture's caption and the face's (section 3.4 there)."""
-SAVE_EVERY = 200
 PARSER_PX = 512
 """Longer side that a parser is shown at most."""
+
+
+def _nothing(path: Path) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Captions:
     """Who describes a picture. name: for the record. tell(path, read): (caption, face caption), where read()
-    gives the picture to those who look at it."""
+    gives the picture to those who look at it. mark(path): what the words depend on besides the picture; where
+    it changes, the picture is looked at again. threads: pictures told of at once."""
 
     name: str
     tell: Callable[[Path, Callable[[], Image.Image]], tuple[str, str]]
+    mark: Callable[[Path], str] = _nothing
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    word: str
+    listed: Mapping[Path, Mapping[str, Any]]
+
+    def text(self, path: Path) -> str:
+        file = path.with_suffix(".txt")
+        text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
+        return text or self.listed.get(path, {}).get("text") or f"a photo of a {self.word}"
+
+    def tell(self, path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
+        return self.text(path), FACE_CAPTION
 
 
 def sidecar(word: str = "person", source: Path | None = None) -> Captions:
@@ -58,112 +97,130 @@ def sidecar(word: str = "person", source: Path | None = None) -> Captions:
 
     source: a folder whose `metadata.jsonl`, where it has one, is asked in between.
     """
-    listed = listed_pictures(source) if source else {}
-
-    def tell(path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
-        file = path.with_suffix(".txt")
-        text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
-        return text or listed.get(path, {}).get("text") or f"a photo of a {word}", FACE_CAPTION
-
-    between = f", {METADATA}" if listed else ""
-    return Captions(f"text files beside the pictures{between}, or 'a photo of a {word}'", tell)
+    beside = _Beside(word, listed_pictures(source) if source else {})
+    between = f", {METADATA}" if beside.listed else ""
+    name = f"text files beside the pictures{between}, or 'a photo of a {word}'"
+    return Captions(name, beside.tell, beside.text)
 
 
-def build(
-    source: Path,
-    folder: Path,
-    *,
-    detector: FaceDetector,
-    encoder: FaceEncoder,
-    encoder_sha256: str,
-    captions: Captions,
-    parser: tuple[str, ParserNet] | None = None,
-    licence: str = "not declared",
-    person: str | None = None,
-    on_picture: Callable[[int, int], None] | None = None,
-) -> Dataset:
-    """Build a data set in `folder` from all pictures under `source`.
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceModels:
+    """What looks at the pictures. parser: its name and network."""
 
-    A picture's person is the sub-folder of `source` it lies in, one that lies in none is a person by itself;
-    with `person` all are of that one. Where `source` has a `metadata.jsonl`, only the pictures it names are
-    taken, and its `identity` is the person.
-    Pictures without exactly one main face, and copies of others, are left out and named in `About`. Built
-    again, only new and changed pictures are looked at. on_picture(done, of) after each.
-    Raises: InputError for a source without a usable picture, or a folder built with other settings.
+    detector: FaceDetector
+    encoder: FaceEncoder
+    parser: tuple[str, ParserNet] | None = None
+
+
+@functools.cache
+def open_face_models(encoder: Path, landmarks: Path, parser: Path | None, sitters: bool) -> FaceModels:
+    """From their files, once a process. landmarks: the detector of sitters.
+
+    Raises: MissingWeightsError.
     """
-    listed, files = pictures_in(source, folder)
-    settings: dict[str, Any] = {
-        "kind": "fgid",
-        "detector": detector.name,
-        "encoder": encoder.name,
-        "encoder_sha256": encoder_sha256,
-        "encoder_licence": encoder.licence,
-        "parser": parser[0] if parser else None,
-        "captions": captions.name,
-        "licence": licence,
-    }
-    known = _built_before(folder, settings)
-    rows: list[Row] = []
-    embeddings: list[NDArray[np.float32]] = []
-    left_out: dict[str, str] = {}
-    hashes: dict[str, str] = {}
+    return FaceModels(
+        find_detector("sitters" if sitters else None, landmarks),
+        load_encoder(encoder),
+        (parser.name, load_parser(parser)) if parser else None,
+    )
 
-    def look(path: Path, name: str, digest: str) -> tuple[Row, NDArray[np.float32]]:
-        picture = read_image(path)
-        face = find_one_face(picture, detector)
-        parts = tuple(part for part, crop in part_crops(picture, face, 16).items() if crop is not None)
-        caption, face_caption = captions.tell(path, lambda: picture)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeopleBuilder:
+    """The kind "fgid": pictures of people with faces, parts and captions (see `build`).
+
+    models: opens the face models, in each process that looks. pack: copy the pictures into shards.
+    """
+
+    source: Path
+    folder: Path
+    models: Callable[[], FaceModels]
+    encoder_sha256: str
+    captions: Captions
+    licence: str = "not declared"
+    person: str | None = None
+    pack: bool = False
+    kind: str = "fgid"
+
+    @property
+    def threads(self) -> int:
+        """See `Captions`."""
+        return self.captions.threads
+
+    def settings(self) -> dict[str, Any]:
+        """Of `About`."""
+        models = self.models()
+        return {
+            "detector": models.detector.name,
+            "encoder": models.encoder.name,
+            "encoder_sha256": self.encoder_sha256,
+            "encoder_licence": models.encoder.licence,
+            "parser": models.parser[0] if models.parser else None,
+            "captions": self.captions.name,
+            "licence": self.licence,
+        }
+
+    def items(self) -> Iterator[Item]:
+        """The pictures, by name; one that changed, or whose words did, is another item."""
+        listed, files = pictures_in(self.source, self.folder)
+        for path in files:
+            name, digest = Path(os.path.relpath(path, self.folder)).as_posix(), sha256_of(path)
+            mark = hashlib.sha256(self.captions.mark(path).encode()).hexdigest()
+            data = {
+                "picture": name,
+                "path": str(path),
+                "sha256": digest,
+                "person": self.person or person_of(path, self.source, listed),
+            }
+            yield Item(f"{name}#{digest[:16]}{mark[:8]}", data, digest)
+
+    def open(self) -> Work:
+        """Looks at one picture."""
+        models = self.models()
+
+        def look(item: Item) -> list[Sample]:
+            return [self._look(models, **item.data)]
+
+        return look
+
+    def _look(self, models: FaceModels, *, picture: str, path: str, sha256: str, person: str) -> Sample:
+        image = read_image(path)
+        face = find_one_face(image, models.detector)
+        parts = tuple(part for part, crop in part_crops(image, face, 16).items() if crop is not None)
+        caption, face_caption = self.captions.tell(Path(path), lambda: image)
+        parser = models.parser
         row = Row(
-            picture=Path(name).as_posix(),
-            sha256=digest,
-            size_px=picture.size,
-            person=person or person_of(path, source, listed),
+            picture=picture,
+            sha256=sha256,
+            size_px=image.size,
+            person=person,
             face=FaceRow.of(face),
             parts=parts,
             caption=caption,
             face_caption=face_caption,
-            parsing=_parsing(folder, digest, parser[1], picture) if parser else None,
+            parsing=_parsing(self.folder, sha256, parser[1], image) if parser else None,
         )
-        return row, np.asarray(encoder([align_arcface(picture, face)])[0], np.float32)
+        embedding = np.asarray(models.encoder([align_arcface(image, face)])[0], np.float32)
+        return Sample(
+            sha256[:24],
+            person,
+            picture,
+            self.licence,
+            {**row.model_dump(mode="json"), "embedding": embedding.tolist()},
+            {Path(path).suffix.lower()[1:]: Path(path).read_bytes()} if self.pack else {},
+        )
 
-    def again(path: Path, name: str, digest: str) -> tuple[Row, NDArray[np.float32]] | None:
-        if (name, digest) not in known:
-            return None
-        row, embedding = known[name, digest]
-        caption, face_caption = captions.tell(path, lambda: read_image(path))  # a text file may be new
-        return row.model_copy(update={"caption": caption, "face_caption": face_caption}), embedding
-
-    def save() -> None:
-        if rows:
-            people = len({row.person for row in rows})
-            about = About(**settings, pictures=len(rows), people=people, left_out=left_out)
-            write_dataset(folder, about, rows, np.stack(embeddings))
-
-    try:
-        for done, path in enumerate(files, start=1):
-            name, digest = os.path.relpath(path, folder), sha256_of(path)
-            try:
-                if digest in hashes:
-                    raise InputError(f"It is the same picture as {hashes[digest]}.")
-                hashes[digest] = name
-                row, embedding = again(path, name, digest) or look(path, name, digest)
-            except InputError as error:
-                left_out[name] = str(error)
-            else:
-                rows.append(row)
-                embeddings.append(embedding)
-            if done % SAVE_EVERY == 0:
-                save()
-            if on_picture is not None:
-                on_picture(done, len(files))
-    except BaseException:  # stopped, or a server gave up: what was done is there when it is built again
-        save()
-        raise
-    if not rows:
-        reason = next(iter(left_out.values()))
-        raise InputError(f"None of the {len(files)} pictures in {source} can be used; the first: {reason}")
-    save()
-    return read_dataset(folder)
+    def finish(self, built: Built) -> None:
+        """Write the data set's own files (`data.manifest`), where there is a picture."""
+        if not built.rows:
+            return
+        rows = [Row.model_validate({name: row[name] for name in Row.model_fields}) for row in built.rows]
+        left_out = {row["item"].rpartition("#")[0]: row["message"] for row in built.rejects}
+        people = len({row.person for row in rows})
+        about = About(kind=self.kind, **self.settings(), pictures=len(rows), people=people, left_out=left_out)
+        write_dataset(
+            built.folder, about, rows, np.array([row["embedding"] for row in built.rows], np.float32)
+        )
 
 
 def pictures_in(source: Path, folder: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
@@ -186,26 +243,42 @@ def person_of(path: Path, source: Path, listed: Mapping[Path, Mapping[str, Any]]
     return told or (inside[0] if len(inside) > 1 else path.stem)
 
 
-def _built_before(
-    folder: Path, settings: dict[str, Any]
-) -> dict[tuple[str, str], tuple[Row, NDArray[np.float32]]]:
-    """Rows of an earlier build by picture and hash; none where there was no build."""
-    if not (folder / "dataset.json").is_file():
-        return {}
-    try:
-        before = read_dataset(folder)
-    except InputError:  # killed between two of its files
-        return {}
-    for name, value in settings.items():
-        if getattr(before.about, name) != value:
-            raise InputError(
-                f"{folder} was built with {name} {getattr(before.about, name)!r}, not {value!r}; "
-                "choose another folder."
-            )
-    return {
-        (row.picture, row.sha256): (row, embedding)
-        for row, embedding in zip(before.rows, before.embeddings, strict=True)
-    }
+def build(
+    source: Path,
+    folder: Path,
+    *,
+    detector: FaceDetector,
+    encoder: FaceEncoder,
+    encoder_sha256: str,
+    captions: Captions,
+    parser: tuple[str, ParserNet] | None = None,
+    licence: str = "not declared",
+    person: str | None = None,
+    on_picture: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Build a data set in `folder` from all pictures under `source`, in this process.
+
+    A picture's person is the sub-folder of `source` it lies in, one that lies in none is a person by itself;
+    with `person` all are of that one. Where `source` has a `metadata.jsonl`, only the pictures it names are
+    taken, and its `identity` is the person.
+    Pictures without exactly one main face, and copies of others, are left out and named in `About`. Built
+    again, only new and changed pictures are looked at. on_picture(done, of) as they are done.
+    Raises: InputError for a source without a usable picture, or a folder built with other settings.
+    """
+    models = FaceModels(detector, encoder, parser)
+    builder = PeopleBuilder(source, folder, lambda: models, encoder_sha256, captions, licence, person)
+    return build_people(builder, on_items=on_picture)
+
+
+def build_people(builder: PeopleBuilder, **how: Any) -> Dataset:
+    """`engine.build` of this kind, and the data set that came of it. how: see there."""
+    built = engine.build(builder, builder.folder, **how)
+    if not built.rows:
+        reason = built.rejects[0]["message"]
+        raise InputError(
+            f"None of the {len(built.rejects)} pictures in {builder.source} can be used; the first: {reason}"
+        )
+    return read_dataset(builder.folder)
 
 
 def _parsing(folder: Path, digest: str, parser: ParserNet, picture: Image.Image) -> str:

@@ -23,7 +23,7 @@ from likeness.data.attributes import (
     read_looked,
     write_attributes,
 )
-from likeness.data.build import SAVE_EVERY, person_of, pictures_in
+from likeness.data.build import person_of, pictures_in
 from likeness.data.image_folder import METADATA, listed_pictures
 from likeness.errors import InputError
 from likeness.files.images import read_image
@@ -31,6 +31,7 @@ from likeness.files.weights import sha256_of
 
 __all__ = ["KEEP", "QUESTION", "Filters", "Scorer", "Words", "build_attributes", "columns"]
 
+SAVE_EVERY = 200
 KEEP = 0.3
 """The share of pictures that alignment lets through (appendix A.2)."""
 QUESTION = (

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from likeness.evaluation.judge import Judge
     from likeness.evaluation.metrics import Metric, SetMetric
     from likeness.evaluation.tasks import Task
-    from likeness.evaluation.vision_language import VisionLanguageModel
     from likeness.faces.detect import FaceDetector
+    from likeness.files.vision_language import VisionLanguageModel
 
 __all__ = ["GIVEN", "Given", "Suite", "suite"]
 

@@ -16,11 +16,10 @@ import dataclasses
 import io
 import json
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from PIL import Image
 import likeness
 from likeness.errors import InputError
 from likeness.files.images import png_bytes, to_json, whole_file, write_bytes, write_json
+from likeness.files.shards import write_shard
 from likeness.sitters.parameters import Scene
 from likeness.sitters.sample import PairKind, partner, sample_scene, split_of
 from likeness.sitters.words import captions, instructions
@@ -240,32 +240,18 @@ def _to_shard(
     path: Path, made: Iterator[tuple[str, dict[str, Any], dict[str, bytes]]]
 ) -> list[dict[str, Any]]:
     rows = []
-    with (
-        whole_file(path) as part,
-        part.open("wb") as stream,
-        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
+
+    def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
         for key, row, files in made:
-            offset = stream.tell()
-            image = files.pop("png")
-            image_offset = _add(tar, stream, f"{key}.png", image)
-            _add(tar, stream, f"{key}.txt", row["text"].encode())
-            _add(tar, stream, f"{key}.json", to_json(row, indent=None).encode())
-            for kind, data in files.items():
-                _add(tar, stream, f"{key}.{kind}", data)
-            place = {"shard": path.name, "offset": offset, "length": stream.tell() - offset}
-            rows.append(
-                {"key": key, **place, "image_offset": image_offset, "image_length": len(image), **row}
-            )
+            rows.append({"key": key, **row})
+            words = {"txt": row["text"].encode(), "json": to_json(row, indent=None).encode()}
+            yield key, {"png": files.pop("png"), **words, **files}
+
+    for row, place in zip(rows, write_shard(path, samples()), strict=True):
+        image = place.members[0]
+        row |= {"shard": path.name, "offset": place.offset, "length": place.length}
+        row |= {"image_offset": image.offset, "image_length": image.length}
     return rows
-
-
-def _add(tar: tarfile.TarFile, stream: IO[bytes], name: str, data: bytes) -> int:
-    """Append one file, always with the same header; returns where its bytes begin."""
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    tar.addfile(entry, io.BytesIO(data))
-    return stream.tell() - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def _finish(folder: Path, settings: ExportSettings) -> None:

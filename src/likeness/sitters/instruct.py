@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from likeness.sitters import phrases as say
 from likeness.sitters.describe import hair_phrase, listed, pronouns, with_articles, worn_phrase
 
-__all__ = ["instruct"]
+__all__ = ["GROUPS", "changed_groups", "instruct"]
 
 Seen = Mapping[str, str]
 # The attributes that describe one thing: told together, changed together.
@@ -42,15 +42,21 @@ def instruct(whole: tuple[Seen, Seen], visible: tuple[Seen, Seen], rng: random.R
     whole: attributes of both with hidden ones; visible: those that can be seen. A change counts
     when the thing itself changed and can be seen: in the second picture or, when it went, in the first.
     """
-    changed = [group for group in GROUPS if _changed(group, whole, visible)]
-    if "light" in changed and "light_side" in changed:
-        changed.remove("light_side")  # told with the light
+    changed = changed_groups(whole, visible)
     rng.shuffle(changed)
     writer = _Writer(*visible, rng)
     clauses = [clause for group in changed if (clause := writer.tell(group))]
     text = say.THEN.join(listed(clauses[i : i + 4]) for i in range(0, len(clauses), 4))
     text = with_articles(text) if text else rng.choice(say.NOTHING)
     return text if rng.random() < 0.7 else f"{text[0].upper()}{text[1:]}."
+
+
+def changed_groups(whole: tuple[Seen, Seen], visible: tuple[Seen, Seen]) -> list[str]:
+    """The names of `GROUPS` that an instruction between two pictures speaks of."""
+    changed = [group for group in GROUPS if _changed(group, whole, visible)]
+    if "light" in changed and "light_side" in changed:
+        changed.remove("light_side")  # told with the light
+    return changed
 
 
 def _changed(group: str, whole: tuple[Seen, Seen], visible: tuple[Seen, Seen]) -> bool:

@@ -10,13 +10,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from likeness.errors import ServiceError
-from likeness.evaluation.vision_language import Question
+from likeness.files.vision_language import Question
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likeness.evaluation.case import Case
-    from likeness.evaluation.vision_language import VisionLanguageModel
+    from likeness.files.vision_language import VisionLanguageModel
 
 __all__ = ["JudgedDetails", "JudgedPrompt", "Rating"]
 

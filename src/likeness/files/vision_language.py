@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from likeness.errors import MissingWeightsError, ServiceError
+from likeness.errors import AnswerError, MissingWeightsError, ServiceError
 from likeness.files.images import write_json
 from likeness.files.page import inline
 from likeness.files.provenance import pixels_sha256
@@ -26,7 +28,7 @@ from likeness.files.provenance import pixels_sha256
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Question", "VisionLanguageModel"]
+__all__ = ["Asked", "Question", "VisionLanguageModel", "asked_so_far"]
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -62,31 +64,54 @@ class VisionLanguageModel:
         concurrency: int = 4,
         max_tokens: int = 512,
     ) -> None:
+        self.url, self.model, self.kept = url, model, kept
+        self.repairs, self.concurrency, self.max_tokens = repairs, concurrency, max_tokens
+        self._settings = {
+            "base_url": url,
+            "api_key": key,
+            "timeout": timeout_s,
+            "max_retries": attempts - 1,
+        }
+        self._client, self._asking = self._connected(), _Once()
+
+    def _connected(self) -> Any:
         try:
             from openai import OpenAI
         except ImportError:
             raise MissingWeightsError(
                 "A vision-language server is asked through the openai package: pip install 'likeness[vlm]'."
             ) from None
-        self.url, self.model, self.kept = url, model, kept
-        self.repairs, self.concurrency, self.max_tokens = repairs, concurrency, max_tokens
-        self._client = OpenAI(base_url=url, api_key=key, timeout=timeout_s, max_retries=attempts - 1)
+        return OpenAI(**self._settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in self.__dict__ if name not in ("_client", "_asking")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # another process has its own connections
+        self._client, self._asking = self._connected(), _Once()
 
     def ask(self, question: Question[Answer]) -> Answer:
         """The answer, from an earlier exchange where there was one.
 
-        Raises: ServiceError for a server that refuses, cannot be reached or keeps silent, and for answers
-        that stay wrong after all repairs.
+        Raises: ServiceError for a server that refuses, cannot be reached or keeps silent; AnswerError for
+        answers that stay wrong after all repairs.
         """
         file = self._file(question)
+        with self._asking.of(file.stem):  # threads with one question wait for one answer
+            return self._asked(file, question)
+
+    def _asked(self, file: Path, question: Question[Answer]) -> Answer:
         known = _read(file, question.answer)
         if known is not None:
             return known
         started, said = time.perf_counter(), []
+        tokens = [0, 0]
         messages = [{"role": "user", "content": _content(question)}]
         wrong = ""
         for _ in range(self.repairs + 1):
-            said.append(self._complete(messages, question.answer))
+            text, used = self._complete(messages, question.answer)
+            said.append(text)
+            tokens = [before + more for before, more in zip(tokens, used, strict=True)]
             try:
                 found = _parsed(said[-1], question.answer)
             except ValueError as error:
@@ -96,13 +121,18 @@ class VisionLanguageModel:
                     {"role": "user", "content": f"{wrong} Answer with one JSON object of that schema only."},
                 ]
                 continue
-            self._keep(file, question, said, found, time.perf_counter() - started)
+            self._keep(file, question, said, found, tokens, time.perf_counter() - started)
             return found
-        self._keep(file.with_suffix(".failed.json"), question, said, None, time.perf_counter() - started)
-        raise ServiceError(
+        failed = file.with_suffix(".failed.json")
+        self._keep(failed, question, said, None, tokens, time.perf_counter() - started)
+        raise AnswerError(
             f"{self.model} at {self.url} gave no usable answer in {len(said)} attempts: {wrong} "
             "Ask a more able model."
         )
+
+    def name_of(self, question: Question[Any]) -> str:
+        """Of its exchange: the file in `kept`, without its ending."""
+        return self._file(question).stem
 
     def ask_many(
         self,
@@ -129,7 +159,8 @@ class VisionLanguageModel:
         except ServiceError as error:
             return error
 
-    def _complete(self, messages: Sequence[Any], answer: type[BaseModel]) -> str:
+    def _complete(self, messages: Sequence[Any], answer: type[BaseModel]) -> tuple[str, tuple[int, int]]:
+        """What was said, and the tokens of the request and the answer as the server counts them."""
         import openai
 
         schema = {"name": answer.__name__, "schema": answer.model_json_schema()}
@@ -155,7 +186,8 @@ class VisionLanguageModel:
                 f"{self.url} refused the request for {self.model!r} with status {error.status_code}: "
                 f"{' '.join(error.message.split()):.200}"
             ) from None
-        return str(out.choices[0].message.content or "") if out.choices else ""
+        text = str(out.choices[0].message.content or "") if out.choices else ""
+        return text, (out.usage.prompt_tokens, out.usage.completion_tokens) if out.usage else (0, 0)
 
     def _file(self, question: Question[Any]) -> Path:
         told = json.dumps(
@@ -165,7 +197,13 @@ class VisionLanguageModel:
         return self.kept / digest[:2] / f"{digest}.json"
 
     def _keep(
-        self, file: Path, question: Question[Any], said: list[str], found: BaseModel | None, seconds: float
+        self,
+        file: Path,
+        question: Question[Any],
+        said: list[str],
+        found: BaseModel | None,
+        tokens: Sequence[int],
+        seconds: float,
     ) -> None:
         write_json(
             file,
@@ -177,9 +215,58 @@ class VisionLanguageModel:
                 "schema": question.answer.model_json_schema(),
                 "said": said,
                 "answer": None if found is None else found.model_dump(mode="json"),
+                "tokens": {"request": tokens[0], "answer": tokens[1]},
                 "seconds": round(seconds, 3),
             },
         )
+
+
+class _Once:
+    """A lock a name, as long as anybody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._all, self._held = threading.Lock(), dict[str, tuple[threading.Lock, int]]()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        with self._all:
+            lock, users = self._held.get(name, (threading.Lock(), 0))
+            self._held[name] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._all:
+                lock, users = self._held.pop(name)
+                if users > 1:
+                    self._held[name] = lock, users - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a folder of exchanges adds up to. requests: sent, repairs included; failed: questions without a
+    usable answer; tokens as servers count them, 0 where they do not; seconds: of waiting, summed."""
+
+    questions: int
+    requests: int
+    failed: int
+    request_tokens: int
+    answer_tokens: int
+    seconds: float
+
+
+def asked_so_far(kept: Path) -> Asked:
+    """Adds up `kept` of a `VisionLanguageModel`."""
+    every = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(kept.glob("*/*.json"))]
+    tokens = [one.get("tokens", {"request": 0, "answer": 0}) for one in every]
+    return Asked(
+        questions=len(every),
+        requests=sum(len(one["said"]) for one in every),
+        failed=sum(one["answer"] is None for one in every),
+        request_tokens=sum(one["request"] for one in tokens),
+        answer_tokens=sum(one["answer"] for one in tokens),
+        seconds=sum(one["seconds"] for one in every),
+    )
 
 
 def _schema(answer: type[BaseModel]) -> str:
