@@ -12,5 +12,6 @@ if __name__ == "__main__":
     for name, text in result_pages(RESULTS).items():
         write_bytes(ROOT / "docs" / "results" / name, text.encode())
         print(f"docs/results/{name}")
-    write_bytes(ROOT / "docs" / "data-at-scale.md", scale_page(RESULTS).encode())
-    print("docs/data-at-scale.md")
+    if all((RESULTS / f"{name}.json").is_file() for name in ("cheese", "data-engine")):
+        write_bytes(ROOT / "docs" / "data-at-scale.md", scale_page(RESULTS).encode())
+        print("docs/data-at-scale.md")
