@@ -244,3 +244,17 @@ def test_the_command_trains_on_ones_own_pictures(
         with pytest.raises(SystemExit) as stop:
             main(mistake)
         assert stop.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_run_killed_while_weights_change_places_keeps_those_it_had(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "model.safetensors").write_bytes(b"the best so far")
+    with pytest.raises(FileNotFoundError):  # as far as a kill after the first of two renames
+        finetune._put_in_place(tmp_path / "never-written", tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+    finetune._settle(tmp_path, {}, resume=True)
+    assert (tmp_path / "adapter" / "model.safetensors").read_bytes() == b"the best so far"
+    (tmp_path / "partial").mkdir()
+    finetune._put_in_place(tmp_path / "partial", tmp_path / "adapter")
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter", "settings.json"}
+    assert not list((tmp_path / "adapter").iterdir())

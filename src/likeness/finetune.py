@@ -183,15 +183,15 @@ def finetune(
         images, labels, score = validation.look(training.paints(emas[name].module))
         if images:
             write_png(contact_sheet(images, 4, labels), run / "validation" / f"{step:08d}.png")
-        scores.write({"step": step, "score": score})
         # Where somebody judges, weights that paint no face are not the best, only because they are the last.
         if not before or (score is not None and score >= max(before)):
             partial = run / f".{ADAPTER}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             training.save(emas[name].module, partial)
-            shutil.rmtree(run / ADAPTER, ignore_errors=True)
-            partial.replace(run / ADAPTER)
+            _put_in_place(partial, run / ADAPTER)
             write_json(run / SETTINGS, {**settings, "best_step": step, "best_score": score})
+        # Last: what has a score has been kept, wherever a run is killed.
+        scores.write({"step": step, "score": score})
         _draw_curves(run, scores.path)
 
     result = train(
@@ -260,8 +260,7 @@ def finetune_stages(
         partial = run / f".{ADAPTER}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(run / stage / ADAPTER, partial)
-        shutil.rmtree(run / ADAPTER, ignore_errors=True)
-        partial.replace(run / ADAPTER)
+        _put_in_place(partial, run / ADAPTER)
     return {**last, "adapter": str(run / ADAPTER), "stages": found}
 
 
@@ -295,7 +294,9 @@ def dry_run(training: Training, *, seed: int = 0, device: str = "cpu", accumulat
 
 def _settle(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
     """Write the settings of a new run; those of one that goes on must be the same."""
-    known = run / SETTINGS
+    known, replaced = run / SETTINGS, _replaced(run / ADAPTER)
+    if resume and replaced.is_dir() and not (run / ADAPTER).is_dir():
+        replaced.replace(run / ADAPTER)  # killed between the two renames of `_put_in_place`
     if resume and known.is_file():
         before = json.loads(known.read_text(encoding="utf-8"))
         for key, value in json.loads(to_json(dict(settings))).items():
@@ -308,6 +309,20 @@ def _settle(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
         raise InputError(f"The run folder {run} holds a training; resume it, or choose another folder.")
     else:
         write_json(known, dict(settings))
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename a finished folder over an older one, which stays until the new one is there."""
+    old = _replaced(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.is_dir():
+        folder.replace(old)
+    partial.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _draw_curves(run: Path, scores: Path) -> None:

@@ -79,8 +79,9 @@ def train(
 ) -> None:
     """Train a method further, or from nothing. Ctrl-C writes a checkpoint; --resume goes on from it.
 
-    Under torchrun several processes train together. The run folder holds settings, losses, curves, validation
-    pictures, checkpoints, and the weights that scored best: OUT/adapter, for `generate --adapter`.
+    Under torchrun or accelerate launch several processes train together. The run folder holds settings,
+    losses, curves, validation pictures, checkpoints, and the weights that scored best: OUT/adapter, for
+    `generate --adapter`.
     """
     import torch
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from likeness.errors import IncompatibleWeightsError
+from likeness.training.sharding import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +47,12 @@ def save_checkpoint(
     emas: Mapping[str, Ema],
     extra: Mapping[str, Any] | None = None,
     keep: int = 2,
+    writes: bool = True,
 ) -> Path:
     """Write everything a run needs to go on; older checkpoints beyond `keep` are removed.
 
     The position in the data is the step: batches are functions of it (see `train`).
+    writes: whether this process does; where tensors are split over several, all have to call.
     """
     tensors: dict[str, Tensor] = {"rng.torch": torch.get_rng_state()}
     state: dict[str, Any] = {"step": step, "seconds": seconds, "phases": {}, "extra": dict(extra or {})}
@@ -64,14 +67,16 @@ def save_checkpoint(
             averaged = emas[name].module.state_dict()
             tensors |= {f"phase.{name}.ema.{k}": v for k, v in averaged.items()}
         state["phases"][name] = about
-    run.mkdir(parents=True, exist_ok=True)
     target = run / f"{PREFIX}{step:08d}"
+    # A copy of each: tied weights share storage, which safetensors refuses.
+    together = {k: whole(v.detach()).cpu().contiguous().clone() for k, v in tensors.items()}
+    if not writes:
+        return target
+    run.mkdir(parents=True, exist_ok=True)
     partial = run / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    # A copy of each: tied weights share storage, which safetensors refuses.
-    whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(whole, partial / "tensors.safetensors")
+    save_file(together, partial / "tensors.safetensors")
     (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)

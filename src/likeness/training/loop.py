@@ -23,6 +23,7 @@ from likeness.training.checkpoint import latest_checkpoint, load_checkpoint, sav
 from likeness.training.ema import Ema
 from likeness.training.optim import make_optimizer
 from likeness.training.precision import autocast, trainable_attention
+from likeness.training.sharding import fill, shard, share_out, whole
 from likeness.training.tracking import JsonlLog
 from likeness.training.world import World
 
@@ -131,7 +132,8 @@ def train(
     checkpoint_at: steps after which a checkpoint is written in addition to the timed ones.
     accumulate: batches whose gradients are averaged into one step, as many processes' are.
     on_save(step, emas): after every checkpoint, in the process that writes; the training waits for it.
-    In a `World` of several processes each draws its own batch and the first one writes.
+    In a `World` of several processes each draws its own batch and the first one writes; where it is sharded,
+    `emas` are put together for `on_save` and the result.
     """
     world = World.here()
     modules = {p.name: p.trainable for p in phases}
@@ -140,21 +142,35 @@ def train(
     optimizers = {name: make_optimizer(m, weight_decay=weight_decay) for name, m in modules.items()}
     emas = {} if ema_decay is None else {name: Ema(m, ema_decay) for name, m in modules.items()}
     step, before = _begin(run, resume, modules, optimizers, emas)
+    averaged = emas
+    if world.sharded:
+        averaged, optimizers = _split(modules, optimizers, emas, weight_decay)
     log = JsonlLog(run / "log.jsonl")
     started = saved_at = time.monotonic()
     sums = _Sums()
 
     def save() -> None:
-        if not world.writes:
+        for name, split in averaged.items():
+            if split is not emas[name]:
+                fill(emas[name].module, split.module)
+                emas[name].updates = split.updates
+        if not world.writes and not world.sharded:
             return
         seconds = before + time.monotonic() - started
-        save_checkpoint(run, step=step, seconds=seconds, modules=modules, optimizers=optimizers, emas=emas)
+        save_checkpoint(
+            run, step=step, seconds=seconds, modules=modules, optimizers=optimizers, emas=emas,
+            writes=world.writes,
+        )  # fmt: skip
+        if not world.writes:
+            return
         if on_save is not None:
             on_save(step, emas)
 
     with _stop_on_signal() as stop:
         while True:
-            spent, stopped = world.as_first([time.monotonic() - started, stop.is_set()])
+            now = time.monotonic()
+            late = float(now - saved_at > 60 * checkpoint_minutes)
+            spent, stopped, late = world.as_first([now - started, stop.is_set(), late])
             progress = budget.progress(step, before + spent)
             reason = _reason(budget, progress, spent, bool(stopped))
             if reason:
@@ -178,8 +194,8 @@ def train(
                     world,
                 )
                 sums.add(phase.name, terms)
-                if phase.name in emas:
-                    emas[phase.name].update(phase.trainable)
+                if phase.name in averaged:
+                    averaged[phase.name].update(phase.trainable)
             step += 1
             sums.pictures += world.size * sum(len(next(iter(batch.values()))) for batch in drawn)
             if step % log_every == 0 and world.writes:
@@ -187,7 +203,7 @@ def train(
                 log.write(row)
                 if on_log is not None:
                     on_log(row)
-            if step in checkpoint_at or time.monotonic() - saved_at > 60 * checkpoint_minutes:
+            if step in checkpoint_at or late:
                 save()
                 saved_at = time.monotonic()
     save()
@@ -217,6 +233,27 @@ def _begin(
         )
     state = load_checkpoint(last, modules=modules, optimizers=optimizers, emas=emas)
     return int(state["step"]), float(state["seconds"])
+
+
+def _split(
+    modules: dict[str, torch.nn.Module],
+    optimizers: dict[str, torch.optim.AdamW],
+    emas: dict[str, Ema],
+    weight_decay: float,
+) -> tuple[dict[str, Ema], dict[str, torch.optim.AdamW]]:
+    """Split the modules over the processes; averages and optimizers that follow them, with the same state."""
+    averaged, stepping = {}, {}
+    for name, ema in emas.items():
+        averaged[name] = Ema(ema.module, ema.decay)
+        averaged[name].updates = ema.updates
+        shard(averaged[name].module)
+    for name, module in modules.items():
+        shard(module)
+        state = optimizers[name].state_dict()
+        stepping[name] = make_optimizer(module, weight_decay=weight_decay)
+        parameters = [p for group in stepping[name].param_groups for p in group["params"]]
+        stepping[name].load_state_dict({**state, "state": share_out(state["state"], parameters)})
+    return averaged, stepping
 
 
 def _reason(budget: Budget, progress: float, seconds_now: float, stopped: bool) -> str:
@@ -254,8 +291,9 @@ def _phase_step(
         for name, value in terms.items():
             detached[name] = detached.get(name, 0) + value.detach().float() / len(parts)
     moved = [p for p in phase.trainable.parameters() if p.grad is not None]
-    world.average_gradients(moved)
-    norm = torch.nn.utils.clip_grad_norm_(moved, max_grad_norm)
+    if not world.sharded:  # there each process has its part of the mean already
+        world.average_gradients(moved)
+    norm = whole(torch.nn.utils.clip_grad_norm_(moved, max_grad_norm))
     if torch.isfinite(norm):  # a step with a broken gradient is left out rather than poisoning the weights
         optimizer.step()
     return {**detached, "_grad_norm": norm.detach(), "_lr": torch.tensor(rate_now)}

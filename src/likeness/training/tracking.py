@@ -18,6 +18,11 @@ class JsonlLog:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            with path.open(
+                "a", encoding="utf-8"
+            ) as file:  # a row cut short by a crash shall not cost the next
+                file.write("\n")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row; it is on disk when this returns."""

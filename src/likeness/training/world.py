@@ -1,7 +1,7 @@
 """Several processes training one model: each draws its own batch, gradients are averaged.
 
-`torchrun --nproc-per-node 2 -m likeness pack build mini` is all it takes. It pays on a CPU too: small
-layers gain little from a second thread.
+`torchrun --nproc-per-node 2 -m likeness pack build mini` is all it takes, or `accelerate launch` in its
+place. It pays on a CPU too: small layers gain little from a second thread.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
+from likeness.training.launch import PLACES, start_those_meant
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,17 +23,22 @@ __all__ = ["World", "join_world"]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process's place among those that train together; alone unless `join_world` found others."""
+    """This process's place among those that train together; alone unless `join_world` found others.
+
+    sharded: what is trained is split over them (`training.sharding`).
+    """
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False
 
     @staticmethod
     def here() -> World:
         """The world this process has joined."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return World()
-        return World(distributed.get_rank(), distributed.get_world_size())
+        wanted = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+        return World(distributed.get_rank(), distributed.get_world_size(), wanted)
 
     @property
     def writes(self) -> bool:
@@ -64,11 +71,15 @@ class World:
 
 
 def join_world(device: torch.device | str = "cpu") -> World:
-    """Join the processes that torchrun started with this one, where it did; at most once."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        cuda = torch.device(device).type == "cuda"
-        if cuda:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    """Join the processes that torchrun, accelerate or MPI started with this one, where one did; at most once.
+
+    Where `accelerate launch` meant several and started one, this becomes those several.
+    """
+    start_those_meant()
+    if not distributed.is_initialized() and any(name in os.environ for name in PLACES):
+        from accelerate import PartialState
+
+        on_cpu = torch.device(device).type == "cpu"
         # gloo beside nccl: clocks and stop flags are numbers on the CPU.
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        PartialState(cpu=on_cpu, backend="gloo" if on_cpu else "cpu:gloo,cuda:nccl")
     return World.here()
