@@ -7,7 +7,8 @@ A method is a folder `likeness/methods/NAME/` with modules this file knows:
 - `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
   one that trains in stages names them in `STAGES` and takes `stage`, `ablation` and `clip` too;
 - `plan.py` with `memory_plan(base)`, for methods that say beforehand what they take;
-- `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter.
+- `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter;
+- `ablations.py` with `PLAN: packs.ablations.Plan`, for methods whose parts are measured one by one.
 
 A folder that is there is in the catalog; nothing registers it. Names on the command line have
 hyphens where folders have underscores.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from likeness.types import MethodCard, PortraitPipeline
 
 __all__ = [
+    "ablation_plan",
     "adapter_names",
     "adapter_recipe",
     "card",
@@ -107,6 +109,17 @@ def adapter_recipe(name: str) -> Callable[..., Any]:
         raise InputError(f"{name} has no recipe for a pack; there are {' and '.join(adapter_names())}.")
     recipe: Callable[..., Any] = import_module(f"likeness.methods.{folder}.recipe").train_adapter
     return recipe
+
+
+def ablation_plan(name: str) -> Any:
+    """What is trained, painted and claimed in the ablations of method `name`, a `packs.ablations.Plan`.
+
+    Raises: InputError for an unknown name, or a method without ablations.
+    """
+    folder = _folder(name)
+    if not (_METHODS / folder / "ablations.py").is_file():
+        raise InputError(f"{name} has no ablations.")
+    return import_module(f"likeness.methods.{folder}.ablations").PLAN
 
 
 def load_training(name: str, dataset: Any, rows: Any, base: str | Path = "mini", **settings: Any) -> Any:

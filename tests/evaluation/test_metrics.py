@@ -31,6 +31,7 @@ from likeness.evaluation.metrics.perceptual import (
     lpips_distance,
 )
 from likeness.evaluation.metrics.segmentation import SegmentationConsistency, mean_overlap
+from likeness.evaluation.metrics.sharpness import Sharpness
 from likeness.faces.align import align_arcface
 from likeness.faces.calibration import Calibration
 from tests.methods.toys import MiddleDetector, PixelEncoder, picture
@@ -283,3 +284,22 @@ def test_regions_are_compared_by_overlap() -> None:
     ]
     found = SegmentationConsistency(Bright())(cases)
     assert found == pytest.approx([(0 + 0.5) / 2, 1, np.nan], nan_ok=True)
+
+
+def test_sharpness_is_the_share_of_the_truths_detail() -> None:
+    rng = np.random.default_rng(0)
+    sharp = Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    soft = sharp.resize((8, 8), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BICUBIC)
+    flat = Image.new("RGB", (32, 32), (90, 90, 90))
+    cases = [
+        Case("same", sharp, "", (), source=sharp),
+        Case("soft", soft, "", (), source=sharp),
+        Case("flat", sharp, "", (), source=flat),
+        Case("alone", sharp, "", ()),
+    ]
+    found = Sharpness()(cases)
+    assert found[0] == 1 and found[1] < 0.3 and np.isnan(found[2:]).all()
+    dot = np.zeros((5, 5), np.uint8)
+    dot[2, 2] = 9  # |Laplacian| of the inner 3 x 3: 36 in the middle, 9 at four sides
+    dots, more = (Image.fromarray(one).convert("RGB") for one in (dot, 2 * dot))
+    assert Sharpness()([Case("twice", more, "", (), source=dots)])[0] == pytest.approx(2)

@@ -121,3 +121,28 @@ def test_a_page_shows_the_table_and_what_the_paper_says(tmp_path: Path) -> None:
     bare = result_markdown(result.model_copy(update={"metrics": {"size": count, "found": found}}))
     assert "| size | 3,438,083,856 |  | 1 | bytes |" in bare and "| found | 1.000 |  |" in bare
     assert told.endswith("\nMeasured by `python a.py --n 3` on 2026-01-31.\n")
+
+
+def test_of_several_runs_both_runs_and_cases_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    cases = rng.normal(size=400)
+    alike = np.stack([cases] * 3)
+    apart = alike + np.array([[-1.0], [0.0], [1.0]])
+    (low, high), (wide_low, wide_high) = bootstrap_interval(alike), bootstrap_interval(apart)
+    assert (high - low) / 2 == pytest.approx(1.96 * cases.std() / 20, rel=0.1), "runs that agree add no cases"
+    # three runs with mean 0 and variance 2/3: their mean varies by sqrt(2/9), whatever the cases do
+    assert (wide_high - wide_low) / 2 > 0.8 > (high - low) / 2
+    holed = np.where(rng.random(alike.shape) < 0.3, np.nan, alike)
+    assert summarised(holed, "cosine").n == int((~np.isnan(holed)).sum())
+    assert summarised(holed, "cosine").mean == pytest.approx(np.nanmean(holed))
+    assert not ordering("a > b", "Table 1", apart + 0.5, np.zeros_like(apart)).holds, "one run says otherwise"
+    assert ordering("a > b", "Table 1", alike + 0.5, np.zeros_like(alike)).holds
+
+
+def test_a_claim_may_ask_for_more_or_allow_a_little_less() -> None:
+    worse = np.random.default_rng(0).normal(size=200)
+    better = worse + 0.3 + 0.01 * np.random.default_rng(1).normal(size=200)
+    assert ordering("by .2", "ours", better, worse, margin=0.2).holds
+    assert not ordering("by .4", "ours", better, worse, margin=0.4).holds
+    assert ordering("at most .4 less", "ours", worse, better, margin=-0.4).holds
+    assert not ordering("at most .2 less", "ours", worse, better, margin=-0.2).holds

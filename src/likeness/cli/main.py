@@ -35,6 +35,12 @@ EXIT_BUG = 70
 EXIT_STOPPED = Cancelled.exit_code
 
 
+def _ablate() -> typer.Typer:
+    from likeness.cli import ablate
+
+    return ablate.app
+
+
 def _collect() -> typer.Typer:
     from likeness.cli import collect
 
@@ -159,6 +165,10 @@ VERBS: dict[str, tuple[str, Callable[[], typer.Typer]]] = {
     "study": ("Let people judge pictures, blind, and count what they say.", _study),
     "face": ("Inspect photos: can a portrait be made from them, and which are best?", _face),
     "train": ("Train a method on a data set, or on a few photos of one's own.", _train),
+    "ablate": (
+        "Train a method's variants equally long and say which of its paper's orderings hold.",
+        _ablate,
+    ),
     "dataset": ("Build a data set to train on from a folder of pictures, and check one.", _dataset),
     "sitters": ("Make pictures of people who do not exist, with their ground truth.", _sitters),
     "pack": ("Look at, check or train the models that come with the package.", _pack),

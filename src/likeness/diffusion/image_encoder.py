@@ -52,6 +52,13 @@ class ImageEncoder:
         out = self.model(pixels.to(self.model.device, self.model.dtype))
         return out.image_embeds  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def embeds_of(self, states: Tensor) -> Tensor:
+        """The same from what `states` gave, (B, S, W) -> (B, D): the last layer, and the projection."""
+        tower = self.model.vision_model
+        last = tower.encoder.layers[-1](states.to(self.model.device, self.model.dtype), None)
+        return self.model.visual_projection(tower.post_layernorm(last[:, 0]))  # type: ignore[no-any-return]
+
     def zero_picture(self) -> Tensor:
         """States (1, S, W) of an all-zero input."""
         return self.states(torch.zeros(1, 3, self.size_px, self.size_px))

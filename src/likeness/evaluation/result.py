@@ -52,7 +52,7 @@ class Ordering(BaseModel):
     """A claim that one variant is better than another, case by case.
 
     difference: mean of better minus worse, in the direction of the claim. holds: whether the whole
-    95 % interval lies above zero.
+    95 % interval lies above zero, or above the margin that the claim names.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -103,20 +103,42 @@ class Result(BaseModel):
 def bootstrap_interval(
     values: NDArray[np.float64], *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean of (N,) values, resampled `draws` times (Efron 1979)."""
+    """95 % percentile interval of the mean of (N,) values, resampled `draws` times (Efron 1979).
+
+    Of (S, N) values, S runs with the same N cases, runs and cases are both drawn, so that a claim has to hold
+    for other seeds and other people; nan where a run has no value for a case.
+    """
     rng = np.random.default_rng(seed)
-    means = np.array([rng.choice(values, len(values)).mean() for _ in range(draws)])
+    if values.ndim == 1:
+        means = np.array([rng.choice(values, len(values)).mean() for _ in range(draws)])
+    else:
+        runs, cases = values.shape
+        rows, columns = rng.integers(runs, size=(draws, runs)), rng.integers(cases, size=(draws, cases))
+        drawn = values[rows[:, :, None], columns[:, None, :]].reshape(draws, -1)
+        known = ~np.isnan(drawn)
+        enough = known.any(axis=1)
+        means = np.where(known, drawn, 0.0)[enough].sum(axis=1) / known[enough].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
 def summarised(values: NDArray[np.float64], unit: str, *, seed: int = 0) -> MetricValue:
-    """Mean and interval of a metric's values (N,); cases without a value (nan) are left out of `n`."""
+    """Mean and interval of a metric's values, (N,) or (S, N) as in `bootstrap_interval`.
+
+    Cases without a value (nan) are left out of `n`.
+    """
+    mean, low, high, n = _mean_and_interval(values, seed)
+    return MetricValue(mean=mean, low=low, high=high, n=n, unit=unit)
+
+
+def _mean_and_interval(
+    values: NDArray[np.float64], seed: int
+) -> tuple[float | None, float | None, float | None, int]:
     known = values[~np.isnan(values)]
     if not len(known):
-        return MetricValue(mean=None, low=None, high=None, n=0, unit=unit)
-    low, high = bootstrap_interval(known, seed=seed)
-    return MetricValue(mean=float(known.mean()), low=low, high=high, n=len(known), unit=unit)
+        return None, None, None, 0
+    low, high = bootstrap_interval(known if values.ndim == 1 else values, seed=seed)
+    return float(known.mean()), low, high, len(known)
 
 
 def ordering(
@@ -126,28 +148,20 @@ def ordering(
     worse: NDArray[np.float64],
     *,
     higher_is_better: bool = True,
+    margin: float = 0.0,
     seed: int = 0,
 ) -> Ordering:
-    """Compare two variants on the same cases, (N,) values each; pairs with a nan are left out.
+    """Compare two variants on the same cases, (N,) or (S, N) values each; pairs with a nan are left out.
 
+    margin: what the difference has to be more than; it is what the interval is compared with.
     Raises: InputError for different numbers of cases.
     """
-    if len(better) != len(worse):
-        raise InputError(f"{claim!r} needs the same cases twice, got {len(better)} and {len(worse)}.")
+    if better.shape != worse.shape:
+        raise InputError(f"{claim!r} needs the same cases twice, got {better.size} and {worse.size}.")
     difference = better - worse if higher_is_better else worse - better
-    known = difference[~np.isnan(difference)]
-    if not len(known):
-        return Ordering(claim=claim, source=source, difference=None, low=None, high=None, n=0, holds=False)
-    low, high = bootstrap_interval(known, seed=seed)
-    return Ordering(
-        claim=claim,
-        source=source,
-        difference=float(known.mean()),
-        low=low,
-        high=high,
-        n=len(known),
-        holds=low > 0,
-    )
+    mean, low, high, n = _mean_and_interval(difference, seed)
+    holds = low is not None and low > margin
+    return Ordering(claim=claim, source=source, difference=mean, low=low, high=high, n=n, holds=holds)
 
 
 def write_result(result: Result, path: Path) -> None:

@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from likeness.errors import IncompatibleWeightsError
 
 __all__ = [
+    "ABLATIONS",
     "CAPTION",
     "PARTS",
     "PART_WORDS",
     "SIZES",
     "TRAINING",
+    "Ablation",
     "ConsistentIDOptions",
     "ConsistentIDSizes",
     "ConsistentIDTraining",
@@ -45,6 +47,9 @@ class ConsistentIDSizes:
     all-zero picture, what the published weights expect). pairing: "names" gives each part's crop
     to the word of that part; "published" pairs crops (face, eyes, ears, nose, mouth) with words
     in text order, as the published weights were trained. merge_step: default for the option.
+
+    identity: what the identity tokens are made of: the "face" (the paper's), or the "picture", the image
+    encoder's embedding of `picture_width` numbers alone, as in IP-Adapter, which is compared with.
     """
 
     family: Literal["mini", "sd15", "sdxl"]
@@ -65,6 +70,8 @@ class ConsistentIDSizes:
     null_image: Literal["zeros", "zero_picture"] = "zeros"
     pairing: Literal["names", "published"] = "names"
     merge_step: float = 0.6
+    identity: Literal["face", "picture"] = "face"
+    picture_width: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As a JSON-ready mapping, the content of the adapter folder's `config.json`."""
@@ -127,6 +134,42 @@ TRAINING: dict[str, ConsistentIDTraining] = {
     "mini": ConsistentIDTraining(1e-3, 2e-4, 24, face_weight=3.0, identity_weight=0.1),
 }
 """Section 4.1's settings, and those of the pack's own recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What an adapter is trained and painted with (Table 4, figure 14).
+
+    overall: the identity tokens. parts: the face parts in the text. localised: eq. 1. identity: see
+    `ConsistentIDSizes`.
+    """
+
+    overall: bool = True
+    parts: bool = True
+    localised: bool = True
+    identity: Literal["face", "picture"] = "face"
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Strengths of the identity tokens and of the low-rank changes, which IP-Adapter does without."""
+        return float(self.overall), float(self.identity == "face")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How its pictures are painted."""
+        identity, lora = self.scales
+        fixed: dict[str, Any] = {"identity_scale": identity, "lora_scale": lora}
+        return fixed if self.parts else {**fixed, "merge_step": 1.0}
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "whole": Ablation(),
+    "not localised": Ablation(localised=False),
+    "overall": Ablation(parts=False, localised=False),
+    "parts": Ablation(overall=False),
+    "IP-Adapter": Ablation(parts=False, localised=False, identity="picture"),
+}
+"""Table 4's rows, figure 14's, and IP-Adapter (arXiv 2308.06721) as Table 3 compares with it."""
 
 
 class ConsistentIDOptions(BaseModel):

@@ -115,6 +115,20 @@ class ProjPlusModel(nn.Module):
         return queries + shortcut_scale * out if self.shortcut else out
 
 
+class PictureProjection(nn.Module):
+    """IP-Adapter's identity tokens: the picture's embedding, and nothing else (arXiv 2308.06721, 3.2.1)."""
+
+    def __init__(self, sizes: ConsistentIDSizes) -> None:
+        super().__init__()
+        self.tokens, self.width = sizes.id_tokens, sizes.text_width
+        self.proj = nn.Linear(sizes.picture_width, sizes.id_tokens * sizes.text_width)
+        self.norm = nn.LayerNorm(sizes.text_width)
+
+    def forward(self, id_embedding: Tensor, states: Tensor, shortcut_scale: float = 1.0) -> Tensor:
+        """(B, 1, P) embeddings of pictures as `states` -> (B, K, D); the rest is for `ProjPlusModel`."""
+        return self.norm(self.proj(states[:, 0]).unflatten(-1, (self.tokens, self.width)))  # type: ignore[no-any-return]
+
+
 class ConsistentIDAdapter(nn.Module):
     """All that is trained: `FacialEncoder`, `image_proj` and the attention processors.
 
@@ -125,7 +139,7 @@ class ConsistentIDAdapter(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.FacialEncoder = FacialEncoder(sizes)
-        self.image_proj = ProjPlusModel(sizes)
+        self.image_proj = ProjPlusModel(sizes) if sizes.identity == "face" else PictureProjection(sizes)
         self.names = tuple(processors)
         self.adapter_modules = nn.ModuleList(processors.values())
 

@@ -168,6 +168,9 @@ def conditions_of(
     null_states = torch.zeros_like(states)
     if sizes.null_image == "zero_picture":
         null_states = place(image_encoder.zero_picture()[0])
+    if sizes.identity == "picture":
+        states = image_encoder.embeds_of(states)[:, None].to(states)
+        null_states = torch.zeros_like(states)
     shortcut = options.id_shortcut_scale
     missing = [part for part in PARTS if part not in identity.parts]
     warnings = [*prompt_warnings(base, prompt), *marked.warnings]

@@ -21,7 +21,8 @@ from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.faces.embed import load_encoder
 from likeness.methods.consistentid.conditioning import identity_of_faces
-from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES
+from likeness.methods.consistentid.config import ABLATIONS, CAPTION, PARTS, SIZES, Ablation
+from likeness.methods.consistentid.losses import FACIAL_WEIGHT
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
@@ -37,12 +38,13 @@ from likeness.types import Face
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from likeness.methods.consistentid.model import ConsistentIDAdapter
     from likeness.packs.data import Pictures
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["train_adapter"]
+__all__ = ["train_adapter", "train_variant"]
 
 FOLDER = "adapters/consistentid"  # in the pack
 BATCH = 24
@@ -74,57 +76,10 @@ class References:
 
 def train_adapter(shop: Workshop) -> TrainResult:
     """Train on the frozen mini base; needs every other part of the pack."""
-    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
-    pictures = shop.pictures("portraits")
-    views = int((pictures.person == 0).sum())
-    references = kept_references(shop, pictures, views)
-    latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
-    ids, part_tokens = marked_ids(base.tokenizers, pictures)
-    affines = face_affines(pictures.landmarks)
-    masks = part_masks(pictures.labels, latents.shape[-1])
-    spread = latent_spread(base.vae)
-    torch.manual_seed(shop.seed)
-    wide = references.states.shape[-1]
-    sizes = dataclasses.replace(SIZES["mini"], text_width=base.text_width, image_width=wide, part_width=wide)
-    adapter = new_adapter(base, sizes)
-    shop.begin(adapter, FOLDER)
-    adapter = adapter.to(shop.device)
-
-    def batches(moment: Moment) -> Batch:
-        generator = seeded(shop.seed, moment.draw, 63)
-        person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
-        view = torch.randint(REFERENCES, (BATCH,), generator=generator)
-        reference = person * REFERENCES + view
-        other = (view + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
-        target = person * views + other
-        caption = torch.randint(len(CAPTIONS), (BATCH,), generator=generator)
-        mean = latents[target].float()
-        return {
-            "latents": mean + spread * torch.randn(mean.shape, generator=generator),
-            "text_ids": ids[target, caption].long(),
-            "part_tokens": part_tokens[target, caption].long(),
-            "crop_states": references.crops[reference].float(),
-            "valid": references.valid[reference],
-            "image_states": references.states[reference].float(),
-            "id_embedding": references.embedding[reference],
-            "part_masks": masks[target].float() / 255,
-            "face_affine": affines[target],
-        }
-
     if shop.minutes is None and shop.steps is None:
         shop.minutes = MINUTES
-    rate = cosine(LEARNING_RATE, warmup_steps=100)
-    phase = ConsistentIDPhase(
-        adapter,
-        base,
-        rate,
-        face_weight=FACE_WEIGHT,
-        recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
-        identity_weight=IDENTITY_WEIGHT,
-    )
-    result = shop.train([phase], batches, "consistentid", ema_decay=0.998)
-    if result.finished:
-        trained: Any = result.emas[phase.name].module
+    trained, result, pictures = train_variant(shop, ABLATIONS["whole"], "consistentid")
+    if trained is not None:
         save_adapter(trained, shop.pack / FOLDER)
         steps, hours = shop.spent("consistentid", FOLDER)
         record_part(
@@ -142,6 +97,92 @@ def train_adapter(shop: Workshop) -> TrainResult:
             first_seed=mini.first_seed("portraits"),
         )
     return result
+
+
+def train_variant(
+    shop: Workshop, ablation: Ablation, part: str
+) -> tuple[ConsistentIDAdapter | None, TrainResult, Pictures]:
+    """Train the adapter, or one that lacks something; `part` names the run.
+
+    Returns the averaged weights where the budget is used, what became of the run, and what it learned from.
+    """
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("portraits")
+    views = int((pictures.person == 0).sum())
+    references = kept_references(shop, pictures, views)
+    latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
+    ids, part_tokens = marked_ids(base.tokenizers, pictures)
+    affines = face_affines(pictures.landmarks)
+    masks = part_masks(pictures.labels, latents.shape[-1])
+    spread = latent_spread(base.vae)
+    image_states = seen(shop, ablation, references)
+    torch.manual_seed(shop.seed)
+    wide = references.states.shape[-1]
+    sizes = dataclasses.replace(
+        SIZES["mini"],
+        text_width=base.text_width,
+        image_width=wide,
+        part_width=wide,
+        identity=ablation.identity,
+        picture_width=image_states.shape[-1] if ablation.identity == "picture" else 0,
+    )
+    adapter = new_adapter(base, sizes)
+    shop.begin(adapter, FOLDER)
+    adapter = adapter.to(shop.device)
+    only_what_it_has(adapter, ablation)
+
+    def batches(moment: Moment) -> Batch:
+        generator = seeded(shop.seed, moment.draw, 63)
+        person = torch.randint(len(pictures) // views, (BATCH,), generator=generator)
+        view = torch.randint(REFERENCES, (BATCH,), generator=generator)
+        reference = person * REFERENCES + view
+        other = (view + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
+        target = person * views + other
+        caption = torch.randint(len(CAPTIONS), (BATCH,), generator=generator)
+        mean = latents[target].float()
+        return {
+            "latents": mean + spread * torch.randn(mean.shape, generator=generator),
+            "text_ids": ids[target, caption].long(),
+            "part_tokens": part_tokens[target, caption].long(),
+            "crop_states": references.crops[reference].float(),
+            "valid": references.valid[reference] & ablation.parts,
+            "image_states": image_states[reference].float(),
+            "id_embedding": references.embedding[reference],
+            "part_masks": masks[target].float() / 255,
+            "face_affine": affines[target],
+        }
+
+    phase = ConsistentIDPhase(
+        adapter,
+        base,
+        cosine(LEARNING_RATE, warmup_steps=100),
+        facial_weight=FACIAL_WEIGHT if ablation.localised else 0.0,
+        face_weight=FACE_WEIGHT,
+        recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
+        identity_weight=IDENTITY_WEIGHT,
+    )
+    result = shop.train([phase], batches, part, ema_decay=0.998)
+    trained: Any = result.emas[phase.name].module if result.finished else None
+    return trained, result, pictures
+
+
+def only_what_it_has(adapter: ConsistentIDAdapter, ablation: Ablation) -> None:
+    """Switch off, and leave out of training, what an ablation lacks."""
+    identity, lora = ablation.scales
+    adapter.set_scales(identity, lora)
+    adapter.FacialEncoder.requires_grad_(ablation.parts)
+    adapter.image_proj.requires_grad_(ablation.overall)
+    for name, parameter in adapter.adapter_modules.named_parameters():
+        parameter.requires_grad_(bool(lora if "_lora." in name else identity))
+
+
+def seen(shop: Workshop, ablation: Ablation, references: References) -> Tensor:
+    """What the identity tokens may ask of each reference: its states, or its embedding (R, 1, P)."""
+    if ablation.identity == "face":
+        return references.states
+    encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
+    parts = [encoder.embeds_of(few.float()).cpu() for few in references.states.split(256)]
+    return torch.cat(parts)[:, None]
 
 
 def kept_references(shop: Workshop, pictures: Pictures, views: int) -> References:

@@ -7,7 +7,7 @@ IDE-Net learns from the pack's own UNet, then IPNet from IDE-Net, by the paper's
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -28,14 +28,26 @@ from likeness.training import cosine
 from likeness.training.loop import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
+    from likeness.methods.instant_portrait.config import DistillStage
     from likeness.packs.data import Pictures
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, Phase, TrainResult
+    from likeness.training.loop import Batches
     from likeness.training.phase import Batch
 
-__all__ = ["IDE_NET", "IP_NET", "instructions_of", "load_backbone", "pair_batches", "train_adapter"]
+__all__ = [
+    "IDE_NET",
+    "IP_NET",
+    "edit_settings",
+    "instructions_of",
+    "load_backbone",
+    "pair_batches",
+    "train_adapter",
+    "train_ide_net",
+    "train_ip_net",
+]
 
 IP_NET, IDE_NET = "adapters/instant-portrait", "adapters/instant-portrait-teacher"  # in the pack
 MINUTES = 60.0
@@ -52,53 +64,94 @@ def train_adapter(shop: Workshop) -> TrainResult:
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
     pictures = shop.pictures("edits")
     batches = pair_batches(shop, base, pictures)
-    recogniser = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
-    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
-    settings = EditSettings("mini", "ide-net", steps=20, guidance=3.0, taught_by=shop.part("recogniser").name)
-
-    def begin(share: float) -> None:
-        shop.minutes = whole[0] and whole[0] * share
-        shop.steps = whole[1] and max(1, round(whole[1] * share))
-
-    begin(TEACHER_SHARE)
-    torch.manual_seed(shop.seed)
-    teacher = _begun(shop, IDE_NET, editing_unet(base.unet).requires_grad_(True))
-    phase = IdeNetPhase(
-        teacher,
-        base,
-        recogniser,
-        IdeTraining(),
-        cosine(TEACHER_RATE, warmup_steps=100),
-        identity_rows=IDENTITY_ROWS,
-        forward=torch.compile(teacher, dynamic=False) if shop.compiled else None,
-    )
-    result = shop.train([phase], batches, "instant-portrait-teacher", ema_decay=0.998)
-    if not result.finished:
+    if shop.minutes is None and shop.steps is None:
+        shop = dataclasses.replace(shop, minutes=MINUTES)
+    settings = edit_settings(shop, "ide-net")
+    part = "instant-portrait-teacher"
+    taught, result = train_ide_net(part_of(shop, TEACHER_SHARE), base, batches, IdeTraining(), part)
+    if taught is None:
         return result
-    taught: Any = result.emas[phase.name].module
-    _write(shop, taught, settings, IDE_NET, "instant-portrait-teacher", pictures)
+    _write(shop, taught, settings, IDE_NET, part, pictures)
     taught = taught.to(shop.device).eval().requires_grad_(False)
-
-    student = editing_unet(taught).requires_grad_(True)
-    backbone = load_backbone(shop).to(shop.device)
-    discriminator = Discriminator(backbone).to(shop.device)
-    for number, stage in enumerate(STAGES):
-        begin((1 - TEACHER_SHARE) * stage.share)
-        distilled = IpNetPhase(
-            student, taught, discriminator, backbone, base, stage, cosine(STUDENT_RATE, warmup_steps=20)
-        )
-        phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
-        result = shop.train(phases, batches, f"instant-portrait-{number + 1}", ema_decay=0.99)
-        if not result.finished:
-            return result
-        student.load_state_dict(result.emas["ipnet"].module.state_dict())
-    one_step = dataclasses.replace(settings, stage="ipnet", steps=1, guidance=1.0)
-    _write(shop, student, one_step, IP_NET, "instant-portrait-3", pictures)
-    shop.minutes, shop.steps = whole
+    rest = part_of(shop, 1 - TEACHER_SHARE)
+    student, result = train_ip_net(rest, base, batches, taught, STAGES, "instant-portrait")
+    if student is not None:
+        _write(shop, student, edit_settings(shop, "ipnet"), IP_NET, "instant-portrait-3", pictures)
     return result
 
 
-def pair_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Moment], Batch]:
+def train_ide_net(
+    shop: Workshop, base: Base, batches: Batches, training: IdeTraining, part: str
+) -> tuple[Any, TrainResult]:
+    """Stage 1 in the shop's budget; `part` names the run. The averaged UNet, or None where it was stopped."""
+    torch.manual_seed(shop.seed)
+    unet = _begun(shop, IDE_NET, editing_unet(base.unet).requires_grad_(True))
+    phase = IdeNetPhase(
+        unet,
+        base,
+        mini.load_recogniser(shop.part("recogniser")).to(shop.device),
+        training,
+        cosine(TEACHER_RATE, warmup_steps=100),
+        identity_rows=IDENTITY_ROWS,
+        forward=torch.compile(unet, dynamic=False) if shop.compiled else None,
+    )
+    result = shop.train([phase], batches, part, ema_decay=0.998)
+    return result.emas[phase.name].module if result.finished else None, result
+
+
+def train_ip_net(
+    shop: Workshop,
+    base: Base,
+    batches: Batches,
+    teacher: Any,
+    stages: Sequence[DistillStage],
+    part: str,
+) -> tuple[Any, TrainResult]:
+    """Stage 2 in the shop's budget, stage after stage, from a frozen teacher; runs are `part`-1, `part`-2 ...
+
+    The student, or None where it was stopped.
+    """
+    torch.manual_seed(shop.seed)
+    student = editing_unet(teacher).requires_grad_(True)
+    backbone = load_backbone(shop).to(shop.device)
+    discriminator = Discriminator(backbone).to(shop.device)
+    for number, stage in enumerate(stages, start=1):
+        distilled = IpNetPhase(
+            student,
+            teacher,
+            discriminator,
+            backbone,
+            base,
+            stage,
+            cosine(STUDENT_RATE, warmup_steps=20),
+            crop_px=shop.preset.SIZE_PX // 2,
+        )
+        phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
+        result = part_of(shop, stage.share).train(phases, batches, f"{part}-{number}", ema_decay=0.99)
+        if not result.finished:
+            return None, result
+        student.load_state_dict(result.emas["ipnet"].module.state_dict())
+    return student, result
+
+
+def part_of(shop: Workshop, share: float) -> Workshop:
+    """The same shop with a share of its budget."""
+    return dataclasses.replace(
+        shop,
+        minutes=shop.minutes and shop.minutes * share,
+        steps=shop.steps and max(1, round(shop.steps * share)),
+    )
+
+
+def edit_settings(shop: Workshop, stage: Literal["ide-net", "ipnet"]) -> EditSettings:
+    """What stands beside the weights of a stage."""
+    taught_by = shop.part("recogniser").name
+    if stage == "ipnet":
+        return EditSettings("mini", stage, steps=1, guidance=1.0, taught_by=taught_by)
+    return EditSettings("mini", stage, steps=20, guidance=3.0, taught_by=taught_by)
+
+
+def pair_batches(shop: Workshop, base: Base, pictures: Pictures) -> Batches:
     """Batches of `training`'s keys from "edits": two pictures of a person, and what leads to the second."""
     views = int((pictures.person == 0).sum())
     vae, text = base.vae, base.text_encoders[0]
