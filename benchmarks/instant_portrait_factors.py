@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.errors import MissingWeightsError
 from likeness.evaluation.edits import Seen, held_out_edits, two_factors
-from likeness.evaluation.result import Result, commit, machine, summarised, write_result
+from likeness.evaluation.result import summarised
 from likeness.packs.mini import SIZE_PX, load_attributes, mini_path, to_unit
 from likeness.types import PortraitRequest
 
@@ -26,8 +25,6 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--edits", type=int, default=500)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--steps", type=int, default=None, help="the method's own; 20 with a teacher")
-    arguments.add_argument("--adapter", type=Path, default=None)
     given = arguments.parse_args()
     folder = mini_path() / "attributes"
     if not folder.is_dir():
@@ -43,27 +40,19 @@ if __name__ == "__main__":
             found += net.describe(to_unit(torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)))
         return found
 
-    pipeline = load_pipeline("instant-portrait", "mini", adapter=given.adapter, sitters=True)
+    pipeline = load_pipeline("instant-portrait", "mini", sitters=True)
     edits = held_out_edits(given.edits, given.seed, SIZE_PX, factors=(2,))
     painted = [
-        pipeline([PortraitRequest(one.instruction, (one.before,), seed=number, steps=given.steps)])[0].image
+        pipeline([PortraitRequest(one.instruction, (one.before,), seed=number)])[0].image
         for number, one in enumerate(edits)
     ]
     found = two_factors(edits, painted, describe)
-    result = Result(
-        name="instant-portrait-factors",
-        method="instant-portrait",
-        base="mini",
-        seed=given.seed,
-        commit=commit(),
-        machine=machine(),
-        n=given.edits,
-        metrics={
-            "edits that change the two named factors and nothing else": summarised(found.passed, "share"),
-            "edits that change both named factors": summarised(found.changed, "share"),
-            f"edits that change no more than {found.floor} other attributes": summarised(found.kept, "share"),
-            "the first, of the true pictures": summarised(found.truth, "share"),
-        },
+    metrics = {
+        "edits that change the two named factors and nothing else": summarised(found.passed, "share"),
+        "edits that change both named factors": summarised(found.changed, "share"),
+        f"edits that change no more than {found.floor} other attributes": summarised(found.kept, "share"),
+        "the first, of the true pictures": summarised(found.truth, "share"),
+    }
+    record(
+        "instant-portrait-factors", "instant-portrait", metrics, given=given, n=given.edits, seed=given.seed
     )
-    write_result(result, RESULTS / "instant-portrait-factors.json")
-    print(result.model_dump_json(indent=2))

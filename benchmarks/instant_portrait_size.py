@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
-from record import RESULTS
+from record import record, single
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from likeness.diffusion.clip_tokenizer import clip_tokenizer
 from likeness.diffusion.load import Base
-from likeness.evaluation.result import Result, commit, machine, summarised, write_result
 from likeness.methods.instant_portrait.config import EditSettings
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
 from likeness.portraits import peak_memory
@@ -81,21 +80,10 @@ if __name__ == "__main__":
     editor([request])
     parameters = sum(p.numel() for p in unet.parameters())
     whole = parameters + sum(p.numel() for part in (base.vae, *base.text_encoders) for p in part.parameters())
-    result = Result(
-        name="instant-portrait-size",
-        method="instant-portrait",
-        base=f"sd15, random weights, {given.dtype}",
-        seed=0,
-        commit=commit(),
-        machine=machine(),
-        n=1,
-        metrics={
-            "parameters of the editing UNet": summarised(np.array([parameters / 1e6]), "million"),
-            "parameters with autoencoder and text encoder": summarised(np.array([whole / 1e6]), "million"),
-            f"most memory held by one step at {given.size} px": summarised(
-                np.array([(peak_memory()["process"] or 0) / 1024]), "GiB"
-            ),
-        },
-    )
-    write_result(result, RESULTS / "instant-portrait-size.json")
-    print(result.model_dump_json(indent=2))
+    metrics = {
+        "parameters of the editing UNet": single(parameters / 1e6, "million"),
+        "parameters with autoencoder and text encoder": single(whole / 1e6, "million"),
+        "most memory held": single((peak_memory()["process"] or 0) / 1024, "GiB"),
+    }
+    base_name = f"sd15, random weights, {given.dtype}"
+    record("instant-portrait-size", "instant-portrait", metrics, given=given, n=1, base=base_name)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.catalog import load_pipeline
 from likeness.cli.main import main
 from likeness.evaluation.judge import Judge, open_judge
-from likeness.evaluation.result import Result, commit, machine, ordering, summarised, write_result
+from likeness.evaluation.result import ordering, summarised
 from likeness.files.images import write_png
 from likeness.portraits import open_detector
 from likeness.sitters import sample_scene, straightened, with_same_person
@@ -78,24 +78,16 @@ if __name__ == "__main__":
             better = load_pipeline("consistentid", "mini", adapter=weights, sitters=True)
             before += chances(plain, photos[0], kept, judge, without)
             after += chances(better, photos[0], kept, judge, without)
-    result = Result(
-        name="own-photos",
-        method="consistentid",
-        base="mini",
-        seed=given.seed,
-        commit=commit(),
-        machine=machine(),
-        n=len(before),
-        metrics={
-            "same person, before": summarised(np.array(before), "chance"),
-            f"same person, after {given.steps} steps": summarised(np.array(after), "chance"),
-        },
-        orderings=[
-            ordering(
-                "portraits are likelier of a person after training on a few photos of them",
-                "ours", np.array(after), np.array(before),
-            )
-        ],
-    )  # fmt: skip
-    write_result(result, RESULTS / "own-photos.json")
-    print(result.model_dump_json(indent=2))
+    metrics = {
+        "same person, before": summarised(np.array(before), "chance"),
+        f"same person, after {given.steps} steps": summarised(np.array(after), "chance"),
+    }
+    claim = ordering(
+        "portraits are likelier of a person after training on a few photos of them",
+        "ours",
+        np.array(after),
+        np.array(before),
+    )
+    record(
+        "own-photos", "consistentid", metrics, given=given, n=len(before), seed=given.seed, orderings=[claim]
+    )

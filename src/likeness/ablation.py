@@ -17,6 +17,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,7 +289,17 @@ def _table(
             for name in told
         },
         orderings=orderings,
+        intervals="by bootstrap over seeds and cases",
+        command=_command(method, shop, asked),
+        date=datetime.now(UTC).date().isoformat(),
     )
+
+
+def _command(method: str, shop: Workshop, asked: Asked) -> str:
+    """How to measure again what was measured."""
+    long = f"--steps {asked.steps}" if asked.steps else f"--minutes {asked.minutes:g}"
+    drawn = f"--people {shop.people} --views {shop.views} --cases {asked.cases} --seed {asked.case_seed}"
+    return f"likeness ablate {method} --size {shop.preset.NAME} --seeds {asked.seeds} {long} {drawn}"
 
 
 def _sheet(root: Path, plan: Plan, cases: Sequence[_Case]) -> None:
