@@ -30,10 +30,11 @@ from likeness.evaluation.edits import held_out_edits
 from likeness.evaluation.judge import open_judge
 from likeness.evaluation.metrics.perceptual import Lpips, TowerLayers
 from likeness.evaluation.metrics.sharpness import Sharpness
-from likeness.evaluation.people import sitters
-from likeness.evaluation.protocol import load_protocol, tasks_of
+from likeness.evaluation.people import Person, sitters
+from likeness.evaluation.protocol import load_protocol
 from likeness.evaluation.result import Result, commit, machine, ordering, summarised
 from likeness.evaluation.suite import suite
+from likeness.evaluation.tasks import Task, tasks_of
 from likeness.files.chart import line_chart
 from likeness.files.images import contact_sheet, read_image, write_bytes, write_json, write_png
 from likeness.packs import mini, mini_path, read_card
@@ -107,7 +108,7 @@ def ablate(
             on_progress(f"seed {seed}, {variant.name}: {steps} steps")
             _trained(root, variant, dataclasses.replace(shop, seed=seed, steps=steps, minutes=None))
     cases = _cases(method, plan, asked)
-    metrics = _metrics(shop.pack, plan)
+    metrics = _metrics(shop.pack, plan, cases)
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for painting in plan.paintings:
         rows = []
@@ -192,13 +193,15 @@ def _cases(method: str, plan: Plan, asked: Asked) -> list[_Case]:
     ]
 
 
-def _metrics(pack: Path, plan: Plan) -> list[Metric]:
+def _metrics(pack: Path, plan: Plan, cases: Sequence[_Case]) -> list[Metric]:
     """By the mini pack's models, none of which a smaller pack was made with; its ViT where there is one."""
     detector = open_detector("mini", references_are_sitters=True)
     judge = open_judge("mini", detector, sitters=True)
     taught_by = next((one.name for one in judge.encoders if one.name.endswith(" recogniser")), None)
     eyes = next((one for one in (mini_path(), pack) if (one / "vit").is_dir()), None)
-    found = list(suite(judge, detector, without=taught_by, clip=mini_path(), dino=eyes).metrics)
+    tasks = [Task(one.id, Person(one.id, "person", ()), "", one.request) for one in cases]
+    looks = suite(judge, detector, tasks, without=taught_by, clip=mini_path(), dino=eyes)
+    found = list(looks.metrics)
     if plan.cases == "edits":
         from transformers import CLIPVisionModelWithProjection
 
