@@ -244,7 +244,7 @@ def test_a_camera_is_edited_in_the_browser(studio: Running, tmp_path: Path) -> N
             "[...document.querySelectorAll('button')].find(e => e.textContent == 'Use the camera').click()"
         )
         frames = "Number([...document.querySelectorAll('.told dd')].at(-1).textContent)"
-        assert page.until(f"{frames} >= 3", 180)
+        assert page.until(f"{frames} >= 3", 600)
         painted = "document.querySelector('canvas').getContext('2d').getImageData(60, 60, 1, 1).data[3]"
         assert page.run(f"return {painted}") == 255
         assert page.errors() == []
