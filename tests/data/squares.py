@@ -124,7 +124,7 @@ def on_ray(builder: Squares, folder: Path, kill_after: int) -> None:
     cluster.shutdown()
 
 
-if __name__ == "__main__":
+def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--count", type=int, default=100)
@@ -138,3 +138,9 @@ if __name__ == "__main__":
         on_ray(squares, given.folder, given.kill_after)
     else:
         build(squares, given.folder, chunk=5)
+
+
+if __name__ == "__main__":
+    from tests.data import squares as here  # by this name other processes find the builder
+
+    here.main()
