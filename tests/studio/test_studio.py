@@ -207,7 +207,9 @@ def test_a_data_set_and_a_training_while_two_listen(client: Client, studio: Runn
     made = client.wait(job["id"])
     for one in threads:
         one.join(20)
-    assert heard[0] == heard[1] and heard[0][-1] == "done"
+    for states in heard:  # who listens late hears what is, not what was
+        told = list(dict.fromkeys(states))
+        assert told == ["queued", "running", "done"][-len(told) :]
     assert made["result"]["people_count"] == 1
     assert client._json("GET", f"/datasets/{job['id']}/check") == []
     trained = client.submit(

@@ -24,6 +24,7 @@ from likeness.studio.desk import Desk
 from likeness.studio.handlers import doctor, live
 from likeness.studio.library import Library, NoConsent, safe_file
 from likeness.studio.methods import adapters_of, methods
+from likeness.studio.routes_people import body_of
 from likeness.studio.store import Conflict, JobStore
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ def _guard(
 
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         refused = _refused(studio, request)
+        if refused is not None:
+            await body_of(request, JSON_BYTES)  # who is still sending would not hear the answer
         reply = refused if refused is not None else await go_on(request)
         for name, value in HEADERS.items():
             reply.headers.setdefault(name, value)
