@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from likeness.data.manifest import ABOUT, MANIFEST, Problem, Records, read_records, wrong_picture
+from likeness.data.manifest import ABOUT, MANIFEST, Problem, Records, by_person, read_records, wrong_picture
 from likeness.errors import InputError
 from likeness.files.images import to_json, write_bytes, write_json
 
@@ -92,10 +92,7 @@ class AttributeSet:
 
     def people(self) -> dict[str, list[int]]:
         """Each person's rows, in order."""
-        found: dict[str, list[int]] = {}
-        for number, row in enumerate(self.rows):
-            found.setdefault(row.person, []).append(number)
-        return found
+        return by_person(row.person for row in self.rows)
 
     def targets(self) -> dict[str, str]:
         """Each attribute with the words most used for it, the commonest attributes first."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -37,6 +37,7 @@ __all__ = [
     "Problem",
     "Records",
     "Row",
+    "by_person",
     "check",
     "read_dataset",
     "read_records",
@@ -127,10 +128,15 @@ class Dataset:
 
     def people(self) -> dict[str, list[int]]:
         """Each person's rows, in order."""
-        found: dict[str, list[int]] = {}
-        for number, row in enumerate(self.rows):
-            found.setdefault(row.person, []).append(number)
-        return found
+        return by_person(row.person for row in self.rows)
+
+
+def by_person(people: Iterable[str]) -> dict[str, list[int]]:
+    """Each person's rows, from 0 and in order, where `people` names who is on each."""
+    found: dict[str, list[int]] = {}
+    for number, person in enumerate(people):
+        found.setdefault(person, []).append(number)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from likeness.diffusion.load import Base
 
-__all__ = ["TextRows", "encode_ids", "encode_prompts", "prompt_warnings", "token_ids"]
+__all__ = ["TextRows", "encode_ids", "encode_prompts", "prompt_warnings", "size_conditions", "token_ids"]
 
 SMALL_VOCABULARY = 20_000
 """A text encoder with fewer tokens than this knows few words; CLIP has 49,408."""
@@ -99,3 +101,16 @@ def unknown_words(tokenizer: Any, text: str) -> list[str]:
         ):
             seen[word] = None
     return list(seen)
+
+
+def size_conditions(pooled: Tensor | None, sides: Sequence[int], downscale: int) -> dict[str, Tensor] | None:
+    """SDXL's `added_cond_kwargs` (arXiv 2307.01952, section 2.2); None for bases without pooled text.
+
+    pooled: (B, P). sides: (height, width) of the latents, each cell `downscale` px wide; the picture is
+    taken for uncropped.
+    """
+    if pooled is None:
+        return None
+    height, width = (side * downscale for side in sides)
+    sizes = torch.tensor([height, width, 0, 0, height, width], device=pooled.device, dtype=pooled.dtype)
+    return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -148,22 +148,45 @@ class Workshop:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
         steps, hours = self.spent(part, folder)
+        self.record(
+            folder,
+            split,
+            parameters=sum(p.numel() for p in model.parameters()),
+            steps=steps,
+            hours=hours_before + hours,
+            pictures=self.people_of(split) * (views or self.views),
+            measures={k: round(v, 5) for k, v in measures.items()},
+        )
+        return target
+
+    def record(
+        self,
+        folder: str,
+        split: str,
+        *,
+        parameters: int,
+        steps: int,
+        hours: float,
+        pictures: int,
+        people: int | None = None,
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
+        """Enter a folder that lies in the pack into its card. people: the split's, unless told."""
         record_part(
             self.pack,
             folder,
             folder,
             pack_name=self.preset.NAME,
             size_px=self.preset.SIZE_PX,
-            parameters=sum(p.numel() for p in model.parameters()),
+            parameters=parameters,
             seed=self.seed,
             steps=steps,
-            hours=round(hours_before + hours, 4),
-            people=self.people_of(split),
-            pictures=self.people_of(split) * (views or self.views),
+            hours=round(hours, 4),
+            people=self.people_of(split) if people is None else people,
+            pictures=pictures,
             first_seed=mini.first_seed(split),
-            measures={k: round(v, 5) for k, v in measures.items()},
+            measures=dict(measures or {}),
         )
-        return target
 
     def begin(self, model: nn.Module, folder: str) -> bool:
         """With `further`, give a new model the weights that the pack has of it; returns whether it did.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, prompt_warnings
+from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, prompt_warnings, size_conditions
 from likeness.diffusion.regions import Region, check_box, covered, mask_cells, side_by_side, whole
 from likeness.errors import InputError
 from likeness.methods.consistentid.conditioning import Identity, order_crops
@@ -73,7 +73,13 @@ class Painter:
             before, after = torch.cat([nothing, before]), torch.cat([nothing, after])
         elif pooled is not None:
             pooled = pooled[1:]
-        return Painter(region, conditions, before, after, _added(pooled, region, downscale))
+        return Painter(
+            region,
+            conditions,
+            before,
+            after,
+            size_conditions(pooled, (region.height, region.width), downscale),
+        )
 
     def counts_at(self, face: Face, downscale: int) -> float:
         """The painter's weight in the middle of a face of its window."""
@@ -92,7 +98,9 @@ class Painter:
     def moved(self, region: Region, downscale: int) -> Painter:
         """The same painter on another region."""
         pooled = None if self.added is None else self.added["text_embeds"]
-        return replace(self, region=region, added=_added(pooled, region, downscale))
+        return replace(
+            self, region=region, added=size_conditions(pooled, (region.height, region.width), downscale)
+        )
 
 
 def people_of(request: PortraitRequest) -> tuple[Person, ...]:
@@ -191,15 +199,6 @@ def _pooled(negative: TextRows, text: TextRows) -> Tensor | None:
     if text.pooled is None or negative.pooled is None:
         return None
     return torch.cat([negative.pooled, text.pooled])
-
-
-def _added(pooled: Tensor | None, region: Region, downscale: int) -> dict[str, Tensor] | None:
-    """SDXL's pooled text and sizes (height, width, crop top and left, height, width)."""
-    if pooled is None:
-        return None
-    height, width = region.height * downscale, region.width * downscale
-    sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(pooled), dtype=pooled.dtype)
-    return {"text_embeds": pooled, "time_ids": sizes.to(pooled.device)}
 
 
 def _region(

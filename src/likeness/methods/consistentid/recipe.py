@@ -27,7 +27,6 @@ from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import mini
-from likeness.packs.card import record_part
 from likeness.packs.recipes.landmarks import face_affines, face_boxes
 from likeness.packs.recipes.unet import FACE_LABELS, latent_spread, latents_of
 from likeness.sitters.render import LABELS
@@ -82,19 +81,13 @@ def train_adapter(shop: Workshop) -> TrainResult:
     if trained is not None:
         save_adapter(trained, shop.pack / FOLDER)
         steps, hours = shop.spent("consistentid", FOLDER)
-        record_part(
-            shop.pack,
+        shop.record(
             FOLDER,
-            FOLDER,
-            pack_name=shop.preset.NAME,
-            size_px=shop.preset.SIZE_PX,
+            "portraits",
             parameters=sum(p.numel() for p in trained.parameters()),
-            seed=shop.seed,
             steps=steps,
             hours=hours,
-            people=shop.people,
             pictures=len(pictures),
-            first_seed=mini.first_seed("portraits"),
         )
     return result
 

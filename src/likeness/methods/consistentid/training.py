@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from likeness.diffusion.attention import attached
-from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts
+from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
 from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import (
@@ -123,7 +123,9 @@ class ConsistentIDPhase:
                 noisy,
                 timesteps,
                 torch.cat([rows, id_tokens.to(rows.dtype)], dim=1),
-                added_cond_kwargs=self._added(batch, text),
+                added_cond_kwargs=size_conditions(
+                    text.pooled, batch["latents"].shape[-2:], self.base.downscale
+                ),
             ).sample
         self._record(False)
 
@@ -194,14 +196,3 @@ class ConsistentIDPhase:
         for processor in self.adapter.adapter_modules:
             processor.record = maps  # type: ignore[assignment]
         return maps
-
-    def _added(self, batch: dict[str, Tensor], text: TextRows) -> dict[str, Tensor] | None:
-        """SDXL's further conditions: pooled text, and sizes (height, width, 0, 0, height, width)."""
-        if text.pooled is None:
-            return None
-        height, width = (side * self.base.downscale for side in batch["latents"].shape[-2:])
-        sizes = torch.tensor([height, width, 0, 0, height, width], device=text.pooled.device)
-        return {
-            "text_embeds": text.pooled,
-            "time_ids": sizes.expand(len(text.pooled), -1).to(text.pooled.dtype),
-        }

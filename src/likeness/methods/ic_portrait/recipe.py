@@ -17,7 +17,6 @@ from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
-from likeness.packs.card import record_part
 from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.training import constant, cosine
 from likeness.training.loop import seeded
@@ -73,19 +72,13 @@ def train_adapter(shop: Workshop) -> TrainResult:
         trained: Any = result.emas["appearance"].module
         finished = Nets(trained.to("cpu"), nets.matching.to("cpu"), SETTINGS)
         save_nets(finished, shop.pack / FOLDER)
-        record_part(
-            shop.pack,
+        shop.record(
             FOLDER,
-            FOLDER,
-            pack_name=shop.preset.NAME,
-            size_px=shop.preset.SIZE_PX,
+            "views",
             parameters=sum(p.numel() for net in (trained, nets.matching) for p in net.parameters()),
-            seed=shop.seed,
             steps=result.step,
-            hours=round(result.seconds / 3600, 4),
-            people=shop.people,
+            hours=result.seconds / 3600,
             pictures=len(pictures),
-            first_seed=mini.first_seed("views"),
         )
     return result
 

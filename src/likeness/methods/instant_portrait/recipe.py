@@ -19,7 +19,6 @@ from likeness.methods.instant_portrait.model import Backbone, Discriminator, edi
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import save_editor
 from likeness.packs import mini
-from likeness.packs.card import record_part
 from likeness.packs.data import edited_views
 from likeness.packs.recipes.landmarks import face_affines
 from likeness.packs.recipes.unet import latent_spread, latents_of
@@ -226,17 +225,11 @@ def _write(
     """Into the pack, with its entry in the card."""
     save_editor(unet.to("cpu"), settings, shop.pack / folder)
     trained: TrainResult = shop.trained[run]
-    record_part(
-        shop.pack,
+    shop.record(
         folder,
-        folder,
-        pack_name=shop.preset.NAME,
-        size_px=shop.preset.SIZE_PX,
+        "edits",
         parameters=sum(p.numel() for p in unet.parameters()),
-        seed=shop.seed,
         steps=trained.step,
-        hours=round(trained.seconds / 3600, 4),
-        people=shop.people,
+        hours=trained.seconds / 3600,
         pictures=len(pictures),
-        first_seed=mini.first_seed("edits"),
     )

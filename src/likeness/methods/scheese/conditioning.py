@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from likeness.diffusion.image_encoder import ImageEncoder
     from likeness.diffusion.load import Base
 
-__all__ = ["Reference", "picture_size", "reference_of", "size_conditions"]
+__all__ = ["Reference", "picture_size", "reference_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +42,3 @@ def picture_size(picture: Image.Image, base: Base) -> tuple[int, int]:
     scale = base.size_px / (picture.width * picture.height) ** 0.5
     width, height = (max(1, round(side * scale / base.unit_px)) * base.unit_px for side in picture.size)
     return width, height
-
-
-def size_conditions(pooled: Tensor | None, latents: Tensor, downscale: int) -> dict[str, Tensor] | None:
-    """SDXL's further conditions: pooled text (B, P), and the picture's height and width, crop and target."""
-    if pooled is None:
-        return None
-    height, width = (side * downscale for side in latents.shape[-2:])
-    sizes = torch.tensor([height, width, 0, 0, height, width], device=pooled.device, dtype=pooled.dtype)
-    return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}

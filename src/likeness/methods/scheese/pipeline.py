@@ -23,13 +23,13 @@ from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO
 from likeness.diffusion.pixels import to_pictures
-from likeness.diffusion.prompts import TextRows, encode_prompts, prompt_warnings
+from likeness.diffusion.prompts import TextRows, encode_prompts, prompt_warnings, size_conditions
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.files.provenance import pixels_sha256, record_weights
 from likeness.methods.scheese.card import CARD
-from likeness.methods.scheese.conditioning import Reference, picture_size, reference_of, size_conditions
+from likeness.methods.scheese.conditioning import Reference, picture_size, reference_of
 from likeness.methods.scheese.config import SCheeseOptions
 from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.weights import load_adapter
@@ -204,7 +204,7 @@ class SCheesePipeline:
         guided = scale > 1
         if not guided:
             rows, pooled = rows[1:], None if pooled is None else pooled[1:]
-        added = size_conditions(pooled, latents, base.downscale)
+        added = size_conditions(pooled, latents.shape[-2:], base.downscale)
         # Who sees the reference: both branches, so that guidance strengthens the words alone, or the one.
         seeing = torch.tensor([False, True], device=base.device) if guided and options.guide_details else None
         for_fused = adapter.remembering(options.identity_scale)
@@ -245,7 +245,7 @@ class SCheesePipeline:
 
     def _keys(self, reference: Reference) -> list[Keys]:
         """What the denoising net reads of ConsistencyNet, at time step 0: the same for every step."""
-        added = size_conditions(self._empty.pooled, reference.latents, self.base.downscale)
+        added = size_conditions(self._empty.pooled, reference.latents.shape[-2:], self.base.downscale)
         return self.adapter.keys(self.adapter.features(reference.latents, self._empty.rows, added))
 
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, SCheeseOptions]:

@@ -20,7 +20,6 @@ from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.training import SCheesePhase
 from likeness.methods.scheese.weights import save_adapter
 from likeness.packs import mini
-from likeness.packs.card import record_part
 from likeness.packs.data import collection_views
 from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.sitters.words import instructions
@@ -178,17 +177,11 @@ def _write(shop: Workshop, adapter: Any, folder: str, run: str, pictures: Pictur
     """Into the pack, with its entry in the card."""
     save_adapter(adapter, shop.pack / folder)
     steps, hours = shop.spent(run, folder)
-    record_part(
-        shop.pack,
+    shop.record(
         folder,
-        folder,
-        pack_name=shop.preset.NAME,
-        size_px=shop.preset.SIZE_PX,
+        "collections",
         parameters=sum(p.numel() for p in adapter.parameters()),
-        seed=shop.seed,
         steps=steps,
         hours=hours,
-        people=shop.people,
         pictures=len(pictures),
-        first_seed=mini.first_seed("collections"),
     )

@@ -17,9 +17,8 @@ import torch
 from torch import Generator, Tensor
 
 from likeness.diffusion.attention import attached
-from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, prediction_target
-from likeness.methods.scheese.conditioning import size_conditions
 from likeness.methods.scheese.config import TRAINING, SCheeseTraining
 from likeness.methods.scheese.losses import alignment_loss, noise_loss
 
@@ -93,11 +92,11 @@ class SCheesePhase:
         latents = batch["reference_latents"].float()
         pooled = self._empty.pooled
         pooled = None if pooled is None else pooled.expand(len(latents), -1)
-        added = size_conditions(pooled, latents, self.base.downscale)
+        added = size_conditions(pooled, latents.shape[-2:], self.base.downscale)
         return self.adapter.features(latents, self._empty.rows.to(latents), added)
 
     def _added(self, batch: Batch, latents: Tensor, words: Tensor) -> dict[str, Tensor] | None:
         if self._empty.pooled is None:
             return None
         pooled = torch.where(words[:, None], batch["text_pooled"].float(), self._empty.pooled.float())
-        return size_conditions(pooled, latents, self.base.downscale)
+        return size_conditions(pooled, latents.shape[-2:], self.base.downscale)

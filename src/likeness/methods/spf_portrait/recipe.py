@@ -21,7 +21,6 @@ from likeness.methods.spf_portrait.own_data import AttributeTraining
 from likeness.methods.spf_portrait.pipeline import Delta
 from likeness.methods.spf_portrait.weights import load_delta
 from likeness.packs import mini
-from likeness.packs.card import record_part
 from likeness.sitters.taught import TAUGHT, attribute_of, write_taught
 from likeness.training import World
 
@@ -71,19 +70,14 @@ def train_adapter(shop: Workshop) -> TrainResult:
         steps, hours = steps + result.step, hours + result.seconds / 3600
     shop.minutes, shop.steps = whole
     if result.finished and delta is not None:
-        record_part(
-            shop.pack,
+        shop.record(
             FOLDER,
-            FOLDER,
-            pack_name=shop.preset.NAME,
-            size_px=shop.preset.SIZE_PX,
+            "portraits",
             parameters=sum(tensor.numel() for tensor in delta.tensors.values()),
-            seed=shop.seed,
             steps=steps,
-            hours=round(hours, 4),
-            people=dataset.about.people,
+            hours=hours,
             pictures=len(dataset.rows),
-            first_seed=mini.first_seed("portraits"),
+            people=dataset.about.people,
         )
     return result
 
