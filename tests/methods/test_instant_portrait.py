@@ -324,6 +324,12 @@ def test_one_step_is_one_look(
     assert looks == [3, 3, 3]
 
 
+def test_words_of_instructions_are_known(pipeline: InstantPortraitPipeline) -> None:
+    request = PortraitRequest("make the hat a zebra", (picture(0),), size_px=(64, 64), steps=1)
+    [result] = pipeline([request])
+    assert result.warnings == ("The mini base does not know 'zebra'.",)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_through_openvino_the_picture_is_the_same(toy: ToyInstantPortrait, steps: int) -> None:
     toy.save(toy.folder.parent / "plain-editor")

@@ -11,6 +11,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from likeness.errors import InputError
 from likeness.sitters import phrases as say
@@ -20,7 +21,7 @@ from likeness.sitters.instruct import instruct
 from likeness.sitters.palette import BACKDROP, CLOTH, EYES, EYESHADOW, FRAMES, HAIR, LIPSTICK, METAL
 from likeness.sitters.parameters import Scene
 
-__all__ = ["attributes", "captions", "instructions", "vocabulary"]
+__all__ = ["attributes", "captions", "instructions", "plain_words", "vocabulary"]
 
 _LOGOS = ("", "ring", "square", "triangle")
 _SHORT_UNDER_HAT = ("buzz cut", "short hair", "side part", "quiff")
@@ -198,6 +199,12 @@ def vocabulary() -> list[str]:
     tables = [value for name, value in vars(say).items() if name.isupper()]
     texts = [*_texts(tables), *(colour for table in colours for colour in table)]
     return sorted({word for text in texts for word in split_words(re.sub(r"\{\w+\}", " ", text))})
+
+
+@cache
+def plain_words() -> frozenset[str]:
+    """`vocabulary` with hyphened words in their parts, as tokenizers read them."""
+    return frozenset(part for word in vocabulary() for part in word.split("-"))
 
 
 def split_words(text: str) -> list[str]:

@@ -30,6 +30,7 @@ from likeness.methods.instant_portrait.config import EditSettings, InstantPortra
 from likeness.methods.instant_portrait.model import one_step
 from likeness.methods.instant_portrait.weights import load_editor
 from likeness.packs import open_base
+from likeness.sitters.words import plain_words
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 __all__ = ["InstantPortraitPipeline", "load"]
@@ -168,7 +169,7 @@ class InstantPortraitPipeline:
             image=after,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
-            warnings=tuple(prompt_warnings(self.base, request.prompt)),
+            warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
             timings_s={"conditioning": conditioned - started, "denoising": finished - conditioned},
         )
 

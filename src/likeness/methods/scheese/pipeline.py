@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ from likeness.methods.scheese.config import SCheeseOptions
 from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.weights import load_adapter
 from likeness.packs import open_base
-from likeness.sitters.words import vocabulary
+from likeness.sitters.words import plain_words
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 if TYPE_CHECKING:
@@ -100,12 +99,6 @@ def _image_encoder_folder(base: Base, adapter: SCheese) -> Path:
     return fetched(adapter.sizes.image_encoder, files, what="image encoder")
 
 
-@cache
-def _instruction_words() -> frozenset[str]:
-    """What the mini pack's adapter learns to read besides the base's captions."""
-    return frozenset(part for word in vocabulary() for part in word.split("-"))
-
-
 class SCheesePipeline:
     """A `PortraitPipeline`: the reference is the portrait, the prompt the instruction.
 
@@ -169,7 +162,7 @@ class SCheesePipeline:
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
-            warnings=tuple(prompt_warnings(self.base, request.prompt, _instruction_words())),
+            warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
             timings_s={
                 "conditioning": conditioned - started,
                 "denoising": painted - conditioned,
