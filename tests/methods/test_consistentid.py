@@ -253,6 +253,10 @@ def test_places_of_the_face_weigh_more_when_asked(mini: ToyConsistentID) -> None
     assert noise(0.0, 3.0) == pytest.approx(plain)
     assert noise(1.0, 3.0) == pytest.approx(4 * plain)
     assert noise(0.5, 2.0) == pytest.approx(2 * plain)
+    batch["person_mask"] = torch.zeros(4, 16, 16)  # hair and beard besides: it takes the place of the face's
+    assert noise(1.0, 3.0) == pytest.approx(plain)
+    batch["person_mask"] += 1
+    assert noise(0.0, 3.0) == pytest.approx(4 * plain)
 
 
 class Eye(torch.nn.Module):

@@ -35,6 +35,8 @@ from likeness.training.loop import seeded
 from likeness.types import Face
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from likeness.methods.consistentid.model import ConsistentIDAdapter
@@ -49,10 +51,10 @@ FOLDER = "adapters/consistentid"  # in the pack
 BATCH = 24
 MINUTES = 40.0
 LEARNING_RATE = 1e-3  # the adapter is small and young; the paper's 1e-4 is for 200 times its weights
-FACE_WEIGHT = 3.0  # the person is in the face; clothes and background only add noise to the gradient
+FACE_WEIGHT = 3.0  # the person is in face and hair; clothes and background only add noise to the gradient
 IDENTITY_WEIGHT = 0.1  # of the recogniser's own loss, which the paper does without
 REFERENCES = 2  # pictures of each person that serve as references; every picture is a target
-CAPTIONS = (3, 2, 1)  # of each picture: short, long, tags
+CAPTIONS = (3, 4, 1)  # of each picture: two short ones and tags; half of them leave the hair to the reference
 
 PART_LABELS: dict[str, tuple[str, ...]] = {
     "face": FACE_LABELS,
@@ -61,6 +63,7 @@ PART_LABELS: dict[str, tuple[str, ...]] = {
     "nose": ("nose",),
     "mouth": ("upper lip", "lower lip", "mouth"),
 }
+PERSON_LABELS = (*FACE_LABELS, "left ear", "right ear", "hair", "beard")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def train_variant(
     latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device))
     ids, part_tokens = marked_ids(base.tokenizers, pictures)
     affines = face_affines(pictures.landmarks)
-    masks = part_masks(pictures.labels, latents.shape[-1])
+    masks = label_shares(pictures.labels, [PART_LABELS[part] for part in PARTS], latents.shape[-1])
+    persons = label_shares(pictures.labels, [PERSON_LABELS], latents.shape[-1])[:, 0]
     spread = latent_spread(base.vae)
     image_states = seen(shop, ablation, references)
     torch.manual_seed(shop.seed)
@@ -142,6 +146,7 @@ def train_variant(
             "image_states": image_states[reference].float(),
             "id_embedding": references.embedding[reference],
             "part_masks": masks[target].float() / 255,
+            "person_mask": persons[target].float() / 255,
             "face_affine": affines[target],
         }
 
@@ -224,10 +229,10 @@ def marked_ids(tokenizers: tuple[Any, ...], pictures: Pictures) -> tuple[Tensor,
     return torch.stack(ids), torch.stack(places)
 
 
-def part_masks(labels: Tensor, size: int) -> Tensor:
-    """(N, H, W) part labels -> (N, 5, size, size) uint8, 255 where a part fills the cell."""
-    out = torch.empty(len(labels), len(PARTS), size, size, dtype=torch.uint8)
-    wanted = [torch.tensor([LABELS.index(name) for name in PART_LABELS[part]]) for part in PARTS]
+def label_shares(labels: Tensor, groups: Sequence[Sequence[str]], size: int) -> Tensor:
+    """(N, H, W) part labels -> (N, groups, size, size) uint8, 255 where labels of a group fill the cell."""
+    out = torch.empty(len(labels), len(groups), size, size, dtype=torch.uint8)
+    wanted = [torch.tensor([LABELS.index(name) for name in group]) for group in groups]
     for rows in torch.arange(len(labels)).split(512):
         whole = torch.stack([torch.isin(labels[rows], label) for label in wanted], dim=1).float()
         out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)

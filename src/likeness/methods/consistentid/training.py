@@ -62,11 +62,12 @@ class ConsistentIDPhase:
       image_states (B, S, W)     image states of the reference portrait
       id_embedding (B, E)        unit length
       part_masks   (B, N, h', w') optional, parts of the target picture in [0, 1], for eq. 1
+      person_mask  (B, h', w')   optional, places of the target in [0, 1] that are the person's own
       face_affine  (B, 2, 3)     aligned face px -> target picture px, for a phase with a recogniser
 
-    face_weight: what places of the face count beyond the others' 1 in eq. 2, by its part mask; 0 in
-    the paper, whose base knows faces. drop: share of pictures that lose every condition, identity
-    included, so that guidance has an unconditional branch. dropped_text: what text becomes then;
+    face_weight: what places of the person, or else of the face by its part mask, count beyond the others' 1
+    in eq. 2; 0 in the paper, whose base knows faces. drop: share of pictures that lose every condition,
+    identity included, so that guidance has an unconditional branch. dropped_text: what text becomes then;
     "zeros" as in the paper, or the rows of the "empty" prompt, which is what the frozen base knows
     as no condition.
 
@@ -160,9 +161,14 @@ class ConsistentIDPhase:
         return unlike.mean()
 
     def _place_weight(self, batch: dict[str, Tensor]) -> Tensor | None:
-        if not self.face_weight or "part_masks" not in batch:
+        if not self.face_weight:
             return None
-        face = batch["part_masks"][:, PARTS.index("face"), None].float()
+        if "person_mask" in batch:
+            face = batch["person_mask"][:, None].float()
+        elif "part_masks" in batch:
+            face = batch["part_masks"][:, PARTS.index("face"), None].float()
+        else:
+            return None
         return 1 + self.face_weight * F.interpolate(face, size=batch["latents"].shape[-2:], mode="area")
 
     def _text(self, batch: dict[str, Tensor], dropped: Tensor) -> TextRows:
