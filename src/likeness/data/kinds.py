@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import TypeAlias
 
-from likeness.data import attributes, manifest
+from likeness.data import attributes, manifest, triplets
 from likeness.errors import IncompatibleWeightsError
 
 __all__ = ["AnySet", "check", "kind_of", "open_dataset", "require"]
 
-AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet
+AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet | triplets.TripletSet
 
 
 def kind_of(folder: Path) -> str:
-    """What its `dataset.json` says; "fgid" where it cannot be read, whose reader then says what is wrong."""
+    """What its `dataset.json` or `build.json` says; "fgid" where none can be read, whose reader then says
+    what is wrong."""
+    if triplets.is_triplets(folder):
+        return "cheese"
     try:
         told = json.loads((folder / manifest.ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -27,6 +30,8 @@ def open_dataset(folder: Path) -> AnySet:
     """Read a data set of any kind. Raises: InputError naming the first thing that is wrong."""
     if kind_of(folder) == "attributes":
         return attributes.read_attributes(folder)
+    if kind_of(folder) == "cheese":
+        return triplets.read_triplets(folder)
     return manifest.read_dataset(folder)
 
 
@@ -34,6 +39,8 @@ def check(folder: Path, *, hashes: bool = True) -> list[manifest.Problem]:
     """Everything that is wrong with a data set of any kind. hashes: also read every picture."""
     if kind_of(folder) == "attributes":
         return attributes.check(folder, hashes=hashes)
+    if kind_of(folder) == "cheese":
+        return triplets.check(folder, hashes=hashes)
     return manifest.check(folder, hashes=hashes)
 
 

@@ -210,10 +210,13 @@ def load_landmarks(path: Path) -> LandmarkNet:
 
 
 def recogniser(**sizes: Any) -> RecogniserNet:
-    """Recogniser A: 112 px aligned -> 256 numbers of unit length. Methods are conditioned on it."""
+    """Recogniser A: 112 px aligned -> 256 numbers of unit length. Methods are conditioned on it.
+
+    Faces of 128 px pictures hold no more than a first stride of 4 sees; wider is worth more than deeper.
+    """
     from likeness.faces.embed import RecogniserNet
 
-    net: RecogniserNet = RecogniserNet(**sizes)
+    net: RecogniserNet = RecogniserNet(**{"width": 48, "depth": (1, 2, 2), "stride": 4} | sizes)
     return net
 
 
@@ -248,7 +251,7 @@ def attribute_net(kinds: Mapping[str, Sequence[str]], **sizes: Any) -> Attribute
     """The attribute judge: what a picture shows of each kind, head pose, and where the light comes from."""
     from likeness.faces.attributes import AttributeNet
 
-    net: AttributeNet = AttributeNet(kinds=dict(kinds), **sizes)
+    net: AttributeNet = AttributeNet(kinds=dict(kinds), **{"width": 24, **sizes})
     return net
 
 
@@ -258,7 +261,7 @@ def vit(**sizes: Any) -> Any:
 
     config = {
         "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
+        "intermediate_size": 2 * WIDTH,
         "num_hidden_layers": 4,
         "num_attention_heads": 3,
         "image_size": SIZE_PX // 2,

@@ -39,7 +39,7 @@ from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsR
 if TYPE_CHECKING:
     from likeness.methods.scheese.attention import Keys
 
-__all__ = ["SCheesePipeline", "load"]
+__all__ = ["SCheesePipeline", "load", "open_image_encoder"]
 
 NAME = "SCheese"
 KNOWN = 2
@@ -79,10 +79,8 @@ def load(
         adapter, record = load_adapter(adapter or own or "", loaded)
         records.append(record)
     if not isinstance(image_encoder, ImageEncoder):
-        folder = Path(image_encoder) if image_encoder else _image_encoder_folder(loaded, adapter)
-        image_encoder = load_image_encoder(folder, device=loaded.device, dtype=loaded.dtype)
-        licence = "Apache-2.0" if loaded.family == "mini" else "MIT"
-        records.append(record_weights(folder, "image encoder", licence, adapter.sizes.image_encoder))
+        image_encoder, record = open_image_encoder(loaded, adapter.sizes.image_encoder, image_encoder)
+        records.append(record)
     if image_encoder.width != adapter.sizes.image_width:
         raise IncompatibleWeightsError(
             f"The image encoder has states of width {image_encoder.width}, the adapter reads "
@@ -91,12 +89,18 @@ def load(
     return SCheesePipeline(loaded, adapter, image_encoder, weights=tuple(records))
 
 
-def _image_encoder_folder(base: Base, adapter: SCheese) -> Path:
-    """The encoder beside the base, else the one the adapter names, from the hub's cache or the hub."""
-    if base.folder and (base.folder / "image_encoder").is_dir():
-        return base.folder / "image_encoder"
-    files = ("config.json", "preprocessor_config.json", "model.safetensors")
-    return fetched(adapter.sizes.image_encoder, files, what="image encoder")
+def open_image_encoder(
+    base: Base, name: str, folder: str | Path | None = None
+) -> tuple[ImageEncoder, WeightsRecord]:
+    """The encoder in `folder`, else the one beside the base, else `name` from the hub's cache or the hub."""
+    if folder is None and base.folder and (base.folder / "image_encoder").is_dir():
+        folder = base.folder / "image_encoder"
+    if folder is None:
+        files = ("config.json", "preprocessor_config.json", "model.safetensors")
+        folder = fetched(name, files, what="image encoder")
+    licence = "Apache-2.0" if base.family == "mini" else "MIT"
+    encoder = load_image_encoder(Path(folder), device=base.device, dtype=base.dtype)
+    return encoder, record_weights(Path(folder), "image encoder", licence, name)
 
 
 class SCheesePipeline:

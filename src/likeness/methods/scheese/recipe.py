@@ -7,7 +7,6 @@ renderer's truth. Everything the frozen parts say is computed once and kept.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +14,9 @@ from torch import Tensor
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import Base, load_base
-from likeness.methods.scheese.config import SIZES, SCheeseTraining
-from likeness.methods.scheese.model import SCheese
+from likeness.methods.scheese.config import SCheeseTraining
 from likeness.methods.scheese.training import SCheesePhase
-from likeness.methods.scheese.weights import save_adapter
+from likeness.methods.scheese.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.data import collection_views
 from likeness.packs.recipes.unet import latent_spread, latents_of
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from likeness.diffusion.image_encoder import ImageEncoder
+    from likeness.methods.scheese.model import SCheese
     from likeness.packs.data import Pictures
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, TrainResult
@@ -66,11 +65,11 @@ def train_variant(shop: Workshop, variant: str, folder: str) -> TrainResult:
     alone = variant == "zero-shot"
     begin(1.0 if alone else FIRST_SHARE)
     torch.manual_seed(shop.seed)
-    first = SCheese(_sizes(base, encoder, "zero-shot"), base.unet).to(shop.device)
+    first = new_adapter(base, encoder, "zero-shot").to(shop.device)
     result = _train(shop, base, encoder, pictures, first, "scheese-first")
     if result.finished and not alone:
         begin(1 - FIRST_SHARE)
-        adapter = SCheese(_sizes(base, encoder, variant), base.unet)
+        adapter = new_adapter(base, encoder, variant)
         # What both have; the words, the reference's attention and ConsistencyNet begin anew.
         adapter.load_state_dict(result.emas["scheese"].module.state_dict(), strict=False)
         shop.begin(adapter, folder)
@@ -79,18 +78,6 @@ def train_variant(shop: Workshop, variant: str, folder: str) -> TrainResult:
     if result.finished:
         _write(shop, result.emas["scheese"].module, folder, "scheese-first" if alone else variant, pictures)
     return result
-
-
-def _sizes(base: Base, encoder: ImageEncoder, variant: str) -> Any:
-    return dataclasses.replace(
-        SIZES["mini"],
-        text_width=base.text_width,
-        words_width=base.text_width,
-        image_width=encoder.width,
-        dim=encoder.width,
-        heads=max(1, encoder.width // 64),
-        variant=variant,
-    )
 
 
 def _train(

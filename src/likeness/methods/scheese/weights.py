@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.images import write_json
 from likeness.files.provenance import record_weights
 from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
-from likeness.methods.scheese.config import SCheeseSizes
+from likeness.methods.scheese.config import SIZES, SCheeseSizes
 from likeness.methods.scheese.model import SCheese
 
 if TYPE_CHECKING:
+    from likeness.diffusion.image_encoder import ImageEncoder
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
-__all__ = ["begin_from_ip_adapter", "load_adapter", "save_adapter"]
+__all__ = ["begin_from_ip_adapter", "load_adapter", "new_adapter", "save_adapter"]
 
 KIND = "SCheese"
 
@@ -76,6 +78,24 @@ def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
     licence = read_metadata(file).get("licence", "not declared")
     record = record_weights(file, "adapter", licence, folder.name)
     return adapter.to(base.device, base.dtype).eval().requires_grad_(False), record
+
+
+def new_adapter(base: Base, encoder: ImageEncoder, variant: str = "scheese") -> SCheese:
+    """An untrained adapter for a base and an image encoder; its attention begins as the base's.
+
+    Raises: IncompatibleWeightsError for a name that is no variant.
+    """
+    sizes = replace(SIZES[base.family], variant=variant)
+    if base.family == "mini":  # packs of that family differ in widths; the published bases do not
+        sizes = replace(
+            sizes,
+            text_width=base.text_width,
+            words_width=base.text_width,
+            image_width=encoder.width,
+            dim=encoder.width,
+            heads=max(1, encoder.width // 64),
+        )
+    return SCheese(sizes, base.unet)
 
 
 def begin_from_ip_adapter(adapter: SCheese, file: Path) -> None:

@@ -1,0 +1,193 @@
+"""Training on a data set of triplets (`likeness dataset build cheese`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from likeness.data.kinds import require
+from likeness.data.order import EpochOrder, aspect_buckets, bucket_of
+from likeness.data.reading import fitted
+from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.prompts import encode_prompts
+from likeness.methods.scheese.config import SIZES, TRAINING, SCheeseTraining
+from likeness.methods.scheese.pipeline import SCheesePipeline, load, open_image_encoder
+from likeness.methods.scheese.training import SCheesePhase
+from likeness.methods.scheese.weights import new_adapter, save_adapter
+from likeness.packs import open_base
+from likeness.types import PortraitRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from likeness.data.triplets import TripletSet
+    from likeness.training import Moment, Phase
+    from likeness.training.phase import Batch
+    from likeness.types import PortraitPipeline
+
+__all__ = ["TripletTraining", "TripletValidation", "load_training"]
+
+KEPT = 2000
+"""Triplets that are remembered between steps."""
+VALIDATION = 4
+"""Triplets that are painted at each checkpoint."""
+
+
+class TripletTraining:
+    """The adapter on triplets, each once an epoch; batches are of one shape (`data.order`)."""
+
+    def __init__(
+        self,
+        dataset: TripletSet,
+        rows: Sequence[int],
+        pipeline: SCheesePipeline,
+        settings: SCheeseTraining,
+        *,
+        size_px: int,
+        seed: int = 0,
+    ) -> None:
+        self.dataset, self.pipeline, self.settings, self.seed = dataset, pipeline, settings, seed
+        self.numbers = sorted(rows)
+        self.sizes = aspect_buckets(size_px, pipeline.base.unit_px)
+        self._order = EpochOrder([self._bucket(row) for row in self.numbers], settings.batch_size, seed)
+        self.known = lru_cache(maxsize=KEPT)(self._known)
+        adapter = pipeline.adapter.requires_grad_(True).train()
+        self._phase = SCheesePhase(adapter, pipeline.base, settings.learning_rate, settings)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """See `training`."""
+        return [self._phase]
+
+    def batches(self, moment: Moment) -> Batch:
+        """The batch of a draw; what is drawn of its latents depends on the draw and the seed alone."""
+        rows = [self.numbers[place] for place in self._order.rows(moment.draw).tolist()]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + moment.draw)
+        found = []
+        for known in map(self.known, rows):
+            noise = torch.randn(known["mean"].shape, generator=generator)
+            latents = known["mean"] + known["spread"] * noise
+            found.append({"latents": latents, **{k: v for k, v in known.items() if k not in _OWN}})
+        return {name: torch.stack([row[name] for row in found]) for name in found[0]}
+
+    def paints(self, averaged: nn.Module) -> PortraitPipeline:
+        """A pipeline with the averaged adapter."""
+        return SCheesePipeline(self.pipeline.base, averaged, self.pipeline.image_encoder)  # type: ignore[arg-type]
+
+    def save(self, averaged: nn.Module, folder: Path) -> None:
+        """Write the adapter as a folder that `--adapter` takes."""
+        save_adapter(averaged, folder)  # type: ignore[arg-type]
+
+    def validation(self, rows: Sequence[int]) -> TripletValidation:
+        """Some rows to be painted at each checkpoint."""
+        chosen = list(rows)[:: max(1, len(rows) // VALIDATION)][:VALIDATION]
+        return TripletValidation(self, tuple(chosen))
+
+    def shape_px(self, row: int) -> tuple[int, int]:
+        """Width and height that a row's pictures are brought to."""
+        return self.sizes[self._bucket(row)]
+
+    def _bucket(self, row: int) -> int:
+        return bucket_of(self.dataset.rows[row].target_size_px, self.sizes)
+
+    @torch.no_grad()
+    def _known(self, row: int) -> dict[str, Tensor]:
+        """A row of `training`'s batch, with mean and spread (C, h, w) in place of the target's latents."""
+        base, encoder = self.pipeline.base, self.pipeline.image_encoder
+        pixels = [fitted(picture, self.shape_px(row))[None] for picture in self.dataset.pictures(row)]
+        reference, (mean, spread) = (base.encode(one.to(base.device, base.dtype)) for one in pixels)
+        states = encoder([picture for one in pixels for picture in to_pictures(one)])
+        text = encode_prompts(base, [self.dataset.rows[row].instruction])
+        found = {
+            "mean": mean[0],
+            "spread": spread[0],
+            "reference_latents": reference[0][0],
+            "reference_states": states[0],
+            "target_states": states[1],
+            "text": text.rows[0],
+        }
+        if text.pooled is not None:
+            found["text_pooled"] = text.pooled[0]
+        return {name: tensor.float().cpu() for name, tensor in found.items()}
+
+
+_OWN = ("mean", "spread")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TripletValidation:
+    """Triplets nothing was learned from: the reference, what is made of it, and what was wanted."""
+
+    training: TripletTraining
+    rows: tuple[int, ...]
+
+    @property
+    def scored_by(self) -> Sequence[str]:
+        """What is compared with the target."""
+        return [self.training.pipeline.adapter.sizes.image_encoder]
+
+    @torch.no_grad()
+    def look(self, pipeline: SCheesePipeline) -> tuple[list[Image.Image], list[str], float | None]:
+        """Reference, painted picture and target of each row; and how alike the last two are, a mean cosine
+        of the image encoder's embeddings."""
+        images, labels, alike = [], [], []
+        for seed, row in enumerate(self.rows):
+            told, size = self.training.dataset.rows[row].instruction, self.training.shape_px(row)
+            reference, target = (
+                to_pictures(fitted(one, size)[None])[0] for one in self.training.dataset.pictures(row)
+            )
+            [result] = pipeline([PortraitRequest(told, (reference,), size_px=size, seed=seed)])
+            encoder = pipeline.image_encoder
+            painted, wanted = encoder.embeds(
+                torch.stack([encoder.pixels(one) for one in (result.image, target)])
+            ).float()
+            alike.append(float(torch.cosine_similarity(painted, wanted, dim=0)))
+            images += [reference, result.image, target]
+            labels += ["reference", f"{told} ({alike[-1]:.2f})", "target"]
+        return images, labels, sum(alike) / len(alike) if alike else None
+
+
+def load_training(
+    dataset: TripletSet,
+    rows: Sequence[int],
+    base: str | Path = "mini",
+    *,
+    adapter: str | Path | None = None,
+    from_nothing: bool = False,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    size_px: int | None = None,
+    checkpoint_gradients: bool = False,
+    sitters: bool = False,
+    device: str | None = None,
+    seed: int = 0,
+) -> TripletTraining:
+    """A training of the adapter on `rows` of a data set.
+
+    The defaults are `config.TRAINING`'s. size_px: side of the square of a picture's area; the base's own.
+    Raises: what `pipeline.load` raises; IncompatibleWeightsError for a data set of another kind.
+    """
+    require(dataset, "cheese", "SCheese")
+    loaded = open_base(base, device, "float32")
+    if from_nothing:
+        torch.manual_seed(seed)
+        name = SIZES[loaded.family].image_encoder
+        encoder, _ = open_image_encoder(loaded, name)
+        pipeline = load(loaded, new_adapter(loaded, encoder).to(loaded.device), image_encoder=encoder)
+    else:
+        pipeline = load(loaded, adapter)
+    if checkpoint_gradients:
+        loaded.unet.enable_gradient_checkpointing()
+        loaded.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to switch on
+    settings = replace(
+        TRAINING,
+        batch_size=batch_size or TRAINING.batch_size,
+        learning_rate=learning_rate or TRAINING.learning_rate,
+    )
+    return TripletTraining(dataset, rows, pipeline, settings, size_px=size_px or loaded.size_px, seed=seed)

@@ -1,0 +1,125 @@
+"""Training SCheese on triplets as `likeness dataset build cheese` makes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness import finetune
+from likeness.cli.main import main
+from likeness.data.cheese.truth import TruthAnnotator
+from likeness.data.engine import build
+from likeness.data.kinds import check, open_dataset
+from likeness.data.triplets import TripletSet
+from likeness.diffusion.prompts import encode_prompts
+from likeness.errors import IncompatibleWeightsError, InputError
+from likeness.methods.scheese.conditioning import reference_of
+from likeness.methods.scheese.config import SCheeseTraining
+from likeness.methods.scheese.own_data import TripletTraining, load_training
+from likeness.methods.scheese.weights import load_adapter
+from likeness.training import Budget, Moment
+from tests import tiny
+from tests.data.test_cheese import builder, sitter_shots
+from tests.methods.toys import ToySCheese
+
+SETTINGS = SCheeseTraining(batch_size=4, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Triplets of two people, six of each."""
+    at = tmp_path_factory.mktemp("cheese")
+    sitter_shots(at / "sitters", 2)
+    build(builder(at / "sitters", at / "set", TruthAnnotator()), at / "set")
+    return at / "set"
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToySCheese:
+    return ToySCheese(tiny.write_mini(tmp_path / "mini"))
+
+
+def training(toy: ToySCheese, folder: Path, rows: list[int] | None = None) -> TripletTraining:
+    data = open_dataset(folder)
+    assert isinstance(data, TripletSet)
+    chosen = list(range(len(data.rows))) if rows is None else rows
+    return TripletTraining(data, chosen, toy.pipeline(), SETTINGS, size_px=64)  # type: ignore[arg-type]
+
+
+def test_the_folder_says_what_it_is(folder: Path) -> None:
+    data = open_dataset(folder)
+    assert data.about.kind == "cheese"
+    assert sorted(len(rows) for rows in data.people().values()) == [6, 6]
+    assert check(folder) == []
+
+
+def test_a_batch_is_what_painting_sees(toy: ToySCheese, folder: Path) -> None:
+    whole = training(toy, folder)
+    drawn = [whole.batches(Moment(draw, 0.0, draw)) for draw in range(3)]
+    again = whole.batches(Moment(1, 0.9, 1))
+    assert all(torch.equal(drawn[1][name], again[name]) for name in again)
+    assert [len(batch["latents"]) for batch in drawn] == [4, 4, 4]
+
+    told = torch.cat([batch["text"] for batch in drawn])
+    wanted = encode_prompts(toy.base, [row.instruction for row in whole.dataset.rows]).rows
+    seen = [int((told - rows).flatten(1).abs().amax(1).argmin()) for rows in wanted]
+    assert sorted(seen) == list(range(12)), "each triplet once an epoch"
+
+    reference, target = whole.dataset.pictures(0)
+    painted = reference_of(reference, toy.base, toy.image_encoder)
+    row = whole.known(0)
+    assert torch.allclose(row["reference_latents"], painted.latents[0], atol=1e-4)
+    assert torch.allclose(row["reference_states"], painted.states[0], atol=1e-3)
+    aside = reference_of(target, toy.base, toy.image_encoder)
+    assert torch.allclose(row["mean"], aside.latents[0], atol=1e-4)
+    assert torch.allclose(row["target_states"], aside.states[0], atol=1e-3)
+
+
+def test_a_run_ends_in_weights_that_paint(
+    toy: ToySCheese, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = training(toy, folder, list(range(6)))
+    validation = learned.validation([6, 7])
+    found = finetune.finetune(learned, tmp_path / "run", Budget(steps=2), validation, settings={})
+    assert found["steps"] == 2 and -1 <= found["score"] <= 1
+    adapter, _ = load_adapter(tmp_path / "run" / "adapter", toy.base)
+    before = toy.adapter.state_dict()
+    changed = [name for name, t in adapter.state_dict().items() if not torch.equal(t.float(), before[name])]
+    assert any(name.startswith("fusion.") for name in changed)
+    assert any(name.startswith("reference.") for name in changed)
+    assert (tmp_path / "run" / "validation" / "00000002.png").is_file()
+
+
+def test_the_command_trains_from_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny.write_mini(tmp_path / "mini")
+    tiny.write_image_encoder(base / "image_encoder")
+    words = ["train", "scheese", "--data", str(folder), "--base", str(base), "--sitters", "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "-o", str(tmp_path / "run"), "--from-nothing", "--steps", "1", "--batch-size", "2",
+              "--size", "64", "--hold-out", "0"])  # fmt: skip
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    assert json.loads(out)["steps"] == 1
+    assert (tmp_path / "run" / "adapter" / "model.safetensors").is_file()
+
+
+def test_what_cannot_be_learned_from_is_named(toy: ToySCheese, folder: Path, tmp_path: Path) -> None:
+    data = open_dataset(folder)
+    other = type("Views", (), {"about": type("About", (), {"kind": "fgid"}), "folder": tmp_path})
+    with pytest.raises(IncompatibleWeightsError, match=r"kind cheese, but .* is of kind fgid"):
+        load_training(other, [0], toy.folder)  # type: ignore[arg-type]
+    for shard in (folder / "shards").glob("*.tar"):
+        whole = shard.read_bytes()
+        shard.write_bytes(whole[: len(whole) // 2])
+        problems = check(folder)
+        shard.write_bytes(whole)
+        assert problems and "cut off" in str(problems[-1])
+    assert isinstance(data, TripletSet)
+    (tmp_path / "build.json").write_text('{"kind": "cheese"}', encoding="utf-8")
+    with pytest.raises(InputError, match="no table"):
+        open_dataset(tmp_path)
