@@ -4,7 +4,7 @@ A method is a folder `likeness/methods/NAME/` with modules this file knows:
 
 - `card.py` with `CARD: MethodCard`, which imports no torch;
 - `pipeline.py` with `load(base, adapter=None, ...) -> PortraitPipeline`;
-- `own_data.py` with `load_training(dataset, rows, base, ...)`, for methods that are trained on users' data;
+- `own_data.py` with `load_training(dataset, rows, base, options, ...)`, for methods trained on users' data;
   one that trains in stages names them in `STAGES` and takes `stage`, `ablation` and `clip` too;
 - `plan.py` with `memory_plan(base)`, for methods that say beforehand what they take;
 - `recipe.py` with `train_adapter(workshop) -> TrainResult`, which trains the mini pack's adapter;
@@ -26,6 +26,7 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from likeness.training.options import TrainingOptions
     from likeness.types import MethodCard, PortraitPipeline
 
 __all__ = [
@@ -122,13 +123,17 @@ def ablation_plan(name: str) -> Any:
     return import_module(f"likeness.methods.{folder}.ablations").PLAN
 
 
-def load_training(name: str, dataset: Any, rows: Any, base: str | Path = "mini", **settings: Any) -> Any:
+def load_training(
+    name: str, dataset: Any, rows: Any, base: str | Path, options: TrainingOptions, **more: Any
+) -> Any:
     """A training of method `name` on rows of a data set, as `finetune.finetune` takes it.
+
+    more: what only some methods have, such as `stage`.
 
     Raises: InputError for an unknown name, or a method that cannot be trained on a data set; what the
     method's own `load_training` raises.
     """
-    return _own_data(name).load_training(dataset, rows, base, **settings)
+    return _own_data(name).load_training(dataset, rows, base, options, **more)
 
 
 def training_stages(name: str) -> tuple[str, ...]:

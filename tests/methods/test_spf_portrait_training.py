@@ -33,7 +33,7 @@ from likeness.packs.data import picture_rows
 from likeness.packs.recipes import RECIPES
 from likeness.packs.recipes.unet import rows_without
 from likeness.sitters import Scene, attributes
-from likeness.training import Budget, Moment
+from likeness.training import Budget, Moment, TrainingOptions
 from tests import tiny
 from tests.data.test_attributes import write_rows
 from tests.toy_shop import toy_shop
@@ -56,8 +56,9 @@ def base(pack: Path) -> Base:
 
 
 def training(dataset: AttributeSet, base: Base, stage: str = "contrastive", **more: Any) -> AttributeTraining:
-    settings = {"batch_size": 4, "size_px": 64, "learning_rate": 3e-3, **more}
-    return load_training(dataset, range(6), base, stage=stage, **settings)  # type: ignore[arg-type]
+    ablation = more.pop("ablation", None)
+    options = TrainingOptions(**{"batch_size": 4, "size_px": 64, "learning_rate": 3e-3, **more})
+    return load_training(dataset, range(6), base, options, stage=stage, ablation=ablation)  # type: ignore[arg-type]
 
 
 def test_a_batch_is_of_its_draw_alone(
@@ -203,8 +204,8 @@ def test_what_cannot_be_trained_is_named(dataset: AttributeSet, base: Base, tmp_
     with pytest.raises(InputError, match="not on sdxl"):
         load_training(dataset, range(6), tiny.write_sdxl(tmp_path / "sdxl"), stage="naive")
     without = load_training(
-        dataset, range(6), tiny.write_sd15(tmp_path / "sd15"), stage="contrastive", ablation="no-target",
-        size_px=64,
+        dataset, range(6), tiny.write_sd15(tmp_path / "sd15"), TrainingOptions(size_px=64),
+        stage="contrastive", ablation="no-target",
     )  # fmt: skip
     terms = without.phases[0].loss(without.batches(Moment(0, 0.0, 0)), torch.Generator().manual_seed(0))
     assert set(terms) == {"noise", "_map", "attention", "features"}, "no CLIP is needed"

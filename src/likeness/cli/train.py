@@ -91,7 +91,7 @@ def train(
     from likeness.errors import Cancelled
     from likeness.evaluation.judge import open_judge
     from likeness.portraits import open_detector
-    from likeness.training import Budget, join_world
+    from likeness.training import Budget, TrainingOptions, join_world
 
     card(method)
     known = training_stages(method)
@@ -116,15 +116,17 @@ def train(
             dataset,
             learned,
             base,
-            adapter=begun_with,
-            from_nothing=from_nothing,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            size_px=size,
-            checkpoint_gradients=checkpoint_gradients,
-            sitters=sitters,
-            device=device,
-            seed=seed,
+            TrainingOptions(
+                adapter=begun_with,
+                from_nothing=from_nothing,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                size_px=size,
+                checkpoint_gradients=checkpoint_gradients,
+                sitters=sitters,
+                device=device,
+                seed=seed,
+            ),
             **({"stage": one, "ablation": ablation, "clip": clip} if stages else {}),
         )
         return training

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["attached", "heads"]
+__all__ = ["attached", "finished", "heads"]
 
 
 @contextmanager
@@ -32,3 +32,11 @@ def attached(unet: Any, processors: Mapping[str, Any]) -> Iterator[None]:
 def heads(attn: Any, x: Tensor) -> Tensor:
     """Queries, keys or values (B, P, C) -> (B, H, P, C/H), H the heads of diffusers' `Attention`."""
     return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
+
+
+def finished(attn: Any, out: Tensor, residual: Tensor) -> Tensor:
+    """The end of diffusers' processors: dropout, the residual where the layer has one, rescaling."""
+    out = attn.to_out[1](out)
+    if attn.residual_connection:
+        out = out + residual
+    return out / attn.rescale_output_factor  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from likeness.files.images import write_json
 from likeness.finetune import finetune, split_people, validation_of
 from likeness.portraits import open_detector
 from likeness.studio.runs import dataset_folder, newest_run
-from likeness.training import Budget
+from likeness.training import Budget, TrainingOptions
 from likeness.training.checkpoint import latest_checkpoint
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ def train(
         dataset,
         learned,
         chosen,
-        from_nothing=task.from_nothing,
-        batch_size=task.batch_size,
-        learning_rate=task.learning_rate,
-        sitters=sitters,
-        device=device,
-        seed=task.seed,
+        TrainingOptions(
+            from_nothing=task.from_nothing,
+            batch_size=task.batch_size,
+            learning_rate=task.learning_rate,
+            sitters=sitters,
+            device=device,
+            seed=task.seed,
+        ),
     )
     judge = open_judge(chosen, open_detector(chosen, sitters), sitters=sitters)
     settings = task.model_dump(mode="json")

@@ -6,6 +6,7 @@ is needed to go on is kept in a run folder outside the package.
 
 from likeness.training.ema import Ema
 from likeness.training.loop import Budget, Moment, TrainResult, train
+from likeness.training.options import TrainingOptions
 from likeness.training.phase import Phase, Schedule, constant, cosine
 from likeness.training.world import World, join_world
 
@@ -16,6 +17,7 @@ __all__ = [
     "Phase",
     "Schedule",
     "TrainResult",
+    "TrainingOptions",
     "World",
     "constant",
     "cosine",

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likeness.diffusion.attention import heads
+from likeness.diffusion.attention import finished, heads
 from likeness.errors import IncompatibleWeightsError
 from likeness.methods.consistentid.config import ConsistentIDSizes
 
@@ -74,7 +74,6 @@ class ConsistentIDAttnProcessor(nn.Module):
         **_: Any,
     ) -> Tensor:
         """(B, P, C) -> (B, P, C); `encoder_hidden_states` is (B, T + K, D) in cross-attention."""
-        residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q = heads(attn, self._changed("q", attn.to_q, self.to_q_lora, hidden_states))
         k, v, *of_identity = self._keys_and_values(attn, rows)
@@ -89,10 +88,7 @@ class ConsistentIDAttnProcessor(nn.Module):
             out = out + self.scale * F.scaled_dot_product_attention(q, k_id, v_id)
         out = out.transpose(1, 2).flatten(2)
         out = self._changed("out", attn.to_out[0], self.to_out_lora, out)
-        out = attn.to_out[1](out)
-        if attn.residual_connection:
-            out = out + residual
-        return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+        return finished(attn, out, hidden_states)
 
     def _keys_and_values(self, attn: Any, rows: Tensor) -> tuple[Tensor, ...]:
         """k and v (B, H, T, C/H) of the text, or the pixels; in cross-attention the identity's besides."""

@@ -31,6 +31,7 @@ from likeness.packs import open_base
 from likeness.packs.recipes.landmarks import face_affines
 from likeness.training import cosine
 from likeness.training.loop import seeded
+from likeness.training.options import DEFAULTS, TrainingOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,38 +204,35 @@ def load_training(
     dataset: Dataset,
     rows: Sequence[int],
     base: str | Path = "mini",
-    *,
-    adapter: str | Path | None = None,
-    from_nothing: bool = False,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    size_px: int | None = None,
-    checkpoint_gradients: bool = False,
-    sitters: bool = False,
-    device: str | None = None,
-    seed: int = 0,
+    options: TrainingOptions = DEFAULTS,
 ) -> OwnDataTraining:
-    """A training of the base's adapter on `rows` of a data set, further or `from_nothing`.
+    """A training of the base's adapter on `rows` of a data set, further or `options.from_nothing`.
 
-    The defaults are `config.TRAINING`'s for the base's family. size_px: side of the targets; the base's own.
+    The defaults are `config.TRAINING`'s for the base's family.
     Raises: what `load_pipeline` raises; IncompatibleWeightsError for a data set of another face encoder.
     """
     from dataclasses import replace
 
     require(dataset, "fgid", "ConsistentID")
-    loaded = open_base(base, device, "float32")
-    torch.manual_seed(seed)
-    fresh = new_adapter(loaded).to(loaded.device) if from_nothing else adapter
-    pipeline = load_pipeline(loaded, fresh, sitters=sitters)
+    loaded = open_base(base, options.device, "float32")
+    torch.manual_seed(options.seed)
+    fresh = new_adapter(loaded).to(loaded.device) if options.from_nothing else options.adapter
+    pipeline = load_pipeline(loaded, fresh, sitters=options.sitters)
     settings = TRAINING[loaded.family]
-    if batch_size is not None:
-        settings = replace(settings, batch_size=batch_size)
-    if checkpoint_gradients:
-        loaded.unet.enable_gradient_checkpointing()
-        loaded.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to switch on
-    rate = learning_rate or (settings.learning_rate if from_nothing else settings.further_rate)
+    if options.batch_size is not None:
+        settings = replace(settings, batch_size=options.batch_size)
+    options.prepare(loaded.unet)
+    rate = options.learning_rate or (
+        settings.learning_rate if options.from_nothing else settings.further_rate
+    )
     return OwnDataTraining(
-        dataset, rows, pipeline, settings, rate=rate, size_px=size_px or loaded.size_px, seed=seed
+        dataset,
+        rows,
+        pipeline,
+        settings,
+        rate=rate,
+        size_px=options.size_px or loaded.size_px,
+        seed=options.seed,
     )
 
 

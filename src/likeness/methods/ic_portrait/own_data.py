@@ -28,6 +28,7 @@ from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import open_base
 from likeness.training.loop import seeded
+from likeness.training.options import DEFAULTS, TrainingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -215,27 +216,18 @@ def load_training(
     dataset: Dataset,
     rows: Sequence[int],
     base: str | Path = "mini",
-    *,
-    adapter: str | Path | None = None,
-    from_nothing: bool = False,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    size_px: int | None = None,
-    checkpoint_gradients: bool = False,
-    sitters: bool = False,
-    device: str | None = None,
-    seed: int = 0,
+    options: TrainingOptions = DEFAULTS,
 ) -> ViewsTraining | PersonTraining:
     """A training on `rows` of a data set: of both nets, or, where it is of one person, of their UNet.
 
     The defaults are `config.TRAINING`'s for the base's family; a person's pictures come one at a time.
-    size_px: side of the pictures; the base's own. from_nothing: nets begun from the UNet.
+    With `options.from_nothing` the nets begin from the UNet.
     Raises: what `pipeline.load` raises; InputError for people with a single picture each.
     """
     require(dataset, "fgid", "IC-Portrait")
-    loaded = open_base(base, device, "float32")
-    if from_nothing:
-        torch.manual_seed(seed)
+    loaded = open_base(base, options.device, "float32")
+    if options.from_nothing:
+        torch.manual_seed(options.seed)
         family: Any = loaded.family
         block = 0 if family == "mini" else 1
         nets = Nets(control_net(loaded.unet), control_net(loaded.unet), NetSettings(family, block))
@@ -243,22 +235,26 @@ def load_training(
             loaded,
             nets,
             open_image_encoder(loaded, nets.settings)[0],
-            detector=open_detector(loaded, sitters),
+            detector=open_detector(loaded, options.sitters),
         )
     else:
-        pipeline = load(loaded, adapter, device=device, sitters=sitters)
+        pipeline = load(loaded, options.adapter, device=options.device, sitters=options.sitters)
     settings = TRAINING[loaded.family]
     alone = len(dataset.people()) == 1
-    if checkpoint_gradients:
-        loaded.unet.enable_gradient_checkpointing()
-        loaded.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to switch on
-    size_px = size_px or loaded.size_px
+    options.prepare(loaded.unet)
+    size_px = options.size_px or loaded.size_px
     if alone:
-        rate = learning_rate or settings.person_rate
-        settings = replace(settings, batch_size=batch_size or 1, person_rate=rate)
-        return PersonTraining(dataset, rows, pipeline, settings, size_px=size_px, seed=seed)
-    rate = learning_rate or settings.learning_rate
-    settings = replace(settings, batch_size=batch_size or settings.batch_size, learning_rate=rate)
+        rate = options.learning_rate or settings.person_rate
+        settings = replace(settings, batch_size=options.batch_size or 1, person_rate=rate)
+        return PersonTraining(dataset, rows, pipeline, settings, size_px=size_px, seed=options.seed)
+    rate = options.learning_rate or settings.learning_rate
+    settings = replace(settings, batch_size=options.batch_size or settings.batch_size, learning_rate=rate)
     return ViewsTraining(
-        dataset, rows, pipeline, settings, size_px=size_px, from_nothing=from_nothing, seed=seed
+        dataset,
+        rows,
+        pipeline,
+        settings,
+        size_px=size_px,
+        from_nothing=options.from_nothing,
+        seed=options.seed,
     )

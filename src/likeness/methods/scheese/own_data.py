@@ -21,6 +21,7 @@ from likeness.methods.scheese.pipeline import SCheesePipeline, load, open_image_
 from likeness.methods.scheese.training import SCheesePhase
 from likeness.methods.scheese.weights import new_adapter, save_adapter
 from likeness.packs import open_base
+from likeness.training.options import DEFAULTS, TrainingOptions
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -157,37 +158,28 @@ def load_training(
     dataset: TripletSet,
     rows: Sequence[int],
     base: str | Path = "mini",
-    *,
-    adapter: str | Path | None = None,
-    from_nothing: bool = False,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    size_px: int | None = None,
-    checkpoint_gradients: bool = False,
-    sitters: bool = False,
-    device: str | None = None,
-    seed: int = 0,
+    options: TrainingOptions = DEFAULTS,
 ) -> TripletTraining:
     """A training of the adapter on `rows` of a data set.
 
-    The defaults are `config.TRAINING`'s. size_px: side of the square of a picture's area; the base's own.
+    The defaults are `config.TRAINING`'s; `options.size_px` is the side of the square of a picture's area.
     Raises: what `pipeline.load` raises; IncompatibleWeightsError for a data set of another kind.
     """
     require(dataset, "cheese", "SCheese")
-    loaded = open_base(base, device, "float32")
-    if from_nothing:
-        torch.manual_seed(seed)
+    loaded = open_base(base, options.device, "float32")
+    if options.from_nothing:
+        torch.manual_seed(options.seed)
         name = SIZES[loaded.family].image_encoder
         encoder, _ = open_image_encoder(loaded, name)
         pipeline = load(loaded, new_adapter(loaded, encoder).to(loaded.device), image_encoder=encoder)
     else:
-        pipeline = load(loaded, adapter)
-    if checkpoint_gradients:
-        loaded.unet.enable_gradient_checkpointing()
-        loaded.unet.train()  # diffusers checkpoints in training mode only; there is no dropout to switch on
+        pipeline = load(loaded, options.adapter)
+    options.prepare(loaded.unet)
     settings = replace(
         TRAINING,
-        batch_size=batch_size or TRAINING.batch_size,
-        learning_rate=learning_rate or TRAINING.learning_rate,
+        batch_size=options.batch_size or TRAINING.batch_size,
+        learning_rate=options.learning_rate or TRAINING.learning_rate,
     )
-    return TripletTraining(dataset, rows, pipeline, settings, size_px=size_px or loaded.size_px, seed=seed)
+    return TripletTraining(
+        dataset, rows, pipeline, settings, size_px=options.size_px or loaded.size_px, seed=options.seed
+    )

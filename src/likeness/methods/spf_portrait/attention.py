@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likeness.diffusion.attention import attached, heads
+from likeness.diffusion.attention import attached, finished, heads
 from likeness.methods.spf_portrait.losses import LayerFeatures
 
 __all__ = ["ADAPTER", "Recorder", "adapted", "recording"]
@@ -47,7 +47,6 @@ class RecordingAttnProcessor(nn.Module):
         **_: Any,
     ) -> Tensor:
         """(B, P, C), (B, T, D) -> (B, P, C)."""
-        residual = hidden_states
         rows = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         q, k, v = (heads(attn, x) for x in (attn.to_q(hidden_states), attn.to_k(rows), attn.to_v(rows)))
         self.recorder.features.append(LayerFeatures(q, k))
@@ -58,10 +57,7 @@ class RecordingAttnProcessor(nn.Module):
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
         out = attn.to_out[0](out.transpose(1, 2).flatten(2))
-        out = attn.to_out[1](out)
-        if attn.residual_connection:
-            out = out + residual
-        return out / attn.rescale_output_factor  # type: ignore[no-any-return]
+        return finished(attn, out, hidden_states)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_d
 from likeness.packs import open_base
 from likeness.training import cosine
 from likeness.training.loop import seeded
+from likeness.training.options import DEFAULTS, TrainingOptions
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -209,51 +210,46 @@ def load_training(
     dataset: AttributeSet,
     rows: Sequence[int],
     base: str | Path | Base = "mini",
+    options: TrainingOptions = DEFAULTS,
     *,
     stage: Stage,
     ablation: str | None = None,
     clip: str | Path | None = None,
-    adapter: str | Path | None = None,
-    from_nothing: bool = False,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    size_px: int | None = None,
-    checkpoint_gradients: bool = False,
-    sitters: bool = False,
-    device: str | None = None,
-    seed: int = 0,
 ) -> AttributeTraining:
-    """A stage on `rows` of a data set, from the base or a delta `adapter`.
+    """A stage on `rows` of a data set, from the base or the delta `options.adapter`.
 
     ablation: one of `config.ABLATIONS`. clip: a folder of a CLIPModel; a pack has its own. The defaults are
     the paper's, the rates times `config.RATE_TIMES`.
     Raises: InputError, IncompatibleWeightsError, MissingWeightsError.
     """
     require(dataset, "attributes", "SPF-Portrait")
-    if checkpoint_gradients:
+    if options.checkpoint_gradients:
         raise InputError(
             "SPF-Portrait does not train with --checkpoint-gradients: its weights stand in for the base's "
             "during one pass only; take a smaller --batch-size with --accumulate."
         )
-    if from_nothing:
+    if options.from_nothing:
         raise InputError("SPF-Portrait has no weights of its own to begin anew: it begins with the base's.")
     name = ablation or "spf"
     if name not in ABLATIONS:
         raise InputError(f"There is no ablation {name!r}; there are {', '.join(ABLATIONS)}.")
-    loaded = open_base(base, device, "float32")
+    loaded = open_base(base, options.device, "float32")
     if loaded.family not in RATE_TIMES:
         raise InputError(f"SPF-Portrait runs on {' and '.join(RATE_TIMES)}, not on {loaded.family}.")
     preset = ABLATIONS[name]
     settings: NaiveTraining | SpfTraining = preset.naive if stage == "naive" else preset.contrastive
-    rate = learning_rate or settings.learning_rate * RATE_TIMES[loaded.family]
-    changes: dict[str, Any] = {"learning_rate": rate, "batch_size": batch_size or settings.batch_size}
+    rate = options.learning_rate or settings.learning_rate * RATE_TIMES[loaded.family]
+    changes: dict[str, Any] = {
+        "learning_rate": rate,
+        "batch_size": options.batch_size or settings.batch_size,
+    }
     settings = dataclasses.replace(settings, **changes)
     start = None
-    if adapter is not None:
-        tensors, card, _ = load_delta(adapter, loaded)
+    if options.adapter is not None:
+        tensors, card, _ = load_delta(options.adapter, loaded)
         start = Delta(tensors, card)
     sees = isinstance(settings, SpfTraining) and settings.target > 0
     space = load_clip_space(loaded, clip) if sees else None
     return AttributeTraining(
-        dataset, rows, loaded, settings, start=start, clip=space, size_px=size_px, seed=seed
+        dataset, rows, loaded, settings, start=start, clip=space, size_px=options.size_px, seed=options.seed
     )
