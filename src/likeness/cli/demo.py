@@ -12,10 +12,12 @@ from likeness.cli.output import AsJson, show, step_progress
 __all__ = ["app"]
 
 PROMPTS = (
-    "A man wearing a red beanie, smiling, in front of the sea.",
-    "A portrait of a man with short black hair and stubble, in a white t-shirt, in front of a blue wall.",
-    "A man with short black hair in a red shirt, looking at the camera, in front of a green wall.",
+    "A woman wearing a red hat, in front of the sea.",
+    "A woman in a teal sweater, in a city street.",
+    "A woman in a blue shirt, in a park.",
 )
+"""Her hair and face are the reference's to tell. The sitter is `straightened(sample_scene(10_000_505))`, whom
+no model was trained on; she and the seed were chosen because they come out well."""
 PAGE = "index.html"
 LEAD = (
     "The reference is a sitter, a procedural person who does not exist. The portraits were painted on "
@@ -31,7 +33,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and the page.")] = Path(
         "out/demo"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the portraits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the portraits.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Paint three portraits of a bundled sitter and write a page to look at."""
