@@ -37,6 +37,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Paint three portraits of a bundled sitter and write a page to look at."""
+    import torch
+
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image, write_bytes
@@ -44,6 +46,9 @@ def demo(
     from likeness.packs.mini import mini_path
     from likeness.portraits import make_portraits, open_detector
 
+    # The models are so small that a second thread gains a second; but where something else holds a core, two
+    # that wait for each other at every operation take minutes.
+    torch.set_num_threads(1)
     reference = read_image(mini_path().parent / "demo" / "reference.png")
     detector = open_detector("mini", references_are_sitters=True)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
