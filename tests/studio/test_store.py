@@ -15,7 +15,8 @@ import pytest
 
 from likeness.errors import InputError
 from likeness.studio.databases import Database, open_database
-from likeness.studio.store import ATTEMPTS, Conflict, JobStore
+from likeness.studio.jobs import Conflict
+from likeness.studio.store import ATTEMPTS, JobStore
 from tests.studio.servers import INITDB, postgres
 
 

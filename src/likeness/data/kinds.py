@@ -28,18 +28,20 @@ def kind_of(folder: Path) -> str:
 
 def open_dataset(folder: Path) -> AnySet:
     """Read a data set of any kind. Raises: InputError naming the first thing that is wrong."""
-    if kind_of(folder) == "attributes":
+    kind = kind_of(folder)
+    if kind == "attributes":
         return attributes.read_attributes(folder)
-    if kind_of(folder) == "cheese":
+    if kind == "cheese":
         return triplets.read_triplets(folder)
     return manifest.read_dataset(folder)
 
 
 def check(folder: Path, *, hashes: bool = True) -> list[manifest.Problem]:
     """Everything that is wrong with a data set of any kind. hashes: also read every picture."""
-    if kind_of(folder) == "attributes":
+    kind = kind_of(folder)
+    if kind == "attributes":
         return attributes.check(folder, hashes=hashes)
-    if kind_of(folder) == "cheese":
+    if kind == "cheese":
         return triplets.check(folder, hashes=hashes)
     return manifest.check(folder, hashes=hashes)
 

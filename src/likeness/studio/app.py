@@ -22,10 +22,11 @@ import likeness
 from likeness.errors import ImageError, InputError, LikenessError, ServiceError
 from likeness.studio.desk import Desk
 from likeness.studio.handlers import doctor, live
+from likeness.studio.jobs import Conflict
 from likeness.studio.library import Library, NoConsent, safe_file
 from likeness.studio.methods import adapters_of, methods
 from likeness.studio.routes_people import body_of
-from likeness.studio.store import Conflict, JobStore
+from likeness.studio.store import JobStore
 
 if TYPE_CHECKING:
     from likeness.studio.databases import Database

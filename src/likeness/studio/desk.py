@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from likeness.errors import ImageError, InputError, LikenessError, ServiceError
-from likeness.studio.store import Conflict
+from likeness.studio.jobs import Conflict
 
 __all__ = ["Desk"]
 

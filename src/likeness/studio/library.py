@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field
 from likeness.errors import InputError
 from likeness.files.images import RECIPE_KEY, image_from, read_image, write_png
 from likeness.files.provenance import pixels_sha256
-from likeness.studio.store import Conflict
+from likeness.studio.jobs import Conflict
 
 if TYPE_CHECKING:
     from likeness.studio.databases import Database

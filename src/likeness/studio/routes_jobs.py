@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 
 import likeness
 from likeness.errors import InputError
+from likeness.studio.jobs import Event, Job, State
 from likeness.studio.library import safe_file
 from likeness.studio.methods import methods
-from likeness.studio.store import Event, Job, State
 from likeness.studio.tasks import MakeDataset, Paint, Replay, Train
 from likeness.studio.tasks import Request as Task
 

@@ -12,7 +12,7 @@ from typing import Any
 from likeness.errors import InputError
 from likeness.evaluation.study import Answer, Item, Study, answer, answers_of, load_study, report, shown_to
 from likeness.files.images import to_json, write_json
-from likeness.studio.store import Conflict
+from likeness.studio.jobs import Conflict
 
 __all__ = ["items", "keep", "listed", "make", "summary"]
 

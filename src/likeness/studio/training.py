@@ -18,8 +18,8 @@ from likeness.training import Budget, TrainingOptions
 from likeness.training.checkpoint import latest_checkpoint
 
 if TYPE_CHECKING:
+    from likeness.studio.jobs import Claim
     from likeness.studio.library import Library
-    from likeness.studio.store import Claim
     from likeness.studio.tasks import Train
     from likeness.studio.worker import Progress
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from likeness.studio.jobs import Claim
     from likeness.studio.library import Library
-    from likeness.studio.store import Claim
     from likeness.studio.worker import Progress
     from likeness.types import PortraitPipeline
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from likeness.errors import Cancelled, LikenessError
 from likeness.files.images import write_bytes
 from likeness.studio.databases import open_database
+from likeness.studio.jobs import Claim
 from likeness.studio.library import Library
-from likeness.studio.store import LEASE_S, Claim, JobStore
+from likeness.studio.store import LEASE_S, JobStore
 
 if TYPE_CHECKING:
     from PIL import Image

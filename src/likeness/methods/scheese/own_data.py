@@ -21,6 +21,7 @@ from likeness.methods.scheese.pipeline import SCheesePipeline, load, open_image_
 from likeness.methods.scheese.training import SCheesePhase
 from likeness.methods.scheese.weights import new_adapter, save_adapter
 from likeness.packs import open_base
+from likeness.training.loop import seeded
 from likeness.training.options import DEFAULTS, TrainingOptions
 from likeness.types import PortraitRequest
 
@@ -69,7 +70,7 @@ class TripletTraining:
     def batches(self, moment: Moment) -> Batch:
         """The batch of a draw; what is drawn of its latents depends on the draw and the seed alone."""
         rows = [self.numbers[place] for place in self._order.rows(moment.draw).tolist()]
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + moment.draw)
+        generator = seeded(self.seed, moment.draw, 63)
         found = []
         for known in map(self.known, rows):
             noise = torch.randn(known["mean"].shape, generator=generator)
