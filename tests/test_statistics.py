@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from likeness.packs.check_words import separation
+from likeness.packs.check_words import frechet, separation
 from likeness.packs.data import Drawing, load_pictures, shard_folder, write_shard
 from likeness.sitters import attributes, sample_scene
 from likeness.statistics import (
@@ -71,3 +71,12 @@ def test_words_that_point_at_their_pictures_separate_them(tmp_path: Path) -> Non
     blind = separation(torch.zeros_like(told), told, pictures, fewest=8)
     assert blind["mean_area"] == pytest.approx(0.5)
     assert found["mean_area"] > 0.5
+
+
+def test_frechet_distance_is_told_as_a_multiple_of_real_pictures_own() -> None:
+    real, truth = (torch.randn(400, 8, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
+    same = frechet(truth, truth, real)
+    assert same["fid_times_real"] == 1 and same["fid_times_real_interval"] == 0
+    worse = frechet(truth + 0.5, truth, real)
+    assert worse["fid"] == pytest.approx(same["fid"] + 8 * 0.25, rel=0.15)
+    assert worse["fid_times_real"] > 10 > worse["fid_real"] and worse["fid_times_real_interval"] > 0

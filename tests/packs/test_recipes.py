@@ -117,9 +117,25 @@ def test_a_spot_is_cut_where_it_lies() -> None:
     spots = vit.draw_spots(labels, torch.Generator().manual_seed(0))
     on = ((spots[:, 0] - 92).abs() < 2) & ((spots[:, 1] - 32).abs() < 2)
     assert 0.6 < on.float().mean() < 0.95
-    found, shown = check_garments.spots_of(labels[:2], (LABELS[5],))
+    found, shown = vit.spots_of(labels[:2], (LABELS[5],))
     assert shown.all() and found[0, :2].tolist() == [92.0, 32.0]
-    assert not check_garments.spots_of(labels[:2], ("hat",))[1].any()
+    assert not vit.spots_of(labels[:2], ("hat",))[1].any()
+
+
+def test_pairs_are_two_pictures_of_the_same_thing(shop: Workshop) -> None:
+    """Rows 0 and 1, 2 to 4 show a hat of theirs; row 5 is alone with one, row 6 shows too little of it."""
+    labels = torch.zeros(8, 128, 128, dtype=torch.uint8)
+    labels[:7, 10:20, 40:60] = LABELS.index("hat")
+    labels[6, 10:20, 41:60] = 0
+    labels[6, 11:, :] = 0
+    person = torch.tensor([0, 0, 1, 1, 1, 2, 2, 3])
+    pictures = dataclasses.replace(shop.pictures("train"), labels=labels, person=person)
+    worn = vit.Worn.find(pictures, vit.WORN["hat"])
+    assert [group.tolist() for group in worn.groups] == [[0, 1], [2, 3, 4]]
+    for number in range(20):
+        rows = worn.draw(5, torch.Generator().manual_seed(number))
+        assert rows.shape == (2, 2) and (rows[:, 0] != rows[:, 1]).all()
+        assert (person[rows[:, 0]] == person[rows[:, 1]]).all() and len(person[rows[:, 0]].unique()) == 2
 
 
 def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:

@@ -161,7 +161,7 @@ def calibrate(
 def draw(
     split: Annotated[
         list[str] | None,
-        typer.Argument(help="train, portraits, edits, views, judge, held_out; all by default."),
+        typer.Argument(help="train, portraits, edits, views, dressed, judge, held_out; all by default."),
     ] = None,
     work: Work = WORK,
     people: Annotated[int, typer.Option(help="Training people.")] = 5000,
@@ -173,7 +173,7 @@ def draw(
     """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
     from likeness.packs.data import draw_split
 
-    counts = dict.fromkeys(("train", "portraits", "edits", "views"), people)
+    counts = dict.fromkeys(("train", "portraits", "edits", "views", "dressed"), people)
     counts |= {"judge": judge_people, "held_out": held_out_people}
     chosen = split or list(counts)
     for one in chosen:

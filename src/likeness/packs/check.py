@@ -134,6 +134,7 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
         "error_interval": interval,
         "within_3_percent": float((errors < 0.03).float().mean()),
         "found": float(found.float().mean()),
+        "found_interval": share_interval(float(found.float().mean()), len(found)),
     }
 
 

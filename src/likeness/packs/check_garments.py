@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from likeness.packs import mini
 from likeness.packs.data import picture_rows
-from likeness.packs.recipes.vit import cut
-from likeness.sitters import LABELS, Scene, render_many
+from likeness.packs.recipes.vit import WORN, cut, spots_of
+from likeness.sitters import Scene, render_many
 from likeness.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -23,16 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["garments"]
 
-WORN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "clothing": (("garment", "jacket"), ("garment", "colour", "pattern", "pattern_colour", "inner_colour")),
-    "hat": (("hat",), ("hat", "hat_colour", "hat_trim_colour")),
-    "earrings": (("earring",), ("earrings", "metal")),
-    "necklace": (("necklace",), ("necklace", "metal")),
+NAMES: dict[str, tuple[str, ...]] = {
+    "clothing": ("garment", "colour", "pattern", "pattern_colour", "inner_colour"),
+    "hat": ("hat", "hat_colour", "hat_trim_colour"),
+    "earrings": ("earrings", "metal"),
+    "necklace": ("necklace", "metal"),
 }
-"""Of each kind: the part labels that show it, and the parameters that say which one it is."""
+"""The parameters that say which thing of a kind it is."""
 WAYS = 20
-SMALLEST_PX = 12
-"""Fewer pixels of a thing than this and it counts as hidden."""
 
 
 @torch.no_grad()
@@ -59,13 +57,13 @@ def garments(pack: Path, pictures: Pictures, scenes: int = 400, seed: int = 0) -
     generator = torch.Generator().manual_seed(seed)
     out: dict[str, float] = {}
     every: list[Tensor] = []
-    for kind, (parts, names) in WORN.items():
+    for kind, parts in WORN.items():
         first, here = spots_of(pictures.labels[: len(asked)], parts)
         second, there = spots_of(labels, parts)
         both = (here & there).nonzero()[:, 0]
         if len(both) < WAYS:
             continue
-        which = [tuple(str(_parameter(asked[i], name)) for name in names) for i in both.tolist()]
+        which = [tuple(str(_parameter(asked[i], name)) for name in NAMES[kind]) for i in both.tolist()]
         query = embed(net, pictures.pixels[both], first[both])
         known = embed(net, pixels[both], second[both])
         right = trials(query @ known.T, which, generator)
@@ -92,19 +90,6 @@ def trials(similarity: Tensor, which: list[tuple[str, ...]], generator: torch.Ge
         rivals = other[torch.randperm(len(other), generator=generator)[: WAYS - 1]]
         right.append(float(similarity[row, row] > similarity[row, rivals].max()))
     return torch.tensor(right)
-
-
-def spots_of(labels: Tensor, parts: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Squares (N, 3) px around the largest extent of parts on (N, H, W) labels, and which show them."""
-    wanted = torch.isin(labels, torch.tensor([LABELS.index(part) for part in parts], dtype=labels.dtype))
-    spots = torch.zeros(len(labels), 3)
-    for i, mask in enumerate(wanted):
-        if mask.any():
-            y, x = mask.nonzero().unbind(1)
-            low_x, high_x, low_y, high_y = (float(v) for v in (x.min(), x.max(), y.min(), y.max()))
-            side = max(high_x - low_x, high_y - low_y, 8.0) * 1.1 + 1
-            spots[i] = torch.tensor([(low_x + high_x + 1) / 2, (low_y + high_y + 1) / 2, side])
-    return spots, wanted.flatten(1).sum(1) >= SMALLEST_PX
 
 
 def embed(net: Any, pixels: Tensor, spots: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from likeness.packs import mini
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes.attributes import attribute_truth
 from likeness.sitters import Scene, attributes
-from likeness.statistics import area_under_curve, frechet_distance, mean_interval
+from likeness.statistics import area_under_curve, frechet_distance, mean_interval, share_interval
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -97,10 +97,14 @@ def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 
         return {}
     values = torch.tensor(list(areas.values()))
     worst = min(areas, key=lambda name: areas[name])
+    mean, mean_half = mean_interval(values)
+    over = float((values >= 0.9).float().mean())
     return {
-        "mean_area": float(values.mean()),
+        "mean_area": mean,
+        "mean_area_interval": mean_half,
         "values": float(len(values)),
-        "over_90_percent": float((values >= 0.9).float().mean()),
+        "over_90_percent": over,
+        "over_90_percent_interval": share_interval(over, len(values)),
         f"worst_{worst.replace(' ', '_')}": areas[worst],
     }
 
@@ -144,8 +148,27 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
             painted,
         )
     )
-    fid, fid_real = frechet_distance(seen, real), frechet_distance(truth_of, real)
-    return out | {"fid": fid, "fid_real": fid_real, "fid_times_real": fid / max(fid_real, 1e-9)}
+    return out | frechet(seen, truth_of, real)
+
+
+def frechet(painted: Tensor, truth: Tensor, real: Tensor, draws: int = 100) -> dict[str, float]:
+    """Distances of painted pictures and of those they were told of, both (N, D), to other real ones (M, D);
+    the first as a multiple of the second, with its interval by the bootstrap over pictures."""
+    fid, fid_real = frechet_distance(painted, real), frechet_distance(truth, real)
+    generator = torch.Generator().manual_seed(0)
+    times = []
+    for _ in range(draws):
+        some = torch.randint(len(painted), (len(painted),), generator=generator)
+        others = real[torch.randint(len(real), (len(real),), generator=generator)]
+        times.append(
+            frechet_distance(painted[some], others) / max(frechet_distance(truth[some], others), 1e-9)
+        )
+    return {
+        "fid": fid,
+        "fid_real": fid_real,
+        "fid_times_real": fid / max(fid_real, 1e-9),
+        "fid_times_real_interval": float(1.96 * torch.tensor(times).std()),
+    }
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ it stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -46,6 +47,7 @@ __all__ = [
     "build_pictures",
     "collection_views",
     "draw_split",
+    "dressed_views",
     "edited_views",
     "load_pictures",
     "turned_views",
@@ -57,6 +59,8 @@ CAPTIONS = 5
 """Captions kept of each picture."""
 FREE_VIEW = 1
 """The view that is not straightened where the others are."""
+NEXT_WEARER = 1_000_003
+"""How far apart the seeds are of people who wear the same."""
 NEW_HAIR = 4
 """How many pictures of a person it takes until one has other hair, where the others share it."""
 
@@ -157,6 +161,7 @@ def draw_split(
             "edits": edited_views,
             "collections": collection_views,
             "views": turned_views,
+            "dressed": dressed_views,
         }.get(split),
         on_shard=on_shard,
     )
@@ -297,6 +302,17 @@ def turned_views(seed: int, views: int) -> list[Scene]:
         turned = sitters.with_other_view(first, view)
         scenes.append(sitters.with_other_light(turned, view) if view % 2 else turned)
     return scenes
+
+
+def dressed_views(seed: int, views: int) -> list[Scene]:
+    """A person, then others of other poses, lights and places who wear the same clothes and accessories."""
+    from likeness import sitters
+
+    first = sitters.sample_scene(seed)
+    people = len(sitters.TRAINING_SEEDS)
+    others = [sitters.sample_scene((seed + view * NEXT_WEARER) % people) for view in range(1, views)]
+    worn = {"clothes": first.clothes, "accessories": first.accessories, "seed": None}
+    return [first, *(dataclasses.replace(other, **worn) for other in others)]
 
 
 def draw_people(

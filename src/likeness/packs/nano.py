@@ -46,9 +46,9 @@ __all__ = [
 NAME = "nano"
 SIZE_PX = 64
 WIDTH = 96
-BORROWED = ("landmarks", "recogniser", "judge_recogniser")
+BORROWED = ("landmarks", "recogniser", "judge_recogniser", "vit")
 """Folders of the mini pack that are copied beside the base."""
-MINUTES = {"autoencoder": 2.0, "clip": 3.0, "vit": 2.0, "unet": 8.0}
+MINUTES = {"autoencoder": 2.0, "clip": 3.0, "unet": 8.0}
 """On two cores with bf16."""
 
 
