@@ -107,7 +107,7 @@ def ablate(
         for variant in plan.variants:
             on_progress(f"seed {seed}, {variant.name}: {steps} steps")
             _trained(root, variant, dataclasses.replace(shop, seed=seed, steps=steps, minutes=None))
-    cases = _cases(method, plan, asked)
+    cases = _cases(method, plan, asked, near=shop.preset.SIZE_PX < mini.SIZE_PX)
     metrics = _metrics(shop.pack, plan, cases)
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for painting in plan.paintings:
@@ -173,8 +173,9 @@ def _trained(root: Path, variant: Variant, shop: Workshop) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def _cases(method: str, plan: Plan, asked: Asked) -> list[_Case]:
+def _cases(method: str, plan: Plan, asked: Asked, *, near: bool) -> list[_Case]:
     if plan.cases == "edits":
+        edits = held_out_edits(asked.cases, asked.case_seed, mini.SIZE_PX, near=near)
         return [
             _Case(
                 edit.id,
@@ -183,7 +184,7 @@ def _cases(method: str, plan: Plan, asked: Asked) -> list[_Case]:
                 (),
                 edit.after,
             )
-            for number, edit in enumerate(held_out_edits(asked.cases, asked.case_seed, mini.SIZE_PX))
+            for number, edit in enumerate(edits)
         ]
     protocol = load_protocol(method, sitters=True)
     who = sitters(min(asked.cases, PEOPLE), asked.case_seed, mini.SIZE_PX)

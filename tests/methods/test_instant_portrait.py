@@ -252,6 +252,15 @@ def test_the_identity_loss_is_weighed_by_time(toy: ToyInstantPortrait) -> None:
     assert set(plain.loss(batch, torch.Generator())) == {"noise"}
 
 
+def test_a_compiled_unet_gives_the_same_loss(toy: ToyInstantPortrait) -> None:
+    """What is compiled is no ordinary module: asking it for its truth fails."""
+    plain = IdeNetPhase(toy.unets[0], toy.base)
+    compiled = dataclasses.replace(plain, forward=torch.compile(toy.unets[0], backend="eager"))
+    with torch.no_grad():
+        losses = [p.loss(toy.batch(0), torch.Generator().manual_seed(1))["noise"] for p in (plain, compiled)]
+    assert torch.equal(losses[0], losses[1])
+
+
 def test_the_students_loss_moves_nobody_else(toy: ToyInstantPortrait) -> None:
     student, teacher = toy.unets[1:]
     stage = DistillStage(150, 200, triplet=1.0, inversion=True)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from likeness.diffusion.load import load_base
 from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import InputError, MissingWeightsError
-from likeness.packs import check_garments, known_words, mini_path, nano, read_card, unknown_words
+from likeness.packs import check_garments, data, known_words, mini_path, nano, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures
 from likeness.packs.recipes import RECIPES, vit
@@ -147,14 +148,21 @@ def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:
     assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)) == 0
 
 
-def test_a_smaller_size_takes_the_same_pictures_and_borrows_what_looks_at_them(shop: Workshop) -> None:
-    whole = shop.pictures("train")
+def test_a_smaller_size_draws_close_ups_and_borrows_what_looks_at_them(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "SHARD_PEOPLE", 6)
     small = dataclasses.replace(shop, preset=nano, pack=shop.work / "nano")
     pictures = small.pictures("train")
     assert pictures.pixels.shape == (12, 3, 64, 64) and pictures.labels.shape == (12, 64, 64)
-    assert torch.equal(pictures.landmarks * 2, whole.landmarks)
-    mean = whole.pixels[3, :, 10:12, 20:22].float().mean(dim=(1, 2))
-    assert (pictures.pixels[3, :, 5, 10] - mean).abs().max() <= 0.5
+    far = data.draw_people(range(6), 2, 64)
+    heights = torch.tensor([float(np.ptp(one.landmarks[:, 1])) for one in far])
+    near = pictures.landmarks[..., 1].amax(1) - pictures.landmarks[..., 1].amin(1)
+    assert (near > 1.1 * heights).all()
+    sittings = list(data.picture_rows(small.pictures("collections")))
+    assert (
+        len({row["record"]["camera"]["zoom"] for row in sittings}) == 12
+    )  # framing is what tells them apart
     for part in nano.MINUTES:
         assert RECIPES[part](small).finished, part
     small.borrow()
@@ -165,8 +173,6 @@ def test_a_smaller_size_takes_the_same_pictures_and_borrows_what_looks_at_them(s
     base = load_base(small.pack)
     assert (base.family, base.size_px, base.text_width) == ("mini", 64, nano.WIDTH)
     assert paint_text(base, ["a red hat"], [0], steps=2).shape == (1, 3, 64, 64)
-    with pytest.raises(InputError, match="cannot be made 48 px"):
-        load_pictures(shop.work / "data/train", people=6, views=2, size_px=48)
 
 
 def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:

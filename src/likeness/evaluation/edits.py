@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from likeness.errors import InputError
+from likeness.packs.data import close_up
 from likeness.packs.mini import first_seed
 from likeness.sitters import Scene, attributes, captions, edited, instructions, sample_scene, straightened
 from likeness.sitters.instruct import GROUPS, changed_groups
@@ -63,8 +64,12 @@ class FactorsKept:
     floor: int
 
 
-def held_out_edits(count: int, seed: int, size_px: int, factors: Sequence[int] = (1, 2)) -> list[Edit]:
+def held_out_edits(
+    count: int, seed: int, size_px: int, factors: Sequence[int] = (1, 2), *, near: bool = False
+) -> list[Edit]:
     """Edits of `count` held-out sitters drawn by `seed`, of so many factors in turn, straight to the camera.
+
+    near: as close-ups, for packs smaller than mini.
 
     Each changes as many things that can be seen as it has factors; what is hidden is drawn again.
     Raises: InputError for more people than are held out for measuring.
@@ -78,6 +83,8 @@ def held_out_edits(count: int, seed: int, size_px: int, factors: Sequence[int] =
         raise InputError(f"There are 1 to {end - start} held-out sitters to edit, not {count}.")
     drawn = random.Random(seed).sample(range(start, end), count)
     scenes = [_visible_edit(number, factors[place % len(factors)]) for place, number in enumerate(drawn)]
+    if near:
+        scenes = [(close_up(one), close_up(other)) for one, other in scenes]
     pictures = [
         Image.fromarray(one.rgb) for one in render_many([s for pair in scenes for s in pair], size_px)
     ]

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from likeness.errors import InputError
 from likeness.packs.mini import SIZE_PX, first_seed
@@ -45,6 +44,7 @@ __all__ = [
     "Drawing",
     "Pictures",
     "build_pictures",
+    "close_up",
     "collection_views",
     "draw_split",
     "dressed_views",
@@ -59,6 +59,7 @@ CAPTIONS = 5
 """Captions kept of each picture."""
 FREE_VIEW = 1
 """The view that is not straightened where the others are."""
+CLOSE_ZOOM = 1.3
 NEXT_WEARER = 1_000_003
 """How far apart the seeds are of people who wear the same."""
 NEW_HAIR = 4
@@ -142,39 +143,40 @@ def draw_split(
     people: int,
     views: int,
     skip: int = 0,
+    size_px: int = SIZE_PX,
     workers: int | None = None,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> Path:
     """`build_pictures` for a split of `mini.first_seed`, in its folder under `data`, which is returned.
 
     skip: how many people of the split are passed over; those that follow have a folder of their own.
+    size_px: smaller pictures are close-ups, for a face needs its pixels; but collections, whose pictures
+    differ by their framing.
     """
-    folder = split_folder(data, split, skip)
+    folder = split_folder(data, split, skip, size_px)
+    views_of = SCENES.get(split, free_views)
+    closer = size_px < SIZE_PX and split != "collections"
     build_pictures(
         folder,
         first_seed=first_seed(split) + skip,
         people=people,
         views=views,
         workers=workers,
-        scenes={
-            "portraits": straight_views,
-            "edits": edited_views,
-            "collections": collection_views,
-            "views": turned_views,
-            "dressed": dressed_views,
-        }.get(split),
+        size_px=size_px,
+        scenes=(lambda seed, views: [close_up(one) for one in views_of(seed, views)]) if closer else views_of,
         on_shard=on_shard,
     )
     return folder
 
 
-def split_folder(data: Path, split: str, skip: int = 0) -> Path:
+def split_folder(data: Path, split: str, skip: int = 0, size_px: int = SIZE_PX) -> Path:
     """Where `draw_split` writes."""
-    return data / (f"{split}-from-{skip}" if skip else split)
+    size = "" if size_px == SIZE_PX else f"-{size_px}px"
+    return data / (split + size + (f"-from-{skip}" if skip else ""))
 
 
-def load_pictures(folder: Path, *, people: int, views: int, size_px: int = SIZE_PX) -> Pictures:
-    """The first `people` of a split that has been built; smaller than they were drawn if `size_px` is."""
+def load_pictures(folder: Path, *, people: int, views: int) -> Pictures:
+    """The first `people` of a split that has been built."""
     shards = [shard_folder(folder, start, views) for start in range(0, people, SHARD_PEOPLE)]
     count = people * views
 
@@ -183,18 +185,10 @@ def load_pictures(folder: Path, *, people: int, views: int, size_px: int = SIZE_
         return torch.from_numpy(np.concatenate(parts)[:count])
 
     captions = [row["captions"] for shard in shards for row in read_rows(shard)][:count]
-    pixels, labels = array("pixels").permute(0, 3, 1, 2), array("labels")
-    every = labels.shape[-1] // size_px
-    if labels.shape[-1] != every * size_px:
-        raise InputError(f"Pictures of {labels.shape[-1]} px cannot be made {size_px} px: give a divisor.")
-    if every > 1:
-        parts = [F.avg_pool2d(few.float(), every).round().to(torch.uint8) for few in pixels.split(512)]
-        pixels = torch.cat(parts).contiguous(memory_format=torch.channels_last)
-        labels = labels[:, every // 2 :: every, every // 2 :: every].contiguous()
     return Pictures(
-        pixels=pixels,
-        labels=labels,
-        landmarks=array("landmarks") / every,
+        pixels=array("pixels").permute(0, 3, 1, 2),
+        labels=array("labels"),
+        landmarks=array("landmarks"),
         visible=array("visible"),
         person=torch.arange(count) // views,
         captions=captions,
@@ -313,6 +307,22 @@ def dressed_views(seed: int, views: int) -> list[Scene]:
     others = [sitters.sample_scene((seed + view * NEXT_WEARER) % people) for view in range(1, views)]
     worn = {"clothes": first.clothes, "accessories": first.accessories, "seed": None}
     return [first, *(dataclasses.replace(other, **worn) for other in others)]
+
+
+SCENES: dict[str, Scenes] = {
+    "portraits": straight_views,
+    "edits": edited_views,
+    "collections": collection_views,
+    "views": turned_views,
+    "dressed": dressed_views,
+}
+"""What is drawn of each person of a split; of all others, `free_views`."""
+
+
+def close_up(scene: Scene) -> Scene:
+    """The same moment from so near that the head fills the picture. `seed` of the new scene is None."""
+    camera = dataclasses.replace(scene.camera, zoom=CLOSE_ZOOM)
+    return dataclasses.replace(scene, camera=camera, seed=None)
 
 
 def draw_people(

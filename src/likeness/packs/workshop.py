@@ -269,11 +269,11 @@ class Workshop:
 def _pictures(
     data: Path, split: str, people: int, views: int, skip: int, size_px: int, workers: int | None
 ) -> Pictures:
-    world, folder = World.here(), split_folder(data, split, skip)
+    world, folder = World.here(), split_folder(data, split, skip, size_px)
     if world.writes:
-        draw_split(data, split, people=people, views=views, skip=skip, workers=workers)
+        draw_split(data, split, people=people, views=views, skip=skip, size_px=size_px, workers=workers)
     world.wait()
-    return load_pictures(folder, people=people, views=views, size_px=size_px)
+    return load_pictures(folder, people=people, views=views)
 
 
 def _forget_origin(config: Path) -> None:

@@ -80,7 +80,7 @@ class IdeNetPhase:
         count = len(latents)
         noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         text, image = self._dropped(batch, torch.rand(count, generator=generator))
-        unet = self.forward or self.unet
+        unet = self.unet if self.forward is None else self.forward
         seen = torch.cat([noisy, image], dim=1)
         prediction = unet(seen, timesteps, encoder_hidden_states=text).sample.float()
         target = prediction_target(self._scheduler, latents, noise, timesteps)
