@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
 
 from likeness.cli.main import main
@@ -28,28 +22,12 @@ from likeness.files.video import frames_of
 from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.studio.servers import CHROMIUM, served
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> ToyInstantPortrait:
     return ToyInstantPortrait(tiny.write_mini(tmp_path_factory.mktemp("toy") / "mini"))
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
 
 
 def ask(url: str, data: bytes | None = None, kind: str = "image/jpeg") -> tuple[int, bytes, dict[str, str]]:

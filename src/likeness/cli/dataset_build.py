@@ -13,9 +13,6 @@ from likeness.cli.server import Vlm, VlmModel, vision_language
 from likeness.errors import InputError
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from likeness.data.engine import Built
 
 __all__ = ["Engine", "Workers", "app", "show_built"]
