@@ -305,8 +305,13 @@ def dressed_views(seed: int, views: int) -> list[Scene]:
     first = sitters.sample_scene(seed)
     people = len(sitters.TRAINING_SEEDS)
     others = [sitters.sample_scene((seed + view * NEXT_WEARER) % people) for view in range(1, views)]
-    worn = {"clothes": first.clothes, "accessories": first.accessories, "seed": None}
-    return [first, *(dataclasses.replace(other, **worn) for other in others)]
+    return [
+        first,
+        *(
+            dataclasses.replace(other, clothes=first.clothes, accessories=first.accessories, seed=None)
+            for other in others
+        ),
+    ]
 
 
 SCENES: dict[str, Scenes] = {
