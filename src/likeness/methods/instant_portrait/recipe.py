@@ -203,11 +203,11 @@ def instructions_of(seed: int, views: int) -> list[str]:
 
 def load_backbone(shop: Workshop) -> Backbone:
     """The pack's own vision transformer, for the discriminator and the triplet loss."""
-    from transformers import AutoImageProcessor, AutoModel
+    from transformers import ViTImageProcessor, ViTModel
 
     folder = shop.part("vit")
-    processor = AutoImageProcessor.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    processor = ViTImageProcessor.from_pretrained(folder)
+    model = ViTModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
     return Backbone(model, tuple(processor.image_mean), tuple(processor.image_std))
 
 
