@@ -19,7 +19,8 @@ import torch
 
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet, OpenVinoVae, require_openvino
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
-from likeness.files.weights import is_offline, sha256_of
+from likeness.files.int8 import INT8_FILE, from_int8
+from likeness.files.weights import is_offline, read_safetensors, sha256_of
 from likeness.types import WeightsRecord
 
 __all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part", "quiet"]
@@ -157,6 +158,7 @@ def _through_openvino(base: Base) -> Base:
 def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     """One model (a diffusers or transformers class) from its folder, frozen, in evaluation mode.
 
+    Of diffusers' classes also from `INT8_FILE`, which stands in place of the weights file.
     Raises: MissingWeightsError naming the folder when it or its safetensors are not there,
     IncompatibleWeightsError when its tensors do not fit its config.
     """
@@ -164,9 +166,13 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
         raise MissingWeightsError(f"{folder} has no config.json: the model folder is not whole.")
     try:
         with quiet():
-            model = kind.from_pretrained(
-                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
-            )
+            if (folder / INT8_FILE).is_file():
+                model = kind.from_config(kind.load_config(folder))
+                model.load_state_dict(from_int8(read_safetensors(folder / INT8_FILE)))
+            else:
+                model = kind.from_pretrained(
+                    folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+                )
     except OSError as error:
         pickled = any(folder.glob("*.bin"))
         hint = "only pickle (.bin) weights; save them as safetensors first" if pickled else "no whole weights"

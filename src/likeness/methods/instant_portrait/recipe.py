@@ -10,10 +10,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.load import Base, load_base, load_part
 from likeness.methods.instant_portrait.config import STAGES, EditSettings, IdeTraining
 from likeness.methods.instant_portrait.model import Backbone, Discriminator, editing_unet
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
@@ -213,9 +212,9 @@ def load_backbone(shop: Workshop) -> Backbone:
 
 def _begun(shop: Workshop, folder: str, unet: nn.Module) -> Any:
     """A new editor, or the pack's with `further`."""
-    files = sorted((shop.pack / folder / "unet").glob("*.safetensors"))
-    if shop.further and files:
-        unet.load_state_dict({key: t.float() for file in files for key, t in load_file(file).items()})
+    known = shop.pack / folder / "unet"
+    if shop.further and known.is_dir():
+        unet.load_state_dict(load_part(known, type(unet), torch.float32).state_dict())
     return unet
 
 
@@ -223,7 +222,7 @@ def _write(
     shop: Workshop, unet: Any, settings: EditSettings, folder: str, run: str, pictures: Pictures
 ) -> None:
     """Into the pack, with its entry in the card."""
-    save_editor(unet.to("cpu"), settings, shop.pack / folder)
+    save_editor(unet.to("cpu"), settings, shop.pack / folder, int8=True)
     trained: TrainResult = shop.trained[run]
     shop.record(
         folder,

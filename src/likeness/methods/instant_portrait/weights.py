@@ -12,7 +12,9 @@ import torch
 from likeness.diffusion.load import fetched, load_part
 from likeness.errors import IncompatibleWeightsError
 from likeness.files.images import write_json
+from likeness.files.int8 import INT8_FILE, to_int8
 from likeness.files.provenance import record_weights
+from likeness.files.weights import write_safetensors
 from likeness.methods.instant_portrait.config import EditSettings
 
 if TYPE_CHECKING:
@@ -23,7 +25,12 @@ __all__ = ["PUBLISHED", "load_editor", "save_editor"]
 
 PUBLISHED = EditSettings("sd15", "ide-net", steps=20, guidance=7.5, image_guidance=1.5)
 """How InstructPix2Pix's own weights are used, a diffusers folder without our `config.json`."""
-FILES = ("config.json", "unet/config.json", "unet/diffusion_pytorch_model*.safetensors")
+FILES = (
+    "config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model*.safetensors",
+    f"unet/{INT8_FILE}",
+)
 
 
 def load_editor(name_or_path: str | Path, base: Base) -> tuple[Any, EditSettings, WeightsRecord]:
@@ -50,11 +57,22 @@ def load_editor(name_or_path: str | Path, base: Base) -> tuple[Any, EditSettings
     return unet, settings, record_weights(folder / "unet", "editing UNet", licence, Path(name_or_path).name)
 
 
-def save_editor(unet: Any, settings: EditSettings, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write what `load_editor` reads; `unet` keeps its own dtype."""
-    own = unet.dtype
-    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
-    torch.nn.Module.to(unet, dtype)
-    unet.save_pretrained(folder / "unet", safe_serialization=True)
-    torch.nn.Module.to(unet, own)
+def save_editor(
+    unet: Any,
+    settings: EditSettings,
+    folder: Path,
+    dtype: torch.dtype = torch.float16,
+    *,
+    int8: bool = False,
+) -> None:
+    """Write what `load_editor` reads; `unet` keeps its own dtype. int8: half as large, and ours alone."""
+    if int8:
+        unet.save_config(folder / "unet")
+        write_safetensors(to_int8(unet.state_dict()), folder / "unet" / INT8_FILE)
+    else:
+        own = unet.dtype
+        # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+        torch.nn.Module.to(unet, dtype)
+        unet.save_pretrained(folder / "unet", safe_serialization=True)
+        torch.nn.Module.to(unet, own)
     write_json(folder / "config.json", asdict(settings))
