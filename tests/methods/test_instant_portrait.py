@@ -22,6 +22,7 @@ from likeness.methods.instant_portrait.config import (
     T_MAX,
     Annealing,
     DistillStage,
+    EditSettings,
     IdeTraining,
 )
 from likeness.methods.instant_portrait.losses import (
@@ -38,7 +39,7 @@ from likeness.methods.instant_portrait.losses import (
 from likeness.methods.instant_portrait.model import editing_unet, one_step
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
 from likeness.methods.instant_portrait.training import IdeNetPhase, IpNetPhase
-from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor
+from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.types import Person, PortraitRequest
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
@@ -422,6 +423,25 @@ def test_what_cannot_be_edited_is_named(
 ) -> None:
     with pytest.raises(InputError, match=said):
         pipeline([request_])
+
+
+def test_a_packs_teacher_paints_what_takes_several_steps(tmp_path: Path) -> None:
+    toy = ToyInstantPortrait(tiny.write_mini(tmp_path / "mini"))
+    assert toy.base.folder is not None
+    own = toy.base.folder / "adapters"
+    save_editor(toy.unets[0], EditSettings("mini", "ide-net", steps=4), own / "instant-portrait-teacher")
+    only = load(toy.base)
+    [painted] = only([PortraitRequest("a hat", (picture(0),))])
+    assert (painted.provenance.recipe["stage"], painted.provenance.recipe["steps"]) == ("ide-net", 4)
+    save_editor(toy.unets[1], EditSettings("mini", "ipnet", steps=1), own / "instant-portrait")
+    both = load(toy.base)
+    found = both([PortraitRequest("a hat", (picture(0),), steps=n) for n in (None, 2, 3)])
+    assert [one.provenance.recipe["stage"] for one in found] == ["ipnet", "ipnet", "ide-net"]
+    editors = [{w.sha256 for w in one.provenance.weights if w.role == "editing UNet"} for one in found]
+    assert editors[0] == editors[1] != editors[2] and all(len(one) == 1 for one in editors)
+    alone = load(toy.base, own / "instant-portrait")
+    [painted] = alone([PortraitRequest("a hat", (picture(0),), steps=3)])
+    assert painted.provenance.recipe["stage"] == "ipnet"  # who names one gets it
 
 
 def test_files_that_do_not_fit_are_refused(

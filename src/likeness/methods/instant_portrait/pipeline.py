@@ -37,6 +37,8 @@ __all__ = ["InstantPortraitPipeline", "load"]
 
 UNIT_PX = 8
 """Sides of pictures must be multiples of this."""
+SEVERAL = 3
+"""From so many steps on a pack's IDE-Net paints; IPNet has learned to take one, and may take two."""
 RIM = 0.03
 """Width of the soft border between an edit and the background that is kept, as a share of the height."""
 
@@ -65,37 +67,51 @@ def load(
     if base.family not in CARD.bases:
         raise InputError(f"InstantPortrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
     records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
-    if adapter is None:
-        own = base.folder / "adapters" / "instant-portrait" if base.folder else None
-        if own and own.is_dir():
-            adapter = own
-        elif base.family == "sd15":
-            adapter = "timbrooks/instruct-pix2pix"
-        else:
-            raise MissingWeightsError(
-                f"The pack {base.name} has no adapters/instant-portrait: give an adapter, or train one with "
-                "`likeness pack build`."
-            )
-    unet, settings, record = load_editor(adapter, base)
-    if base.runtime == OPENVINO:
-        unet = OpenVinoUnet(unet)
-    records.append(record)
+    own = [folder for folder in _own_editors(base) if folder.is_dir()]
+    if adapter is not None:
+        editors = [adapter]
+    elif own:
+        editors = list(own)
+    elif base.family == "sd15":
+        editors = ["timbrooks/instruct-pix2pix"]
+    else:
+        raise MissingWeightsError(
+            f"The pack {base.name} has no adapters/instant-portrait: give an adapter, or train one with "
+            "`likeness pack build`."
+        )
     beside = base.folder / "parser" if base.folder else None
     folder = Path(parser) if parser else beside if beside and beside.is_dir() else None
     if folder:
         records.append(
             record_weights(folder, "face parser", "Apache-2.0" if folder == beside else "not declared")
         )
-    return InstantPortraitPipeline(
-        base, unet, settings, parser=load_parser(folder) if folder else None, weights=tuple(records)
-    )
+    painter = None
+    for editor in reversed(editors):
+        unet, settings, record = load_editor(editor, base)
+        painter = InstantPortraitPipeline(
+            base,
+            OpenVinoUnet(unet) if base.runtime == OPENVINO else unet,
+            settings,
+            parser=load_parser(folder) if folder else None,
+            weights=(*records, record),
+            teacher=painter,
+        )
+    assert painter is not None  # noqa: S101  there is an editor
+    return painter
+
+
+def _own_editors(base: Base) -> tuple[Path, ...]:
+    """Where a pack has its one-step editor, and the one it was taught by."""
+    folder = base.folder / "adapters" if base.folder else None
+    return (folder / "instant-portrait", folder / "instant-portrait-teacher") if folder else ()
 
 
 class InstantPortraitPipeline:
     """A `PortraitPipeline`: the reference is the picture to edit, the prompt the instruction.
 
     Pictures are edited one at a time, so none depends on its neighbours. What an instruction's words and a
-    noise's seed come to is kept from one picture to the next, for they stay the same in a stream.
+    noise's seed come to is kept from one picture to the next, for they stay the same in a stream. `teacher`
+    paints what is asked for in several steps.
     """
 
     def __init__(
@@ -106,11 +122,13 @@ class InstantPortraitPipeline:
         *,
         parser: ParserNet | None = None,
         weights: tuple[WeightsRecord, ...] = (),
+        teacher: InstantPortraitPipeline | None = None,
     ) -> None:
         self.base = base
         self.unet = unet
         self.settings = settings
         self.parser = parser
+        self.teacher = teacher
         # The base's UNet takes no part.
         self.weights = (*(one for one in base.weights if one.role != "unet"), *weights)
         self._texts: dict[str, Tensor] = {}
@@ -128,10 +146,15 @@ class InstantPortraitPipeline:
         `on_step(step, steps)` counts the steps of all requests together.
         Raises: InputError for impossible settings, Cancelled.
         """
-        checked = [self._checked(request) for request in requests]
+        painters = [self._painter(request) for request in requests]
+        checked = [one._checked(request) for one, request in zip(painters, requests, strict=True)]
         steps = sum((request.steps or 1) * _passes(options) for request, options in checked)
         tick = Progress(steps, on_step, cancel).tick
-        return [self._edit(request, options, tick) for request, options in checked]
+        return [one._edit(*each, tick) for one, each in zip(painters, checked, strict=True)]
+
+    def _painter(self, request: PortraitRequest) -> InstantPortraitPipeline:
+        """Who was taught to take so many steps: the teacher, where there is one, from `SEVERAL` on."""
+        return self.teacher if self.teacher and (request.steps or 1) >= SEVERAL else self
 
     @torch.no_grad()
     def _edit(
