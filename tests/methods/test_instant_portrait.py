@@ -439,6 +439,10 @@ def test_a_packs_teacher_paints_what_takes_several_steps(tmp_path: Path) -> None
     assert [one.provenance.recipe["stage"] for one in found] == ["ipnet", "ipnet", "ide-net"]
     editors = [{w.sha256 for w in one.provenance.weights if w.role == "editing UNet"} for one in found]
     assert editors[0] == editors[1] != editors[2] and all(len(one) == 1 for one in editors)
+    for int8 in (True, False):
+        folder = own / "instant-portrait"
+        save_editor(toy.unets[1], EditSettings("mini", "ipnet", steps=1), folder, int8=int8)
+        assert len(list((folder / "unet").glob("*.safetensors"))) == 1  # never two that may differ
     alone = load(toy.base, own / "instant-portrait")
     [painted] = alone([PortraitRequest("a hat", (picture(0),), steps=3)])
     assert painted.provenance.recipe["stage"] == "ipnet"  # who names one gets it

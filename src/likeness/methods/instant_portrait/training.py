@@ -47,8 +47,8 @@ __all__ = ["DiscriminatorPhase", "IdeNetPhase", "IpNetPhase"]
 
 
 DISTILL_SCALE = 30.0
-"""The square in eq. 9 is of a norm, a sum over all pixels. By their mean alone the adversarial loss drowns it:
-on the mini pack pictures then fell to pieces within 300 steps, as by the adversarial loss alone."""
+"""Eq. 9 squares a norm, a sum over all pixels. Their mean alone is drowned by the adversarial loss: on the
+mini pack pictures then fell to pieces within 300 steps, as by the adversarial loss alone."""
 
 
 @dataclass(eq=False)

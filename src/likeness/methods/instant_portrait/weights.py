@@ -69,10 +69,13 @@ def save_editor(
     if int8:
         unet.save_config(folder / "unet")
         write_safetensors(to_int8(unet.state_dict()), folder / "unet" / INT8_FILE)
+        for other in (folder / "unet").glob("diffusion_pytorch_model*"):
+            other.unlink()
     else:
         own = unet.dtype
         # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
         torch.nn.Module.to(unet, dtype)
         unet.save_pretrained(folder / "unet", safe_serialization=True)
         torch.nn.Module.to(unet, own)
+        (folder / "unet" / INT8_FILE).unlink(missing_ok=True)
     write_json(folder / "config.json", asdict(settings))
