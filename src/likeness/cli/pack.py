@@ -36,9 +36,7 @@ def build(
     minutes: Annotated[float | None, typer.Option(help="Training time of each part.")] = None,
     steps: Annotated[int | None, typer.Option(help="Count steps instead of minutes.")] = None,
     people: Annotated[int, typer.Option(help="How many training people are drawn.")] = 5000,
-    judge_people: Annotated[
-        int, typer.Option(help="How many people the judge recogniser learns from.")
-    ] = 2000,
+    judge_people: Annotated[int, typer.Option(help="How many people the judges learn from.")] = 8000,
     views: Annotated[int, typer.Option(help="Pictures of each person.")] = 4,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
@@ -165,7 +163,7 @@ def draw(
     ] = None,
     work: Work = WORK,
     people: Annotated[int, typer.Option(help="Training people.")] = 5000,
-    judge_people: Annotated[int, typer.Option(help="People of the judge recogniser.")] = 2000,
+    judge_people: Annotated[int, typer.Option(help="People the judges learn from.")] = 8000,
     held_out_people: Annotated[int, typer.Option(help="People nothing is trained on.")] = 500,
     views: Annotated[int, typer.Option(help="Pictures of each person.")] = 4,
     as_json: AsJson = False,

@@ -70,7 +70,7 @@ MINUTES = {
     "recogniser": 40.0,
     "judge_recogniser": 30.0,
     "parser": 10.0,
-    "attributes": 30.0,
+    "attributes": 60.0,
     "vit": 20.0,
     "unet": 400.0,
 }

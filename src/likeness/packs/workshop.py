@@ -56,7 +56,7 @@ class Workshop:
     steps: int | None = None
     seed: int = 0
     people: int = 5000
-    judge_people: int = 2000
+    judge_people: int = 8000
     held_out_people: int = 500
     held_out_from: int = 0
     calibration_people: int = 400
