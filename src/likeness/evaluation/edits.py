@@ -69,9 +69,8 @@ def held_out_edits(
 ) -> list[Edit]:
     """Edits of `count` held-out sitters drawn by `seed`, of so many factors in turn, straight to the camera.
 
-    near: as close-ups, for packs smaller than mini.
-
     Each changes as many things that can be seen as it has factors; what is hidden is drawn again.
+    near: as close-ups, for packs smaller than mini.
     Raises: InputError for more people than are held out for measuring.
     """
     from PIL import Image

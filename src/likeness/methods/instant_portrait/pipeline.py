@@ -85,6 +85,7 @@ def load(
         records.append(
             record_weights(folder, "face parser", "Apache-2.0" if folder == beside else "not declared")
         )
+    face_parser = load_parser(folder) if folder else None
     painter = None
     for editor in reversed(editors):
         unet, settings, record = load_editor(editor, base)
@@ -92,7 +93,7 @@ def load(
             base,
             OpenVinoUnet(unet) if base.runtime == OPENVINO else unet,
             settings,
-            parser=load_parser(folder) if folder else None,
+            parser=face_parser,
             weights=(*records, record),
             teacher=painter,
         )
