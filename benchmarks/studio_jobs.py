@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from record import ROOT, record, single
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from benchmarks.record import record
+sys.path.insert(0, str(ROOT))  # where the tests' server lies
 
 from likeness.errors import LikenessError
+from likeness.evaluation.result import MetricValue
 from likeness.studio import Client
 from tests.studio.servers import Running
 
@@ -47,7 +47,7 @@ def insist(client: Client, key: str, request: dict[str, Any]) -> dict[str, Any]:
             time.sleep(0.3)
 
 
-def once_each(running: Running, picture: str, jobs: int, clients: int, kills: int) -> dict[str, Any]:
+def once_each(running: Running, picture: str, jobs: int, clients: int, kills: int) -> dict[str, MetricValue]:
     """Every job ends once and its picture is whole, while worker and server are killed at random."""
     client, rng, ids, lock = Client(running.url), random.Random(0), list[str](), threading.Lock()
     request = {**PAINT, "references": [picture]}
@@ -88,15 +88,20 @@ def once_each(running: Running, picture: str, jobs: int, clients: int, kills: in
             broken += 1
     folders = [path.name for path in (running.data / "results").iterdir()]
     counted = [sum(name.startswith(f"{identifier}.") for name in folders) for identifier in ids]
+    killed_at = {f"{what} killed": single(float(times), "times") for what, times in killed.items()}
     return {
-        "jobs": len(set(ids)), "submitted_twice": len(ids) - len(set(ids)), "kills": killed,
-        "ended_once": sum(n == 1 for n in ends), "broken_results": broken,
-        "attempts_most": max(attempts), "taken_up_again": sum(n > 1 for n in attempts),
-        "folders_left_by_kills": sum(counted) - len(ids),
-    }  # fmt: skip
+        "jobs": single(float(len(set(ids))), "jobs"),
+        "jobs taken twice": single(float(len(ids) - len(set(ids))), "jobs"),
+        **killed_at,
+        "jobs that ended exactly once": single(float(sum(n == 1 for n in ends)), "jobs", len(ids)),
+        "jobs whose result is not whole": single(float(broken), "jobs", len(ids)),
+        "jobs taken up again": single(float(sum(n > 1 for n in attempts)), "jobs", len(ids)),
+        "most attempts of a job": single(float(max(attempts)), "attempts", len(ids)),
+        "result folders left by kills": single(float(sum(counted) - len(ids)), "folders", len(ids)),
+    }
 
 
-def submit_latency(data: Path, queued: int) -> dict[str, float]:
+def submit_latency(data: Path, queued: int) -> dict[str, MetricValue]:
     """Milliseconds until an answer with so many jobs waiting."""
     running = Running(data, "--serve-only").start()
     try:
@@ -109,26 +114,28 @@ def submit_latency(data: Path, queued: int) -> dict[str, float]:
             client.submit("dataset", name=f"measured {number}")
             times.append(1000 * (time.perf_counter() - started))
         return {
-            "queued": queued,
-            "median_ms": float(np.median(times)),
-            "p95_ms": float(np.percentile(times, 95)),
+            f"{name} time to submit with {queued} queued": single(value, "ms", len(times))
+            for name, value in (
+                ("median", float(np.median(times))),
+                ("95th percentile", float(np.percentile(times, 95))),
+            )
         }
     finally:
         running.stop()
 
 
-def memory(running: Running, picture: str, jobs: int) -> dict[str, Any]:
-    """MiB held by server and worker after the first jobs and after all of them."""
-    client, seen = Client(running.url), dict[str, list[int]]()
-    for number in range(jobs):
+def memory(running: Running, picture: str, jobs: int) -> dict[str, MetricValue]:
+    """MiB held by server and worker after a tenth of the jobs and after all of them."""
+    client, metrics = Client(running.url), dict[str, MetricValue]()
+    for number in range(1, jobs + 1):
         job = client.submit("paint", references=[picture], seed=number, **PAINT)
         client.wait(job["id"])
-        if number in (jobs // 10, jobs - 1):
+        if number in (jobs // 10, jobs):
             for name, pid in (("server", running.pid), ("worker", running.workers()[0])):
                 status = Path(f"/proc/{pid}/status").read_text("utf-8")
                 held = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
-                seen.setdefault(name, []).append(held // 1024)
-    return {"jobs": jobs, **{name: {"early_mib": a, "late_mib": b} for name, (a, b) in seen.items()}}
+                metrics[f"memory of the {name} after {number} jobs"] = single(held / 1024, "MiB")
+    return metrics
 
 
 def fuzz(running: Running) -> dict[str, Any]:
@@ -166,15 +173,16 @@ def main() -> None:
                 "POST", "/sitters/reference", {"seed": 10_000_003}
             )
             picture = sitter["pictures"][0]["id"]
-            values = {
-                "kills": once_each(running, picture, given.jobs, given.clients, given.kills),
-                "memory": memory(running, picture, given.memory_jobs),
+            metrics = {
+                **once_each(running, picture, given.jobs, given.clients, given.kills),
+                **memory(running, picture, given.memory_jobs),
             }
         finally:
             running.stop()
-        values["submit"] = submit_latency(Path(folder) / "queue", given.queued)
-    name = "studio-jobs-postgres" if given.database else "studio-jobs"
-    print(record(name, "python " + " ".join(sys.argv), 0, values), values)
+        metrics |= submit_latency(Path(folder) / "queue", given.queued)
+    given.database = "URL" if given.database else "sqlite"
+    name = "studio-jobs-postgres" if given.database == "URL" else "studio-jobs"
+    record(name, "the studio", metrics, given=given, n=given.jobs, intervals="none")
 
 
 if __name__ == "__main__":

@@ -227,7 +227,8 @@ class Workshop:
         """
         made_from = sorted(self.part(by).glob("*.safetensors")) if by else []
         # What is drawn first tells how all is drawn: by another renderer or rule it would differ.
-        first = shard_folder(self.work / "data" / split, 0, self.views)
+        pictures = split_folder(self.work / "data", split, size_px=self.preset.SIZE_PX)
+        first = shard_folder(pictures, 0, self.views)
         made_from += sorted(path for path in first.iterdir() if path.is_file())
         digest = hashlib.sha256(b"".join(f.read_bytes() for f in made_from)).hexdigest()[:16]
         made_of = f"{name}-{split}-{digest}-{self.people}x{self.views}"
