@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from likeness.catalog import adapter_recipe
 from likeness.diffusion.load import load_base
+from likeness.files.int8 import INT8_FILE
 from likeness.methods.ic_portrait import recipe
 from likeness.methods.ic_portrait.weights import load_nets
 from likeness.packs import read_card
@@ -43,10 +44,10 @@ def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
 
     shop.steps, shop.further = 1, True
     monkeypatch.setattr(recipe, "cosine", lambda rate, **_: 0.0)
-    kept = load_file(shop.pack / recipe.FOLDER / "matching" / "diffusion_pytorch_model.safetensors")
+    kept = load_file(shop.pack / recipe.FOLDER / "matching" / INT8_FILE)
     assert adapter_recipe("ic-portrait")(shop).finished
-    again = load_file(shop.pack / recipe.FOLDER / "matching" / "diffusion_pytorch_model.safetensors")
-    assert all(torch.equal(kept[key], again[key]) for key in kept)
+    again = load_file(shop.pack / recipe.FOLDER / "matching" / INT8_FILE)
+    assert all(torch.allclose(kept[key], again[key], rtol=1e-6, atol=0) for key in kept)
 
     batches = recipe.view_batches(shop, base, shop.pictures("views"))
     batch, twice = batches(Moment(3, 0.5, 3)), batches(Moment(3, 0.1, 3))

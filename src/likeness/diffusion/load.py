@@ -19,11 +19,11 @@ import torch
 
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet, OpenVinoVae, require_openvino
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
-from likeness.files.int8 import INT8_FILE, from_int8
-from likeness.files.weights import is_offline, read_safetensors, sha256_of
+from likeness.files.int8 import INT8_FILE, from_int8, to_int8
+from likeness.files.weights import is_offline, read_safetensors, sha256_of, write_safetensors
 from likeness.types import WeightsRecord
 
-__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part", "quiet"]
+__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part", "quiet", "save_part"]
 
 Family = Literal["mini", "sd15", "sdxl"]
 
@@ -180,6 +180,25 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     except (ValueError, RuntimeError) as error:
         raise IncompatibleWeightsError(f"{folder} does not load: {str(error).splitlines()[0]}") from error
     return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
+
+
+def save_part(model: Any, folder: Path, dtype: torch.dtype = torch.float16, *, int8: bool = False) -> None:
+    """Write a model of diffusers' that `load_part` reads; it keeps its own dtype.
+
+    int8: half as large as fp16, and ours alone. What lay there in the other form is removed.
+    """
+    if int8:
+        model.save_config(folder)
+        write_safetensors(to_int8(model.state_dict()), folder / INT8_FILE)
+        for other in folder.glob("diffusion_pytorch_model*"):
+            other.unlink()
+        return
+    own = model.dtype
+    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+    torch.nn.Module.to(model, dtype)
+    model.save_pretrained(folder, safe_serialization=True)
+    torch.nn.Module.to(model, own)
+    (folder / INT8_FILE).unlink(missing_ok=True)
 
 
 def _folder_licence(folder: Path) -> str:

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from likeness.errors import MissingWeightsError
+from likeness.files.int8 import INT8_FILE, from_int8
 from likeness.packs import mini
 from likeness.packs.card import PartRecord, copy_part, read_card, record_part
 from likeness.packs.data import Pictures, draw_split, load_pictures, shard_folder, split_folder
@@ -200,7 +201,8 @@ class Workshop:
             return False
         old: dict[str, Tensor] = {}
         for file in sorted(self.part(folder).glob("*.safetensors")):
-            old |= load_file(file)
+            found = load_file(file)
+            old |= from_int8(found) if file.name == INT8_FILE else found
         state = model.state_dict()
         for name, tensor in state.items():
             if name in old:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
 from likeness.diffusion.image_encoder import load_image_encoder
-from likeness.diffusion.load import load_base
+from likeness.diffusion.load import load_base, load_part
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, TRAINING, NetSettings
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
@@ -71,7 +70,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
     if result.finished:
         trained: Any = result.emas["appearance"].module
         finished = Nets(trained.to("cpu"), nets.matching.to("cpu"), SETTINGS)
-        save_nets(finished, shop.pack / FOLDER)
+        save_nets(finished, shop.pack / FOLDER, int8=True)
         shop.record(
             FOLDER,
             "views",
@@ -124,8 +123,10 @@ def embeddings_of(encoder: ImageEncoder, pixels: Tensor, chunk: int = 128) -> Te
 
 def _begun(shop: Workshop, base: Base, part: str) -> Any:
     """A net begun from the UNet, or the pack's with `further`."""
-    net = control_net(base.unet).requires_grad_(True).train()
-    files = sorted((shop.pack / FOLDER / part).glob("*.safetensors"))
-    if shop.further and files:
-        net.load_state_dict({key: t.float() for file in files for key, t in load_file(file).items()})
-    return net
+    from diffusers import ControlNetModel
+
+    if shop.further and (shop.pack / FOLDER / part).is_dir():
+        net = load_part(shop.pack / FOLDER / part, ControlNetModel, torch.float32)
+    else:
+        net = control_net(base.unet)
+    return net.requires_grad_(True).train()

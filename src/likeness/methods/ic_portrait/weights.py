@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.diffusion.load import fetched, load_part
+from likeness.diffusion.load import fetched, load_part, save_part
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.images import write_json
 from likeness.files.provenance import record_weights
@@ -68,17 +68,22 @@ def load_person(name_or_path: str | Path, base: Base) -> Any | None:
     return load_part(folder, UNet2DConditionModel, base.dtype).to(base.device) if folder.is_dir() else None
 
 
-def save_nets(nets: Nets, folder: Path, unet: Any | None = None, dtype: torch.dtype = torch.float16) -> None:
-    """Write what `load_nets` reads, and a person's UNet; the models keep their own dtype."""
+def save_nets(
+    nets: Nets,
+    folder: Path,
+    unet: Any | None = None,
+    dtype: torch.dtype = torch.float16,
+    *,
+    int8: bool = False,
+) -> None:
+    """Write what `load_nets` reads, and a person's UNet; the models keep their own dtype.
+
+    int8: see `save_part`.
+    """
     parts = {"appearance": nets.appearance, "matching": nets.matching, "unet": unet}
     for name, model in parts.items():
-        if model is None:
-            continue
-        own = model.dtype
-        # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
-        torch.nn.Module.to(model, dtype)
-        model.save_pretrained(folder / name, safe_serialization=True)
-        torch.nn.Module.to(model, own)
+        if model is not None:
+            save_part(model, folder / name, dtype, int8=int8)
     write_json(folder / "config.json", asdict(nets.settings))
 
 

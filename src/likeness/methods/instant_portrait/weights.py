@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.diffusion.load import fetched, load_part
+from likeness.diffusion.load import fetched, load_part, save_part
 from likeness.errors import IncompatibleWeightsError
 from likeness.files.images import write_json
-from likeness.files.int8 import INT8_FILE, to_int8
+from likeness.files.int8 import INT8_FILE
 from likeness.files.provenance import record_weights
-from likeness.files.weights import write_safetensors
 from likeness.methods.instant_portrait.config import EditSettings
 
 if TYPE_CHECKING:
@@ -65,17 +64,6 @@ def save_editor(
     *,
     int8: bool = False,
 ) -> None:
-    """Write what `load_editor` reads; `unet` keeps its own dtype. int8: half as large, and ours alone."""
-    if int8:
-        unet.save_config(folder / "unet")
-        write_safetensors(to_int8(unet.state_dict()), folder / "unet" / INT8_FILE)
-        for other in (folder / "unet").glob("diffusion_pytorch_model*"):
-            other.unlink()
-    else:
-        own = unet.dtype
-        # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
-        torch.nn.Module.to(unet, dtype)
-        unet.save_pretrained(folder / "unet", safe_serialization=True)
-        torch.nn.Module.to(unet, own)
-        (folder / "unet" / INT8_FILE).unlink(missing_ok=True)
+    """Write what `load_editor` reads; `unet` keeps its own dtype. int8: see `save_part`."""
+    save_part(unet, folder / "unet", dtype, int8=int8)
     write_json(folder / "config.json", asdict(settings))

@@ -162,7 +162,7 @@ def _seed(person: int) -> int:
 
 def _write(shop: Workshop, adapter: Any, folder: str, run: str, pictures: Pictures) -> None:
     """Into the pack, with its entry in the card."""
-    save_adapter(adapter, shop.pack / folder)
+    save_adapter(adapter, shop.pack / folder, int8=True)
     steps, hours = shop.spent(run, folder)
     shop.record(
         folder,

@@ -1,4 +1,4 @@
-"""SCheese's weights on disk: a folder with `config.json` and `model.safetensors`, and where they begin."""
+"""SCheese's weights on disk: a folder with `config.json` and one file of tensors, and where they begin."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from likeness.diffusion.load import HUB_NAMES
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.images import write_json
+from likeness.files.int8 import INT8_FILE, from_int8, to_int8
 from likeness.files.provenance import record_weights
 from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
 from likeness.methods.scheese.config import SIZES, SCheeseSizes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["begin_from_ip_adapter", "load_adapter", "new_adapter", "save_adapter"]
 
 KIND = "SCheese"
+WEIGHTS = "model.safetensors"
 
 
 def save_adapter(
@@ -33,10 +35,17 @@ def save_adapter(
     *,
     dtype: torch.dtype = torch.float16,
     licence: str = "Apache-2.0",
+    int8: bool = False,
 ) -> None:
-    """Write what `load_adapter` reads, the config last. licence: of the weights, told in the file."""
-    tensors = {key: tensor.to(dtype) for key, tensor in adapter.state_dict().items()}
-    write_safetensors(tensors, folder / "model.safetensors", {"format": "pt", "licence": licence})
+    """Write what `load_adapter` reads, the config last. licence: of the weights, told in the file.
+
+    int8: half as large as fp16; what lay there in the other form is removed.
+    """
+    tensors = adapter.state_dict()
+    tensors = to_int8(tensors) if int8 else {key: tensor.to(dtype) for key, tensor in tensors.items()}
+    file, other = (INT8_FILE, WEIGHTS) if int8 else (WEIGHTS, INT8_FILE)
+    write_safetensors(tensors, folder / file, {"format": "pt", "licence": licence})
+    (folder / other).unlink(missing_ok=True)
     write_json(folder / "config.json", {"_class_name": KIND, **adapter.sizes.to_dict()})
 
 
@@ -47,11 +56,10 @@ def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
     another method's or another base's, naming the right partner.
     """
     folder = Path(path).expanduser()
-    config, file = folder / "config.json", folder / "model.safetensors"
-    if not config.is_file() or not file.is_file():
-        raise MissingWeightsError(
-            f"{folder} is no adapter of SCheese: it needs config.json and model.safetensors."
-        )
+    config = folder / "config.json"
+    file = next((folder / name for name in (INT8_FILE, WEIGHTS) if (folder / name).is_file()), None)
+    if not config.is_file() or file is None:
+        raise MissingWeightsError(f"{folder} is no adapter of SCheese: it needs config.json and {WEIGHTS}.")
     try:
         values: dict[str, Any] = json.loads(config.read_text("utf-8"))
     except ValueError as error:
@@ -69,7 +77,8 @@ def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
         )
     adapter = SCheese(sizes, base.unet)
     try:
-        adapter.load_state_dict(read_safetensors(file))
+        tensors = read_safetensors(file)
+        adapter.load_state_dict(from_int8(tensors) if file.name == INT8_FILE else tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise IncompatibleWeightsError(
