@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import torch
 
-from likeness.packs.recipes.attributes import SHIFT_PX, SWAP, shifted, truth_of
+from likeness.faces.attributes import NOT_SHOWN
+from likeness.packs.check_words import attributes_right
+from likeness.packs.recipes.attributes import SHIFT_PX, SWAP, Truth, shifted, truth_of
 from likeness.sitters import Scene, sample_scene
 
 
@@ -64,3 +67,21 @@ def test_pictures_move_by_whole_pixels_and_their_border_goes_on() -> None:
         ]
         assert len(same) == 1
     assert not torch.equal(found[0] - pictures[0], found[1] - pictures[1])
+
+
+def test_right_answers_are_counted_of_what_is_shown() -> None:
+    kinds = {"hat": [NOT_SHOWN, "cap"], "pattern": [NOT_SHOWN, "dots", "stripes"]}
+    shown = torch.tensor([[1, 2], [1, 1], [0, 1], [0, 0]])
+    truth = Truth(kinds, shown, torch.zeros(4, 3), torch.zeros(4, 3))
+    said = {"hat": torch.eye(2)[[1, 0, 1, 0]], "pattern": torch.eye(3)[[2, 2, 1, 0]]}
+    rows, pictures = torch.arange(4), torch.zeros(4, 3, 8, 8)
+
+    def judge(pixels: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=said)
+
+    everything = attributes_right(judge, pictures, truth, rows)
+    assert everything[:3].tolist() == [1.0, 0.0, 1.0]  # a cap where there is none is not asked for
+    assert everything[3].isnan()
+    hats = attributes_right(judge, pictures, truth, rows, ["hat"])
+    assert hats[:2].tolist() == [1.0, 0.0]
+    assert hats[2:].isnan().all()

@@ -53,6 +53,7 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert 0 <= table["parser"]["mean_iou"] <= 1
     assert 0 < table["attributes"]["light_error_deg"] < 180
     assert 5 < table["autoencoder"]["psnr_db"] < 60
+    assert 0 <= table["autoencoder"]["jewellery_right_still"] <= 1
 
 
 def test_a_part_resumes_and_one_that_stands_on_others_says_so(shop: Workshop) -> None:

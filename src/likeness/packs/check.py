@@ -13,8 +13,9 @@ from likeness.errors import MissingWeightsError
 from likeness.faces.calibration import Calibrations, calibration_error, chances
 from likeness.packs import mini
 from likeness.packs.check_garments import garments
-from likeness.packs.check_words import attribute_accuracy, painting, retrieval
+from likeness.packs.check_words import attribute_accuracy, attributes_right, painting, retrieval
 from likeness.packs.recipes import calibration
+from likeness.packs.recipes.attributes import attribute_truth
 from likeness.statistics import mean_interval, psnr, resampled_interval, share_interval
 from likeness.training.precision import autocast
 
@@ -27,13 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "check_pack", "reconstruction", "verification_scores"]
 
+DETAILS = {
+    "patterns": ("pattern", "pattern_colour", "logo"),
+    "jewellery": ("earrings", "earrings_metal", "necklace", "necklace_metal"),
+}
+"""Kinds of attribute that are as small as a latent cell: what an autoencoder loses first."""
+
 Check: TypeAlias = "Callable[[Path, Pictures], dict[str, float]]"
 
 
 @torch.no_grad()
 def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
     """Autoencoder: PSNR in dB of the mean's reconstruction; of half-size pictures from averaged latents;
-    likeness of face and reconstructed face by recogniser A, where the pack has it."""
+    likeness of face and reconstructed face by recogniser A, and how often the attribute judge names shown
+    patterns and jewellery right on reconstructions (`_still`) and originals, where the pack has them."""
     from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
     from likeness.packs.recipes.recogniser import aligned_faces
 
@@ -61,6 +69,15 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         found = embed_faces(model, aligned_faces(dataclasses.replace(few, pixels=torch.cat(again))))
         value, interval = mean_interval((known * found).sum(-1))
         table |= {"face_similarity": value, "face_similarity_interval": interval}
+    if (pack / "attributes" / "config.json").is_file():
+        net = mini.load_attributes(pack / "attributes")
+        truth = attribute_truth(pictures, net.config.kinds)
+        rows = torch.arange(sum(map(len, again)))
+        for name, kinds in DETAILS.items():
+            for suffix, seen in (("_still", torch.cat(again)), ("", pictures.pixels[: len(rows)])):
+                right = attributes_right(net, mini.to_unit(seen), truth, rows, kinds)
+                value, interval = mean_interval(right[~right.isnan()])
+                table |= {f"{name}_right{suffix}": value, f"{name}_right{suffix}_interval": interval}
     return table
 
 

@@ -19,6 +19,7 @@ from likeness.statistics import area_under_curve, frechet_distance, mean_interva
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from likeness.packs.data import Pictures
     from likeness.packs.recipes.attributes import Truth
 
-__all__ = ["CATEGORIES", "attribute_accuracy", "painting", "retrieval"]
+__all__ = ["CATEGORIES", "attribute_accuracy", "attributes_right", "painting", "retrieval"]
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "pose": ("turn", "nod", "tilt", "framing"),
@@ -183,16 +184,23 @@ def image_embeddings(pack: Path, pixels: Tensor) -> Tensor:
     return F.normalize(torch.cat(found), dim=-1)
 
 
-def attributes_right(net: Any, pictures: Tensor, truth: Truth, rows: Tensor) -> Tensor:
-    """Share of the kinds that each scene shows whose value the judge names right: (N,)."""
+@torch.no_grad()
+def attributes_right(
+    net: Any, pictures: Tensor, truth: Truth, rows: Tensor, kinds: Sequence[str] | None = None
+) -> Tensor:
+    """Share of the kinds that each scene shows whose value the judge names right: (N,).
+
+    kinds: of all kinds only these; nan where a scene shows none of them.
+    """
     shares = []
+    asked = torch.tensor([kinds is None or kind in kinds for kind in truth.kinds])
     for part, some in zip(pictures.split(64), rows.split(64), strict=True):
         logits = net(part).logits
         wanted = truth.shown[some]
         right = torch.stack([logits[kind].argmax(-1) for kind in truth.kinds], dim=1) == wanted
         absent = torch.tensor([v.index(NOT_SHOWN) if NOT_SHOWN in v else -1 for v in truth.kinds.values()])
-        counts = (wanted >= 0) & (wanted != absent)
-        shares.append((right & counts).sum(1) / counts.sum(1).clamp_min(1))
+        counts = (wanted >= 0) & (wanted != absent) & asked
+        shares.append((right & counts).sum(1) / counts.sum(1))
     return torch.cat(shares)
 
 
