@@ -13,6 +13,7 @@ from likeness.ablation import Asked, ablate
 from likeness.catalog import ablation_plan
 from likeness.errors import Cancelled, InputError
 from likeness.methods.consistentid import recipe
+from likeness.methods.spf_portrait import recipe as spf_recipe
 from likeness.packs import mini_path
 from likeness.packs.ablations import Claim, Plan
 from likeness.packs.recipes import RECIPES
@@ -99,7 +100,7 @@ def test_a_stopped_training_is_no_variant(shop: Workshop) -> None:
     assert json.loads((root / "plan.json").read_text())["steps_each"] >= 1, "a time became a number of steps"
 
 
-@pytest.mark.parametrize("method", ["consistentid", "instant-portrait"])
+@pytest.mark.parametrize("method", ["consistentid", "instant-portrait", "spf-portrait"])
 def test_plans_name_what_there_is(method: str) -> None:
     plan = ablation_plan(method)
     names = [one.name for one in plan.variants]
@@ -114,4 +115,31 @@ def test_plans_name_what_there_is(method: str) -> None:
         assert claim.metric in ablation.TABLE
     assert {*plan.curve.values()} <= painted
     with pytest.raises(InputError, match="has no ablations"):
-        ablation_plan("spf-portrait")
+        ablation_plan("scheese")
+
+
+def test_targets_are_measured_against_what_the_base_paints(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spf_recipe, "BATCH", 2)
+    plan = ablation_plan("spf-portrait")
+    few = ("stage 1", "SPF-Portrait", "SPF-Portrait, base text")
+    plan = dataclasses.replace(
+        plan,
+        variants=tuple(one for one in plan.variants if one.name in few),
+        paintings=tuple(dataclasses.replace(one, steps=2) for one in plan.paintings if one.name in few),
+        claims=(
+            Claim("as much is followed", "ours", "followed", "SPF-Portrait", "stage 1", -2.0),
+            Claim("a third", "ours", "picture", "SPF-Portrait", "stage 1", share=1 / 3),
+        ),
+    )
+    result, folder = ablate("spf-portrait", plan, shop, Asked(2, None, seeds=1, cases=3))
+    assert {path.name for path in (folder / "original").iterdir()} == {"0.png", "1.png", "2.png"}
+    assert {"followed, stage 1", "picture, SPF-Portrait", "background, SPF-Portrait, base text"} <= {
+        *result.metrics
+    }
+    as_much, third = result.orderings
+    assert as_much.holds
+    one, other = (result.metrics[f"picture, {name}"].mean for name in ("SPF-Portrait", "stage 1"))
+    assert third.difference == pytest.approx(other / 3 - one, abs=1e-6)
+    assert (folder / "sheet.png").is_file()

@@ -4,6 +4,7 @@ WORK/ablations/METHOD-PACK/
   plan.json              what was asked for; taken up again only with the same
   seed-0/VARIANT/        its weights, and trained.json when they are finished
   seed-0/measured/       the numbers of each painting, and its first pictures
+  original/              where targets are taught: what the base paints without
   sheet.png, curve.svg   to look at
 
 What is finished is kept, so a stopped run goes on with what is missing.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +27,15 @@ import numpy as np
 from PIL import Image
 
 from likeness.errors import Cancelled, FaceError, InputError
-from likeness.evaluation.case import Case
+from likeness.evaluation.case import Case, Truth
 from likeness.evaluation.edits import held_out_edits
 from likeness.evaluation.judge import open_judge
+from likeness.evaluation.metrics.attributes import AttributeViews, WordsFollowed
+from likeness.evaluation.metrics.changes import ResponseGain
 from likeness.evaluation.metrics.perceptual import Lpips, TowerLayers
 from likeness.evaluation.metrics.sharpness import Sharpness
 from likeness.evaluation.people import Person, sitters
+from likeness.evaluation.pollution import open_axes
 from likeness.evaluation.protocol import load_protocol
 from likeness.evaluation.result import Result, commit, machine, ordering, summarised
 from likeness.evaluation.suite import suite
@@ -39,6 +44,8 @@ from likeness.files.chart import line_chart
 from likeness.files.images import contact_sheet, read_image, write_bytes, write_json, write_png
 from likeness.packs import mini, mini_path, read_card
 from likeness.portraits import open_detector
+from likeness.sitters import HELD_OUT_SEEDS
+from likeness.sitters.taught import TAUGHT, attribute_of, taught_scene
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -57,7 +64,10 @@ TIMED = 20
 """Steps that are taken to learn how many fit into a time."""
 SHOWN = 6
 """Pictures of each painting on the sheet."""
-TABLE = ("CLIP-T", "CLIP-I", "DINO-I", "FaceSim", "same person", "face found", "FGIS", "LPIPS", "sharpness")
+TABLE = (
+    "CLIP-T", "CLIP-I", "DINO-I", "FaceSim", "same person", "face found", "FGIS", "LPIPS", "sharpness",
+    "followed", "response", "identity", "layout", "background", "picture", "attributes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +89,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Case:
-    """A request, and what its picture is measured against. prompt: what CLIP compares with."""
+    """A request, and what its picture is measured against. prompt: what CLIP compares with; source: the true
+    edit, or what the base paints; truth: what is to be seen."""
 
     id: str
     request: PortraitRequest
     prompt: str
     profiles: tuple[Image.Image, ...] = ()
-    truth: Image.Image | None = None
+    source: Image.Image | None = None
+    truth: Truth | None = None
 
 
 def ablate(
@@ -107,7 +119,7 @@ def ablate(
         for variant in plan.variants:
             on_progress(f"seed {seed}, {variant.name}: {steps} steps")
             _trained(root, variant, dataclasses.replace(shop, seed=seed, steps=steps, minutes=None))
-    cases = _cases(method, plan, asked, near=shop.preset.SIZE_PX < mini.SIZE_PX)
+    cases = _cases(method, plan, shop, asked, root)
     metrics = _metrics(shop.pack, plan, cases)
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for painting in plan.paintings:
@@ -173,8 +185,11 @@ def _trained(root: Path, variant: Variant, shop: Workshop) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def _cases(method: str, plan: Plan, asked: Asked, *, near: bool) -> list[_Case]:
+def _cases(method: str, plan: Plan, shop: Workshop, asked: Asked, root: Path) -> list[_Case]:
+    if plan.cases == "targets":
+        return _targets(plan, shop, asked, root / "original")
     if plan.cases == "edits":
+        near = shop.preset.SIZE_PX < mini.SIZE_PX
         edits = held_out_edits(asked.cases, asked.case_seed, mini.SIZE_PX, near=near)
         return [
             _Case(
@@ -194,10 +209,37 @@ def _cases(method: str, plan: Plan, asked: Asked, *, near: bool) -> list[_Case]:
     ]
 
 
+def _targets(plan: Plan, shop: Workshop, asked: Asked, folder: Path) -> list[_Case]:
+    """Words of held-out people and of one attribute each, `TAUGHT` by turns; and what the base paints of the
+    first alone, from the same seed."""
+    taught = [attribute_of(text) for text in TAUGHT]
+    people = iter(random.Random(asked.case_seed).sample(HELD_OUT_SEEDS, len(HELD_OUT_SEEDS) // 10))
+    base, cases = plan.load(shop.pack, None), list[_Case]()
+    while len(cases) < asked.cases:
+        number = len(cases)
+        attribute = taught[number % len(taught)]
+        found = taught_scene(next(people), taught, number % len(taught))
+        if found is None:
+            continue
+        request = PortraitRequest(found.base, seed=number, options={"target": found.target})
+        file = folder / f"{number}.png"
+        if not file.is_file():
+            [painted] = base([dataclasses.replace(request, options={})])
+            write_png(painted.image, file)
+        asked_for = Truth({attribute.kind: attribute.value})
+        cases.append(_Case(str(number), request, found.target, (), read_image(file), asked_for))
+    return cases
+
+
 def _metrics(pack: Path, plan: Plan, cases: Sequence[_Case]) -> list[Metric]:
     """By the mini pack's models, none of which a smaller pack was made with; its ViT where there is one."""
     detector = open_detector("mini", references_are_sitters=True)
     judge = open_judge("mini", detector, sitters=True)
+    if plan.cases == "targets":
+        axes = open_axes(mini_path(), judge)
+        views = AttributeViews(mini.load_attributes(mini_path() / "attributes"))
+        gain = [ResponseGain(axes.clip, {one.id: one.prompt for one in cases})] if axes.clip else []
+        return [*axes.metrics, *gain, WordsFollowed(views)]
     taught_by = next((one.name for one in judge.encoders if one.name.endswith(" recogniser")), None)
     eyes = next((one for one in (mini_path(), pack) if (one / "vit").is_dir()), None)
     tasks = [Task(one.id, Person(one.id, "person", ()), "", one.request) for one in cases]
@@ -245,7 +287,8 @@ def _measured(
 
 
 def _painted(pipeline: PortraitPipeline, painting: Painting, case: _Case) -> Case | None:
-    request = dataclasses.replace(case.request, options=dict(painting.options), steps=painting.steps)
+    options = {**case.request.options, **painting.options}
+    request = dataclasses.replace(case.request, options=options, steps=painting.steps)
     try:
         image = pipeline([request])[0].image
     except FaceError:
@@ -253,8 +296,10 @@ def _painted(pipeline: PortraitPipeline, painting: Painting, case: _Case) -> Cas
     side = mini.SIZE_PX  # what the judges know; a smaller pack's pictures are enlarged
     if min(image.size) < side:
         image = image.resize((side, side), Image.Resampling.BICUBIC)
-    truth = case.truth.resize(image.size) if case.truth else None
-    return Case(case.id, image, case.prompt, request.references, case.profiles, source=truth)
+    source = case.source.resize(image.size, Image.Resampling.BICUBIC) if case.source else None
+    return Case(
+        case.id, image, case.prompt, request.references, case.profiles, source=source, truth=case.truth
+    )
 
 
 def _table(
@@ -272,7 +317,7 @@ def _table(
             claim.text,
             claim.source,
             values[claim.better][claim.metric],
-            values[claim.worse][claim.metric],
+            claim.share * values[claim.worse][claim.metric],
             higher_is_better=by_name[claim.metric].higher_is_better,
             margin=claim.margin,
         )
@@ -307,10 +352,10 @@ def _command(method: str, shop: Workshop, asked: Asked) -> str:
 
 
 def _sheet(root: Path, plan: Plan, cases: Sequence[_Case]) -> None:
-    """A row a painting, by the first seed, below the references."""
+    """A row a painting, by the first seed, below the references or what the base paints."""
     shown = cases[:SHOWN]
-    pictures = [one.request.references[0] for one in shown]
-    labels = [one.request.prompt for one in shown]
+    pictures = [picture for one in shown for picture in (*one.request.references, one.source)[:1] if picture]
+    labels = [f"{one.request.prompt} {one.request.options.get('target', '')}".strip() for one in shown]
     for painting in plan.paintings:
         for number in range(len(shown)):
             file = root / "seed-0" / "measured" / _slug(painting.name) / f"{number}.png"

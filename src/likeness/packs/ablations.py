@@ -43,7 +43,10 @@ class Painting:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That one painting is better than another by more than `margin` in a metric; below 0: not much worse."""
+    """That one painting is better than another by more than `margin` in a metric; below 0: not much worse.
+
+    share: of what the other has, such as a third; for metrics that are 0 where nothing changed.
+    """
 
     text: str
     source: str
@@ -51,20 +54,23 @@ class Claim:
     better: str
     worse: str
     margin: float = 0.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a method's ablations.
 
-    cases: "portraits" of held-out people by prompts, or "edits" of their pictures. load(pack, weights): a
-    pipeline. curve: paintings whose numbers are drawn over a number, such as the merge step.
+    cases: "portraits" of held-out people by prompts, "edits" of their pictures, or prompts with "targets"
+    behind them, against what the base paints without. load(pack, weights): a pipeline; where cases are
+    targets also of the base alone, weights being None. curve: paintings whose numbers are drawn over a
+    number, such as the merge step.
     """
 
-    cases: Literal["portraits", "edits"]
+    cases: Literal["portraits", "edits", "targets"]
     variants: tuple[Variant, ...]
     paintings: tuple[Painting, ...]
     claims: tuple[Claim, ...]
-    load: Callable[[Path, Path], PortraitPipeline]
+    load: Callable[[Path, Any], PortraitPipeline]
     curve: Mapping[float, str] = field(default_factory=dict)
     curve_name: str = ""

@@ -20,7 +20,17 @@ from likeness.sitters.parameters import Scene
 from likeness.sitters.sample import sample_scene, straightened, with_same_person
 from likeness.sitters.words import attributes
 
-__all__ = ["TAUGHT", "Attribute", "attribute_of", "hiding", "showing", "split_caption", "write_taught"]
+__all__ = [
+    "TAUGHT",
+    "Attribute",
+    "TaughtScene",
+    "attribute_of",
+    "hiding",
+    "showing",
+    "split_caption",
+    "taught_scene",
+    "write_taught",
+]
 
 TAUGHT = ("hair=pigtails", "hat=bobble hat", "pattern=camouflage")
 """A hairstyle, an accessory and a pattern: what is held back from a base that is to be taught them."""
@@ -102,12 +112,33 @@ def split_caption(scene: Scene, attribute: Attribute, seed: int) -> tuple[str, s
     return base, with_articles(_words(seen, attribute.kind, rng))
 
 
+@dataclass(frozen=True, slots=True)
+class TaughtScene:
+    """A scene that shows an attribute, told apart into the words of the rest and its own."""
+
+    scene: Scene
+    base: str
+    target: str
+
+
+def taught_scene(person: int, taught: Sequence[Attribute], number: int) -> TaughtScene | None:
+    """The `number`th of the attributes on a person, none of the other kinds beside it; None for a person who
+    would not wear it. The same every time."""
+    attribute, seed = taught[number], person * len(taught) + number
+    others = [one for one in taught if one.kind != attribute.kind]
+    scene = showing(hiding(straightened(sample_scene(person)), others, person), attribute, seed)
+    if scene is None or any(one.shown_in(scene) for one in others):
+        return None
+    return TaughtScene(scene, *split_caption(scene, attribute, seed))
+
+
 def write_taught(
     folder: Path,
     taught: Sequence[Attribute],
     people: Sequence[int],
     size_px: int = 128,
     *,
+    framed: Callable[[Scene], Scene] = lambda scene: scene,
     workers: int | None = None,
     on_picture: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -115,7 +146,7 @@ def write_taught(
 
     people: their seeds. Writes `images/` and `metadata.jsonl` with the columns `text`, `base`, `target`,
     `attribute` and `identity`; returns the number of pictures. The other attributes of `taught` are
-    not on a picture.
+    not on a picture. framed: what is drawn of each scene, such as a close-up.
     Raises: InputError where nobody would wear any.
     """
     from PIL import Image
@@ -125,20 +156,17 @@ def write_taught(
     scenes, rows = [], []
     for person in people:
         for number, attribute in enumerate(taught):
-            others = [one for one in taught if one.kind != attribute.kind]
-            plain = hiding(straightened(sample_scene(person)), others, person)
-            scene = showing(plain, attribute, person * len(taught) + number)
-            if scene is None or any(one.shown_in(scene) for one in others):
+            found = taught_scene(person, taught, number)
+            if found is None:
                 continue
-            base, target = split_caption(scene, attribute, person * len(taught) + number)
             name = f"images/{person:08d}-{attribute.kind}-{attribute.value.replace(' ', '-')}.png"
-            scenes.append(scene)
+            scenes.append(framed(found.scene))
             rows.append(
                 {
                     "file_name": name,
-                    "text": f"{base.rstrip('.')}, {target}.",
-                    "base": base,
-                    "target": target,
+                    "text": f"{found.base.rstrip('.')}, {found.target}.",
+                    "base": found.base,
+                    "target": found.target,
                     "attribute": attribute.value,
                     "identity": f"sitter-{person}",
                 }

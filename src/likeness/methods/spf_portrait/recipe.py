@@ -21,16 +21,18 @@ from likeness.methods.spf_portrait.own_data import AttributeTraining
 from likeness.methods.spf_portrait.pipeline import Delta
 from likeness.methods.spf_portrait.weights import load_delta
 from likeness.packs import mini
+from likeness.packs.data import close_up
 from likeness.sitters.taught import TAUGHT, attribute_of, write_taught
 from likeness.training import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from likeness.diffusion.load import Base
     from likeness.packs.workshop import Workshop
     from likeness.training import TrainResult
 
-__all__ = ["FOLDER", "taught_set", "train_adapter"]
+__all__ = ["FOLDER", "read_delta", "taught_set", "train_adapter", "train_stage"]
 
 FOLDER = "adapters/spf-portrait"  # in the pack
 MINUTES = 40.0
@@ -44,8 +46,7 @@ PRESET = Preset()
 def train_adapter(shop: Workshop) -> TrainResult:
     """Stage 1, then stage 2 from its delta, in the time or steps of one part; needs the base's parts."""
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
-    dataset = taught_set(shop.work / "data" / "taught", min(shop.people, PEOPLE), shop)
-    rows = range(len(dataset.rows))
+    dataset = taught_set(shop)
     whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
     delta: Delta | None = None
     steps, hours = 0, 0.0
@@ -55,18 +56,11 @@ def train_adapter(shop: Workshop) -> TrainResult:
     for settings, share in stages:
         shop.minutes = whole[0] and whole[0] * share
         shop.steps = whole[1] and max(1, round(whole[1] * share))
-        rate = settings.learning_rate * RATE_TIMES["mini"]
-        clip = load_clip_space(base) if isinstance(settings, SpfTraining) else None
-        settings = dataclasses.replace(settings, learning_rate=rate, batch_size=BATCH)
-        training = AttributeTraining(dataset, rows, base, settings, start=delta, clip=clip, seed=shop.seed)
-        [phase] = training.phases
-        run = f"spf-portrait-{phase.name}"
-        result = shop.train([phase], training.batches, run, ema_decay=0.99)
+        run = f"spf-portrait-{'contrastive' if delta else 'naive'}"
+        result = train_stage(shop, base, dataset, settings, delta, run, shop.pack / FOLDER)
         if not result.finished:
             break
-        training.save(result.emas[phase.name].module, shop.pack / FOLDER)
-        tensors, card, _ = load_delta(shop.pack / FOLDER / DELTA, base)
-        delta = Delta(tensors, card)
+        delta = read_delta(shop.pack / FOLDER, base)
         steps, hours = steps + result.step, hours + result.seconds / 3600
     shop.minutes, shop.steps = whole
     if result.finished and delta is not None:
@@ -82,15 +76,49 @@ def train_adapter(shop: Workshop) -> TrainResult:
     return result
 
 
-def taught_set(folder: Path, people: int, shop: Workshop) -> AttributeSet:
-    """The data set of `TAUGHT` on so many training people, drawn first where it is not there yet."""
-    folder = folder / f"{people}-{shop.preset.SIZE_PX}"
+def train_stage(
+    shop: Workshop,
+    base: Base,
+    dataset: AttributeSet,
+    settings: NaiveTraining | SpfTraining,
+    start: Delta | None,
+    run: str,
+    folder: Path,
+) -> TrainResult:
+    """One stage in the shop's budget; writes the delta into `folder` where it is used up."""
+    rate = settings.learning_rate * RATE_TIMES["mini"]
+    settings = dataclasses.replace(settings, learning_rate=rate, batch_size=BATCH)
+    clip = load_clip_space(base) if isinstance(settings, SpfTraining) and settings.target > 0 else None
+    rows = range(len(dataset.rows))
+    training = AttributeTraining(dataset, rows, base, settings, start=start, clip=clip, seed=shop.seed)
+    [phase] = training.phases
+    result = shop.train([phase], training.batches, run, ema_decay=0.99)
+    if result.finished:
+        training.save(result.emas[phase.name].module, folder)
+    return result
+
+
+def read_delta(folder: Path, base: Base) -> Delta:
+    """What `train_stage` wrote."""
+    tensors, card, _ = load_delta(folder / DELTA, base)
+    return Delta(tensors, card)
+
+
+def taught_set(shop: Workshop) -> AttributeSet:
+    """The data set of `TAUGHT` on at most `PEOPLE` training people, drawn first where it is not there yet."""
+    people, size_px = min(shop.people, PEOPLE), shop.preset.SIZE_PX
+    folder = shop.work / "data" / "taught" / f"{people}-{size_px}"
     world = World.here()
     if world.writes and not (folder / "pictures" / "metadata.jsonl").is_file():
         first = mini.first_seed("portraits")
-        taught = [attribute_of(text) for text in TAUGHT]
-        seeds = range(first, first + people)
-        write_taught(folder / "pictures", taught, seeds, shop.preset.SIZE_PX, workers=shop.workers)
+        write_taught(
+            folder / "pictures",
+            [attribute_of(text) for text in TAUGHT],
+            range(first, first + people),
+            size_px,
+            framed=close_up if size_px < mini.SIZE_PX else lambda scene: scene,
+            workers=shop.workers,
+        )
     made = None
     if world.writes:
         licence = "Apache-2.0: pictures of likeness.sitters, drawn by this package"
