@@ -67,7 +67,8 @@ def streamed(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    editor = LiveEditor(pipeline, LiveSettings(instruction="put on a red hat"), size_px=(128, 128))
+    wanted = LiveSettings(instruction="put on a red hat")
+    editor = LiveEditor(pipeline, wanted, size_px=(128, 128), steps=1)
     server = uvicorn.Server(uvicorn.Config(live_app(editor), port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import time
@@ -19,7 +20,9 @@ from PIL import Image
 from likeness.cli.main import main
 from likeness.editing import flicker
 from likeness.files.video import frames_of
+from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
 from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app
+from likeness.types import PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
 from tests.studio.servers import CHROMIUM, served
@@ -80,6 +83,22 @@ def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait
         assert (status, "parser" in json.loads(said)["error"]) == (422, True)
         assert not (tmp_path / "sink.mp4").exists()
     assert len(list(frames_of(tmp_path / "sink.mp4"))) == 3
+
+
+def test_a_frame_takes_the_steps_that_the_weights_need(toy: ToyInstantPortrait) -> None:
+    pipeline, taken = toy.pipeline(), list[int | None]()
+
+    def painted(requests: list[PortraitRequest]) -> list[PortraitResult]:
+        taken.extend(request.steps for request in requests)
+        return pipeline(requests)
+
+    painted.steps_needed = pipeline.steps_needed  # type: ignore[attr-defined]
+    for steps in (None, 2):
+        LiveEditor(painted, size_px=(64, 64), steps=steps).edit(picture(0))  # type: ignore[arg-type]
+    assert pipeline.settings.stage == "ide-net"
+    assert taken == [4, 2]
+    taught = dataclasses.replace(pipeline.settings, stage="ipnet")
+    assert InstantPortraitPipeline(pipeline.base, pipeline.unet, taught).steps_needed == 1
 
 
 def test_what_stands_still_is_held_still() -> None:

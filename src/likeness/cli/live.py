@@ -26,6 +26,10 @@ def live(
     sink: Annotated[
         Path | None, typer.Option(help="Write the edited frames to this .mp4 too; whole when it ends.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each frame; by default 1, or 4 where the pack has no one-step editor."),
+    ] = None,
     style: Annotated[float, typer.Option(min=0, max=4, help="As in `likeness edit`.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the one noise that all frames share.")] = 0,
     base: Annotated[str, typer.Option(help="As in `likeness generate`.")] = "mini",
@@ -40,7 +44,7 @@ def live(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8013,
     as_json: AsJson = False,
 ) -> None:
-    """Edit a camera's picture while it runs, one step a frame, on a page in the browser.
+    """Edit a camera's picture while it runs, on a page in the browser.
 
     The page sends frames to this computer and nowhere else. Browsers give the camera to pages of this very
     computer, or to those served by https.
@@ -61,7 +65,11 @@ def live(
     pipeline = load_pipeline(method, base, adapter=adapter, device=device)
     side = getattr(getattr(pipeline, "base", None), "size_px", 512)
     editor = LiveEditor(
-        pipeline, LiveSettings(instruction=instruction, style=style), seed=seed, size_px=(side, side)
+        pipeline,
+        LiveSettings(instruction=instruction, style=style),
+        seed=seed,
+        size_px=(side, side),
+        steps=steps,
     )
     page = live_app(editor, source, (sink, (side, side)) if sink else None)
     show({"url": f"http://{host}:{port}"}, as_json, f"http://{host}:{port}  (Ctrl-C ends it)")

@@ -98,7 +98,8 @@ class LiveEditor:
     """Edits one frame at a time and keeps count.
 
     seed: of the one noise that all frames share. size_px: (width, height) of what is edited; None: the
-    input's shape at what the base paints best. sink: takes every edited frame.
+    input's shape at what the base paints best. sink: takes every edited frame. steps: of each edit; None: as
+    few as the pipeline's weights need (`steps_needed`).
     """
 
     pipeline: PortraitPipeline
@@ -107,8 +108,11 @@ class LiveEditor:
     size_px: tuple[int, int] | None = None
     sink: Callable[[Image.Image], None] | None = None
     frames: int = 0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.steps is None:
+            self.steps = getattr(self.pipeline, "steps_needed", 1)
         self._lock = threading.Lock()
         self._steady = Steady()
         self._latencies: deque[float] = deque(maxlen=RECENT)
@@ -123,12 +127,17 @@ class LiveEditor:
             self._flicker = FlickerMeter(RECENT), FlickerMeter(RECENT)
 
     def edit(self, frame: Image.Image) -> Image.Image:
-        """One frame, edited in one step. Raises: InputError for settings the pipeline does not take."""
+        """One frame, edited. Raises: InputError for settings the pipeline does not take."""
         with self._lock:
             started, now = time.perf_counter(), self.settings
             options: dict[str, Any] = {"style": now.style, "keep_background": now.keep_background}
             request = PortraitRequest(
-                now.instruction, (frame,), size_px=self.size_px, steps=1, seed=self.seed, options=options
+                now.instruction,
+                (frame,),
+                size_px=self.size_px,
+                steps=self.steps,
+                seed=self.seed,
+                options=options,
             )
             [result] = self.pipeline([request])
             shown = self._steady(frame, result.image) if now.steady else result.image

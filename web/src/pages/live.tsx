@@ -1,4 +1,4 @@
-// Live: a camera or a video, each frame edited in one step.
+// Live: a camera or a video, each frame edited.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { frame } from "../api";
@@ -71,7 +71,7 @@ export function Live() {
   return <><h1>Live</h1>
     {method?.missing && <section class="notice"><h2>{method.name} has no weights yet</h2><p><Text words={method.missing} /></p><p><Link to="/">Make pictures instead</Link></p></section>}
     <div class="live"><figure><video ref={video} muted playsInline loop /><figcaption>Camera or video; it stays on this machine.</figcaption></figure>
-      <figure><canvas ref={output} width="256" height="256" role="img" aria-label="The edited picture" /><figcaption>Edited in one step.</figcaption></figure></div>
+      <figure><canvas ref={output} width="256" height="256" role="img" aria-label="The edited picture" /><figcaption>Edited.</figcaption></figure></div>
     <div class="row wrap bar"><button type="button" class="main" onClick={camera} disabled={Boolean(method?.missing)}>Use the camera</button>
       <label class="button file">Open a video<input type="file" accept="video/*" disabled={Boolean(method?.missing)} onChange={(event) => {
         const file = event.currentTarget.files?.[0];
