@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from likeness.diffusion.noise import generator
-from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.pixels import to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.schedule import ddim, noised
 from likeness.diffusion.text_to_image import denoise, paint_text
@@ -396,6 +396,25 @@ def test_the_map_is_of_the_latents_before_the_step(toy: ToySpfPortrait, tmp_path
     hot = np.asarray(overlaid(grey, torch.tensor([[0.0, 0.0], [1.0, 1.0]])))
     assert hot[0, 0].tolist() == [100, 100, 100]
     assert hot[-1, 0].tolist() == [216, 73, 25], "a quarter of grey, three of the heat's colour"
+
+
+def test_the_map_of_a_picture_that_is_there(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path)
+    pipeline, base = load(toy.base, tmp_path / "delta.safetensors"), toy.base
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    request = PortraitRequest("a man", options={"target": "a red hat"}, size_px=(64, 64), seed=3)
+    found = pipeline.control_maps_on(request, picture, (900, 100))
+    assert [one.step for one in found] == [1, 2]
+
+    text = encode_prompts(base, ["a man, a red hat", "a man"]).rows
+    with torch.no_grad():
+        clean = base.encode(to_pixels(picture))[0]
+        noise, at = torch.randn(clean.shape, generator=generator(3)), torch.tensor([100])
+        noisy = base.scheduler.add_noise(clean, noise, at)
+        reference = base.unet(noisy, 100, text[1:]).sample
+        with changed(base.unet, toy.tuning.delta(base.unet)):
+            response = base.unet(noisy, 100, text[:1]).sample
+    assert torch.allclose(found[1].soft, soft_map(response, reference)[0], atol=1e-5)
 
 
 def test_deltas_take_turns_from_the_same_seed(toy: ToySpfPortrait, tmp_path: Path) -> None:

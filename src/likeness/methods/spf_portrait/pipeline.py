@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 import likeness
@@ -17,9 +18,10 @@ from likeness.diffusion.load import Base
 from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator
 from likeness.diffusion.openvino import OPENVINO
-from likeness.diffusion.pixels import to_pictures
+from likeness.diffusion.pixels import to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
+from likeness.diffusion.schedule import add_noise
 from likeness.diffusion.text_to_image import denoise
 from likeness.errors import InputError
 from likeness.methods.spf_portrait.attention import recording
@@ -172,6 +174,22 @@ class SpfPortraitPipeline:
         with self._customized(options):
             steps = list(self._steps(request, options))[:-1]
         return self._control_maps(request, options, steps[::every])
+
+    @torch.no_grad()
+    def control_maps_on(
+        self, request: PortraitRequest, picture: Image.Image, timesteps: Sequence[int]
+    ) -> list[ControlMap]:
+        """The map of eq. 10 on a picture that is there, noised to these time steps; `step` counts them."""
+        request, options = self._checked(request)
+        pixels = to_pixels(picture.convert("RGB").resize(request.size_px or picture.size))
+        clean, _ = self.base.encode(pixels.to(self.base.device))
+        noise = torch.randn(clean.shape, generator=generator(request.seed)).to(clean)
+        every = [torch.tensor([one], device=clean.device) for one in timesteps]
+        steps = [
+            _Step(number, at[0], add_noise(self.base.scheduler, clean, noise, at).to(self.base.dtype))
+            for number, at in enumerate(every, start=1)
+        ]
+        return self._control_maps(request, options, steps)
 
     def _steps(self, request: PortraitRequest, options: SpfOptions) -> Iterator[_Step]:
         """The base's own loop; the last has no timestep and the clean latents."""
