@@ -1,7 +1,7 @@
 """How many edit pairs a second the engine reads, checks and writes: one worker and two, here and on Ray.
 
-A Parquet file of pairs is imported: every picture is decoded, hashed and written into shards. With Ray the
-time to begin its actors counts; on a long build it does not matter.
+A Parquet file of pairs is imported: every picture is decoded, hashed and written into shards. Counted from
+the first shard that is done on: what it takes to begin processes and actors does not matter on a long build.
 """
 
 from __future__ import annotations
@@ -17,19 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from record import RESULTS
+from record import record
 
 from likeness.data.edit_pairs import PairImporter
 from likeness.data.engine import Engine, build
-from likeness.evaluation.result import (
-    MetricValue,
-    Result,
-    commit,
-    machine,
-    ordering,
-    summarised,
-    write_result,
-)
+from likeness.evaluation.result import MetricValue, ordering, summarised
+
+CHUNK = 50
 
 
 def picture(seed: int, size_px: int) -> bytes:
@@ -47,18 +41,26 @@ def write_pairs(path: Path, count: int, size_px: int) -> None:
         "edited_image": [picture(2 * n + 1, size_px) for n in range(count)],
         "edit_prompt": [f"edit {n}" for n in range(count)],
     }
-    pq.write_table(pa.table(rows), path, row_group_size=50)
+    pq.write_table(pa.table(rows), path, row_group_size=CHUNK)
 
 
 def rate(source: Path, folder: Path, engine: Engine, workers: int) -> float:
-    started = time.perf_counter()
-    made = build(PairImporter(source), folder, engine=engine, workers=workers, chunk=50)
-    return len(made.rows) / (time.perf_counter() - started)
+    seen: list[tuple[int, float]] = []
+    build(
+        PairImporter(source),
+        folder,
+        engine=engine,
+        workers=workers,
+        chunk=CHUNK,
+        on_items=lambda done, _: seen.append((done, time.perf_counter())),
+    )
+    (_, _), (first, began), *_, (last, ended) = seen  # the very first report is of none
+    return (last - first) / (ended - began)
 
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--pairs", type=int, default=1000)
+    arguments.add_argument("--pairs", type=int, default=2000)
     arguments.add_argument("--size", type=int, default=512)
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
@@ -87,16 +89,4 @@ if __name__ == "__main__":
         )
         for engine in engines
     ]
-    result = Result(
-        name="data-engine",
-        method="data engine",
-        base="none",
-        seed=0,
-        commit=commit(),
-        machine=machine(),
-        n=given.pairs,
-        metrics=metrics,
-        orderings=claims,
-    )
-    write_result(result, RESULTS / "data-engine.json")
-    print(result.model_dump_json(indent=2))
+    record("data-engine", "data engine", metrics, given=given, n=given.pairs, base="none", orderings=claims)
