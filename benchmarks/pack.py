@@ -9,7 +9,7 @@ from record import record, single
 
 from likeness.evaluation.result import MetricValue
 from likeness.packs import mini, mini_path
-from likeness.packs.check import check_pack
+from likeness.packs.check import CHECKS, check_pack
 from likeness.packs.data import draw_split, load_pictures
 
 UNITS = {"psnr_db": "dB", "psnr_half_size_db": "dB", "error": "face sizes", "face_similarity": "cosine"}
@@ -33,13 +33,18 @@ def metrics_of(checked: dict[str, dict[str, float]], people: int) -> dict[str, M
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--part", choices=tuple(CHECKS), help="only this one, into a table of its own")
     arguments.add_argument("--people", type=int, default=300)
     arguments.add_argument("--work", type=Path, required=True, help="folder for the pictures")
     given = arguments.parse_args()
     folder = draw_split(given.work / "data", "held_out", people=given.people, views=4)
-    checked = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4))
+    parts = (given.part,) if given.part else tuple(CHECKS)
+    checked = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4), parts)
+    name = f"pack-{given.part}" if given.part else "pack"
+    if not given.part:
+        del given.part  # not in the command that is written down
     record(
-        "pack",
+        name,
         "the pack's parts",
         metrics_of(checked, given.people),
         given=given,

@@ -1,8 +1,9 @@
 """Where SPF-Portrait's control map lets a hat act: held against the hat that the renderer drew.
 
 Pictures of held-out sitters in a hat, noised to several time steps; the map of eq. 10 and the raw difference
-of the predictions (eq. 8), each above one half, against the cells that the hat covers. By a delta of stage 1:
-`likeness train spf-portrait --stage naive`, or a pack's own after both stages.
+of the predictions (eq. 8), each above one half, against the cells that the hat covers; and as many of their
+highest cells as the hat has, which asks for the order alone. By a delta of stage 1 (`likeness train
+spf-portrait --stage naive`), or a pack's own after both.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ TIMESTEPS = (200, 400, 600, 800)
 HAT = next(number for number, text in enumerate(TAUGHT) if text.startswith("hat="))
 
 
-def overlap(map_: Tensor, mask: Tensor) -> float:
-    """Intersection over union of where a map is above one half, and a mask."""
-    found = map_ > 0.5
-    return float((found & mask).sum() / (found | mask).sum().clamp_min(1))
+def overlaps(map_: Tensor, mask: Tensor) -> tuple[float, float]:
+    """Intersection over union of a mask with where a map is above half its most, and with as many cells."""
+    highest = map_ >= map_.flatten().topk(int(mask.sum())).values[-1]
+    above = map_ > 0.5 * map_.max()
+    return tuple(float((found & mask).sum() / (found | mask).sum()) for found in (above, highest))
 
 
 if __name__ == "__main__":
@@ -64,9 +66,12 @@ if __name__ == "__main__":
             continue
         whole = torch.stack([one.map for one in maps]).mean(0)
         raw = torch.stack([one.soft for one in maps]).mean(0)
+        (map_half, map_order), (raw_half, raw_order) = overlaps(whole, hat), overlaps(raw, hat)
         for name, value in {
-            "map": overlap(whole / whole.max().clamp_min(1e-6), hat),
-            "difference": overlap(raw / raw.max().clamp_min(1e-6), hat),
+            "map": map_half,
+            "difference": raw_half,
+            "map's order": map_order,
+            "difference's order": raw_order,
             "on the hat": float(whole[hat].mean()),
             "on the face": float(whole[face].mean()),
         }.items():
@@ -80,6 +85,10 @@ if __name__ == "__main__":
     metrics = {
         "IoU of the control map with the hat": summarised(values["map"], "IoU"),
         "IoU of the raw difference with the hat": summarised(values["difference"], "IoU"),
+        "IoU of the control map's highest cells, as many as the hat's": summarised(
+            values["map's order"], "IoU"
+        ),
+        "IoU of the raw difference's highest cells": summarised(values["difference's order"], "IoU"),
         "control map on the hat": summarised(values["on the hat"], "0 to 1"),
         "control map on the face": summarised(values["on the face"], "0 to 1"),
     }
@@ -87,6 +96,10 @@ if __name__ == "__main__":
         ordering(
             "the control map finds the hat better than the raw difference", "eq. 10",
             values["map"], values["difference"],
+        ),
+        ordering(
+            "so do the control map's highest cells", "eq. 10",
+            values["map's order"], values["difference's order"],
         ),
         ordering(
             "the control map is higher on the hat than on the face", "eq. 10",
