@@ -98,7 +98,7 @@ if __name__ == "__main__":
             values["map"], values["difference"],
         ),
         ordering(
-            "so do the control map's highest cells", "eq. 10",
+            "the control map's highest cells find the hat better than the raw difference's", "eq. 10",
             values["map's order"], values["difference's order"],
         ),
         ordering(
