@@ -64,7 +64,7 @@ def once_each(running: Running, picture: str, jobs: int, clients: int, kills: in
         one.start()
     killed = {"server": 0, "worker": 0}
     for number in range(kills):
-        time.sleep(rng.uniform(2, 8))
+        time.sleep(rng.uniform(5, 25))  # a killed worker has begun again by then
         if number % 2:
             running.kill()
             running.start()
