@@ -141,17 +141,26 @@ def _verification(folder: str) -> Check:
 
 @torch.no_grad()
 def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
-    """Landmark network: mean distance of the five, in face sizes, and the share within 3 %."""
+    """Landmark network: mean distance of the five, in face sizes, and the share within 3 %; how often it says
+    that there is a face, and how often, as the detector of whole pictures, it finds just the one."""
+    from PIL import Image
+
+    from likeness.faces.detect import find_detector
     from likeness.packs.recipes.landmarks import landmark_errors
 
     errors, found = landmark_errors(mini.load_landmarks(pack / "landmarks"), pictures)
     value, interval = mean_interval(errors)
+    detector = find_detector("sitters", pack / "landmarks")
+    seen = pictures.pixels[:1000].permute(0, 2, 3, 1).numpy()
+    one = sum(len(detector(Image.fromarray(picture))) == 1 for picture in seen) / len(seen)
     return {
         "error": value,
         "error_interval": interval,
         "within_3_percent": float((errors < 0.03).float().mean()),
         "found": float(found.float().mean()),
         "found_interval": share_interval(float(found.float().mean()), len(found)),
+        "one_face_detected": one,
+        "one_face_detected_interval": share_interval(one, len(seen)),
     }
 
 
