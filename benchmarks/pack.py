@@ -41,8 +41,6 @@ if __name__ == "__main__":
     parts = (given.part,) if given.part else tuple(CHECKS)
     checked = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4), parts)
     name = f"pack-{given.part}" if given.part else "pack"
-    if not given.part:
-        del given.part  # not in the command that is written down
     record(
         name,
         "the pack's parts",

@@ -52,7 +52,11 @@ def command(given: argparse.Namespace) -> str:
     """How to run the script again; folders by their options' names, as they are everybody's own."""
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}"]
     for name, value in vars(given).items():
-        words += [f"--{name.replace('_', '-')}", name.upper() if isinstance(value, Path) else str(value)]
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(name.upper() if isinstance(value, Path) else str(value))
     return " ".join(words)
 
 
