@@ -213,12 +213,13 @@ def _targets(plan: Plan, shop: Workshop, asked: Asked, folder: Path) -> list[_Ca
     """Words of held-out people and of one attribute each, `TAUGHT` by turns; and what the base paints of the
     first alone, from the same seed."""
     taught = [attribute_of(text) for text in TAUGHT]
-    people = iter(random.Random(asked.case_seed).sample(HELD_OUT_SEEDS, len(HELD_OUT_SEEDS) // 10))
     base, cases = plan.load(shop.pack, None), list[_Case]()
-    while len(cases) < asked.cases:
+    for person in random.Random(asked.case_seed).sample(HELD_OUT_SEEDS, len(HELD_OUT_SEEDS)):
         number = len(cases)
+        if number == asked.cases:
+            break
         attribute = taught[number % len(taught)]
-        found = taught_scene(next(people), taught, number % len(taught))
+        found = taught_scene(person, taught, number % len(taught))
         if found is None:
             continue
         request = PortraitRequest(found.base, seed=number, options={"target": found.target})

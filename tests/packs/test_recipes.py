@@ -16,7 +16,7 @@ from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import InputError, MissingWeightsError
 from likeness.packs import check_garments, data, known_words, mini_path, nano, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
-from likeness.packs.data import Pictures, load_pictures
+from likeness.packs.data import Pictures, load_pictures, split_folder
 from likeness.packs.recipes import RECIPES, vit
 from likeness.packs.workshop import Workshop
 from likeness.sitters import LABELS
@@ -223,3 +223,13 @@ def test_what_a_frozen_part_makes_is_kept_until_weights_or_pictures_change(shop:
     assert shop.kept("latents", "vae", build).tolist() == [[3.0] * 3] * 2
     assert len(made) == 3
     assert len(list((shop.work / "kept").rglob("*.npy"))) == 1  # gigabytes: the old ones are gone
+
+
+def test_a_smaller_size_keeps_what_its_own_pictures_gave(shop: Workshop) -> None:
+    shop.preset = nano
+    (shop.work / "data" / "portraits").rename(split_folder(shop.work / "data", "portraits", size_px=64))
+    assert shop.kept("parts", None, lambda: torch.ones(2)).tolist() == [1.0, 1.0]
+    assert shop.kept("parts", None, lambda: torch.zeros(2)).tolist() == [1.0, 1.0]
+    rows = next((shop.work / "data" / "portraits-64px").rglob("rows.jsonl"))
+    rows.write_text(rows.read_text().replace("hat", "cap"))
+    assert shop.kept("parts", None, lambda: torch.zeros(2)).tolist() == [0.0, 0.0]
