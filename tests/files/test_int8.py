@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from likeness.diffusion.load import load_part
+from likeness.diffusion.parts import load_part
 from likeness.errors import IncompatibleWeightsError
 from likeness.files.int8 import INT8_FILE, SCALE, from_int8, to_int8
 from likeness.files.weights import read_safetensors, write_safetensors

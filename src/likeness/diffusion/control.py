@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from torch import Tensor
 
-from likeness.diffusion.load import fetched, load_part
+from likeness.diffusion.load import fetched
+from likeness.diffusion.parts import load_part
 from likeness.diffusion.pixels import to_levels
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.files.provenance import record_weights

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from likeness.diffusion.load import load_part
+from likeness.diffusion.parts import load_part
 
 __all__ = ["ImageEncoder", "load_image_encoder"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +17,12 @@ from typing import Any, Literal
 import torch
 
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet, OpenVinoVae, require_openvino
+from likeness.diffusion.parts import load_part
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
-from likeness.files.int8 import INT8_FILE, from_int8, to_int8
-from likeness.files.weights import is_offline, read_safetensors, sha256_of, write_safetensors
+from likeness.files.weights import is_offline, sha256_of
 from likeness.types import WeightsRecord
 
-__all__ = ["HUB_NAMES", "Base", "fetched", "load_base", "load_part", "quiet", "save_part"]
+__all__ = ["HUB_NAMES", "Base", "fetched", "load_base"]
 
 Family = Literal["mini", "sd15", "sdxl"]
 
@@ -153,52 +152,6 @@ def _device(given: torch.device | str) -> torch.device:
 def _through_openvino(base: Base) -> Base:
     require_openvino()
     return replace(base, unet=OpenVinoUnet(base.unet), vae=OpenVinoVae(base.vae), runtime=OPENVINO)
-
-
-def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
-    """One model (a diffusers or transformers class) from its folder, frozen, in evaluation mode.
-
-    Of diffusers' classes also from `INT8_FILE`, which stands in place of the weights file.
-    Raises: MissingWeightsError naming the folder when it or its safetensors are not there,
-    IncompatibleWeightsError when its tensors do not fit its config.
-    """
-    if not (folder / "config.json").is_file():
-        raise MissingWeightsError(f"{folder} has no config.json: the model folder is not whole.")
-    try:
-        with quiet():
-            if (folder / INT8_FILE).is_file():
-                model = kind.from_config(kind.load_config(folder))
-                model.load_state_dict(from_int8(read_safetensors(folder / INT8_FILE)))
-            else:
-                model = kind.from_pretrained(
-                    folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
-                )
-    except OSError as error:
-        pickled = any(folder.glob("*.bin"))
-        hint = "only pickle (.bin) weights; save them as safetensors first" if pickled else "no whole weights"
-        raise MissingWeightsError(f"{folder} has {hint}.") from error
-    except (ValueError, RuntimeError) as error:
-        raise IncompatibleWeightsError(f"{folder} does not load: {str(error).splitlines()[0]}") from error
-    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
-
-
-def save_part(model: Any, folder: Path, dtype: torch.dtype = torch.float16, *, int8: bool = False) -> None:
-    """Write a model of diffusers' that `load_part` reads; it keeps its own dtype.
-
-    int8: half as large as fp16, and ours alone. What lay there in the other form is removed.
-    """
-    if int8:
-        model.save_config(folder)
-        write_safetensors(to_int8(model.state_dict()), folder / INT8_FILE)
-        for other in folder.glob("diffusion_pytorch_model*"):
-            other.unlink()
-        return
-    own = model.dtype
-    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
-    torch.nn.Module.to(model, dtype)
-    model.save_pretrained(folder, safe_serialization=True)
-    torch.nn.Module.to(model, own)
-    (folder / INT8_FILE).unlink(missing_ok=True)
 
 
 def _folder_licence(folder: Path) -> str:
@@ -395,17 +348,3 @@ def _sha256(file: Path) -> str:
     """The hub's cache names its files by their sha256, which saves reading gigabytes."""
     blob = file.resolve().name
     return blob if re.fullmatch(r"[0-9a-f]{64}", blob) else sha256_of(file)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the loaders' own progress bars off the terminal; ours is enough."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from likeness.diffusion.load import quiet
+from likeness.diffusion.parts import quiet
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.packs import read_card
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from likeness.diffusion.load import load_part
+from likeness.diffusion.parts import load_part
 from likeness.evaluation.embedders import Clip, load_clip
 from likeness.evaluation.metrics.changes import (
     BackgroundChange,

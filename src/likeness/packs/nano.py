@@ -1,4 +1,4 @@
-"""The nano size: a base at 64 px that trains within an hour, for tests and for ablations.
+"""The nano size: a small base at 64 px, for tests and for ablations.
 
 The same classes and recipes as the mini pack's, on close-ups, in which a face has pixels enough to be known.
 What only looks at finished pictures (recognisers, landmarks, ViT) is borrowed from the mini pack, which sees

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from likeness.diffusion.image_encoder import load_image_encoder
-from likeness.diffusion.load import load_base, load_part
+from likeness.diffusion.load import load_base
+from likeness.diffusion.parts import load_part
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, TRAINING, NetSettings
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from likeness.diffusion.load import Base, load_base, load_part
+from likeness.diffusion.load import Base, load_base
+from likeness.diffusion.parts import load_part
 from likeness.methods.instant_portrait.config import STAGES, EditSettings, IdeTraining
 from likeness.methods.instant_portrait.model import Backbone, Discriminator, editing_unet
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.diffusion.load import fetched, load_part, save_part
+from likeness.diffusion.load import fetched
+from likeness.diffusion.parts import load_part, save_part
 from likeness.errors import IncompatibleWeightsError
 from likeness.files.images import write_json
 from likeness.files.int8 import INT8_FILE

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likeness.diffusion.image_encoder import CLIP_MEAN, CLIP_STD, load_image_encoder
-from likeness.diffusion.load import load_part
+from likeness.diffusion.parts import load_part
 from likeness.diffusion.prompts import token_ids
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 
