@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 import torch
 from PIL import Image
-from random_weights import built_in, clip_h, random_base, sd15_unet, sdxl_unet
+from random_weights import built_in, clip_vision, millions, random_base, sd15_unet, sdxl_unet
 from record import record, single
 
 from likeness.diffusion.image_encoder import CLIP_MEAN, CLIP_STD, ImageEncoder
@@ -27,10 +27,6 @@ from likeness.types import PortraitRequest
 STEPS = 2
 
 
-def millions(*modules: torch.nn.Module) -> float:
-    return sum(p.numel() for module in modules for p in module.parameters()) / 1e6
-
-
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--family", choices=("sd15", "sdxl"), default="sd15")
@@ -42,7 +38,7 @@ if __name__ == "__main__":
     with built_in(dtype):
         base = random_base(sd15_unet() if given.family == "sd15" else sdxl_unet(), dtype)
         adapter = new_adapter(base).eval().requires_grad_(False)
-        images = ImageEncoder(clip_h().requires_grad_(False), CLIP_MEAN, CLIP_STD)
+        images = ImageEncoder(clip_vision(1280).requires_grad_(False), CLIP_MEAN, CLIP_STD)
     pipeline = ConsistentIDPipeline(
         base,
         adapter,

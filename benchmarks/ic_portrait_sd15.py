@@ -11,15 +11,11 @@ import resource
 import time
 
 import torch
-from diffusers import UNet2DConditionModel
+from random_weights import built_in, millions, sd15_unet
 from record import record, single
 
 from likeness.methods.ic_portrait.config import NetSettings
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, control_net
-
-
-def millions(model: torch.nn.Module) -> float:
-    return round(sum(p.numel() for p in model.parameters()) / 1e6, 1)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -29,15 +25,15 @@ def noise(*shape: int) -> torch.Tensor:
 if __name__ == "__main__":
     given = argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)  # or the models would be made at twice the memory
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().requires_grad_(False)
-    nets = Nets(
-        control_net(unet).eval().requires_grad_(False),
-        control_net(unet).eval().requires_grad_(False),
-        NetSettings("sd15"),
-    )
+    with built_in(torch.bfloat16):
+        unet = sd15_unet().eval().requires_grad_(False)
+        nets = Nets(
+            control_net(unet).eval().requires_grad_(False),
+            control_net(unet).eval().requires_grad_(False),
+            NetSettings("sd15"),
+        )
     latents, rows, at = noise(1, 4, 64, 128), noise(1, 1, 768), torch.tensor(500)
-    condition = torch.rand(1, 3, 512, 1024)
+    condition = torch.rand(1, 3, 512, 1024).bfloat16()
     with torch.no_grad():
         started = time.process_time()
         matching = nets.match(latents, at, rows, condition)

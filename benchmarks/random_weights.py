@@ -12,14 +12,14 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
 from likeness.diffusion.clip_tokenizer import clip_tokenizer
 from likeness.diffusion.load import Base
+from likeness.diffusion.shapes import image_tower_of
 
-__all__ = ["built_in", "clip_h", "random_base", "sd15_unet", "sdxl_unet"]
+__all__ = ["built_in", "clip_vision", "millions", "random_base", "sd15_unet", "sdxl_unet"]
 
 CLIP_L = CLIPTextConfig(
     hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
@@ -64,14 +64,13 @@ def sdxl_unet() -> UNet2DConditionModel:
     )
 
 
-def clip_h() -> CLIPVisionModelWithProjection:
-    """The image encoder of the published adapters, ViT-H/14."""
-    return CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16,
-            projection_dim=1024, image_size=224, patch_size=14, hidden_act="gelu",
-        )
-    ).eval()  # fmt: skip
+def clip_vision(width: int) -> CLIPVisionModelWithProjection:
+    """The image encoder of published adapters: OpenCLIP's ViT-H/14 (1280 wide) or ViT-bigG/14 (1664)."""
+    return CLIPVisionModelWithProjection(image_tower_of("sdxl", width).config).eval()
+
+
+def millions(*modules: torch.nn.Module) -> float:
+    return sum(p.numel() for module in modules for p in module.parameters()) / 1e6
 
 
 def random_base(unet: UNet2DConditionModel, dtype: torch.dtype) -> Base:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionXLPipeline
 
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.load import Base, load_base
@@ -46,23 +47,45 @@ def test_guidance_leads_away_from_no_words(base: Base) -> None:
     torch.testing.assert_close(*empty, atol=1e-3, rtol=0)  # nothing to be led away from
 
 
-def test_what_does_not_fit_is_refused(base: Base, tmp_path: Path) -> None:
+def test_unequal_numbers_are_refused(base: Base) -> None:
     with pytest.raises(InputError, match="2 prompts need as many seeds, not 1"):
         paint_text(base, ["a", "b"], [1])
-    with pytest.raises(InputError, match="one text encoder"):
-        paint_text(load_base(write_sdxl(tmp_path)), ["a"], [1])
+
+
+def test_two_text_encoders_paint_as_in_diffusers(tmp_path: Path) -> None:
+    """SDXL's pooled text and sizes: the picture is that of diffusers' own pipeline."""
+    base = load_base(write_sdxl(tmp_path))
+    painted = paint_text(base, ["a man", "a woman"], [3, 4], steps=3, guidance=4.0)
+    parts = {"vae": base.vae, "unet": base.unet, "scheduler": ddim(base.scheduler, 3)}
+    encoders = dict(zip(("text_encoder", "text_encoder_2"), base.text_encoders, strict=True))
+    tokenizers = dict(zip(("tokenizer", "tokenizer_2"), base.tokenizers, strict=True))
+    pipeline = StableDiffusionXLPipeline(**parts, **encoders, **tokenizers, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    side = base.size_px // base.downscale
+    noise = [torch.randn((1, 4, side, side), generator=generator(seed)) for seed in (3, 4)]
+    wanted = pipeline(
+        ["a man", "a woman"],
+        negative_prompt=["", ""],
+        latents=torch.cat(noise),
+        num_inference_steps=3,
+        guidance_scale=4.0,
+        height=base.size_px,
+        width=base.size_px,
+        output_type="pt",
+    ).images
+    torch.testing.assert_close((painted + 1) / 2, wanted, atol=1e-4, rtol=0)
 
 
 def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> None:
     """Each next latents come of the ones before by one step of DDIM at the time step told with them."""
-    rows = encode_prompts(base, ["", "a man"]).rows
+    text = encode_prompts(base, ["", "a man"])
     with torch.no_grad():
-        told = list(denoise(base, rows[:1], rows[1:], [generator(3)], steps=4, guidance=2.0))
+        told = list(denoise(base, text[:1], text[1:], [generator(3)], steps=4, guidance=2.0))
         scheduler = ddim(base.scheduler, 4)
         assert [timestep for timestep, _ in told] == [*scheduler.timesteps, None]
         assert torch.equal(told[0][1], torch.randn(told[0][1].shape, generator=generator(3)))
         for (timestep, before), (_, after) in pairwise(told):
-            plain, words = base.unet(before.expand(2, -1, -1, -1), timestep, rows).sample.chunk(2)
+            plain, words = base.unet(before.expand(2, -1, -1, -1), timestep, text.rows).sample.chunk(2)
             guided = guide(plain, words, 2.0, guidance_rescale(base.scheduler))
             wanted = denoised(scheduler, guided, timestep, before)
             torch.testing.assert_close(after, wanted, atol=1e-5, rtol=0)
@@ -71,9 +94,9 @@ def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> N
 
 
 def test_denoising_paints_any_size(base: Base) -> None:
-    rows = encode_prompts(base, ["a man"]).rows
+    text = encode_prompts(base, ["a man", "a man"])
     sources = [generator(1), generator(2)]
     with torch.no_grad():
-        steps = denoise(base, rows, rows.expand(2, -1, -1), sources, steps=2, guidance=1.0, size_px=(64, 32))
+        steps = denoise(base, text, text, sources, steps=2, guidance=1.0, size_px=(64, 32))
         shapes = {tuple(latents.shape) for _, latents in steps}
     assert shapes == {(2, base.unet.config.in_channels, 4, 8)}

@@ -264,13 +264,13 @@ def edits(
     """
     from likeness.data import engine as engines
     from likeness.data.target_first import TargetFirstBuilder, read_edits, read_lines
-    from likeness.packs.pair_painter import open_painter
+    from likeness.packs.painters import open_pair_painter
 
     builder = TargetFirstBuilder(
         read_lines(people),
         read_edits(instructions),
         count,
-        partial(open_painter, base, ip_adapter, image_encoder, controlnet, encoder, device, sitters),
+        partial(open_pair_painter, base, ip_adapter, image_encoder, controlnet, encoder, device, sitters),
         f"{base}, {ip_adapter.name}, {Path(controlnet).name}, {encoder.name}",
         licence,
         seed,
@@ -280,6 +280,62 @@ def edits(
     with step_progress("painting", as_json) as on_items:
         built = engines.build(builder, out, engine=engine, workers=workers, chunk=chunk, on_items=on_items)
     show_built(built, "pairs", as_json)
+
+
+@app.command("painted-views")
+def painted_views(
+    names: Annotated[Path, typer.Argument(help="Text file: a person a line, a name or 'a woman of 40'.")],
+    out: Out,
+    count: Annotated[int, typer.Option(help="People to paint; more later go on.")],
+    novel_view: Annotated[str, typer.Option(help="Your novel-view model: FILE.py:FUNCTION.")],
+    encoder: Annotated[Path, typer.Option(help="Face recogniser (folder or .onnx) that filters.")],
+    views: Annotated[int, typer.Option(help="Of each person, besides the painted one.")] = 5,
+    prompt: Annotated[
+        str, typer.Option(help="What is painted, {person} in it.")
+    ] = "a portrait photo of {person}, looking at the camera",
+    yaw: Annotated[float, typer.Option(help="Degrees to either side at most.")] = 35.0,
+    pitch: Annotated[float, typer.Option(help="Degrees up and down at most.")] = 12.0,
+    base: Annotated[str, typer.Option(help="mini, sd15, sdxl, a folder, or a name on the hub.")] = "sdxl",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    similarity: Annotated[float, typer.Option(help="Cosine of a view's face with the painted one's.")] = 0.3,
+    steps: Annotated[int, typer.Option(help="Of each picture.")] = 30,
+    seed: Annotated[int, typer.Option(help="Of the first people.")] = 0,
+    licence: Annotated[str, typer.Option(help="Of the pictures painted.")] = "not declared",
+    sitters: Annotated[bool, typer.Option(help="The base paints sitters.")] = False,
+    engine: Engine = "local",
+    workers: Workers = 1,
+    chunk: Chunk = 50,
+    as_json: AsJson = False,
+) -> None:
+    """People painted by a text-to-image base and turned by a novel-view model of your own (it runs as code).
+
+    The function is called once a person with a picture and cameras (`yaw_deg`, `pitch_deg`), and returns a
+    picture for each. The folder that comes of it goes into `likeness dataset build views`.
+    """
+    from likeness.data import engine as engines
+    from likeness.data.painted_views import PaintedViewsBuilder, load_novel_view
+    from likeness.data.target_first import read_lines
+    from likeness.packs.painters import open_view_painter
+
+    load_novel_view(novel_view)  # what is wrong with it is said before anything is painted
+    builder = PaintedViewsBuilder(
+        out,
+        read_lines(names),
+        count,
+        partial(open_view_painter, base, novel_view, encoder, device, sitters),
+        f"{base}, {novel_view}, {encoder.name}",
+        prompt,
+        views,
+        yaw,
+        pitch,
+        licence,
+        seed,
+        similarity,
+        steps,
+    )
+    with step_progress("painting", as_json) as on_items:
+        built = engines.build(builder, out, engine=engine, workers=workers, chunk=chunk, on_items=on_items)
+    show_built(built, "pictures", as_json)
 
 
 def show_built(built: Built, what: str, as_json: bool) -> None:

@@ -28,6 +28,17 @@ class TextRows:
     rows: Tensor
     pooled: Tensor | None = None
 
+    def __getitem__(self, few: slice) -> TextRows:
+        """Some of the texts."""
+        return TextRows(self.rows[few], None if self.pooled is None else self.pooled[few])
+
+    def beside(self, other: TextRows) -> TextRows:
+        """These texts, then `other`'s; one text alone here stands for as many as `other` has."""
+        rows = torch.cat([self.rows.expand_as(other.rows), other.rows])
+        if self.pooled is None or other.pooled is None:
+            return TextRows(rows)
+        return TextRows(rows, torch.cat([self.pooled.expand_as(other.pooled), other.pooled]))
+
 
 def token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
     """(B, 77) int64: start, text, end, padding; longer texts are cut (see `prompt_warnings`)."""

@@ -9,7 +9,7 @@ import torch
 
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.noise import generator, initial_latents
-from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import InputError
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.diffusion.load import Base
+    from likeness.diffusion.prompts import TextRows
 
 __all__ = ["denoise", "paint_text"]
 
 
 def denoise(
     base: Base,
-    without: Tensor,
-    words: Tensor,
+    without: TextRows,
+    words: TextRows,
     sources: Sequence[torch.Generator],
     *,
     steps: int,
@@ -36,7 +37,7 @@ def denoise(
 ) -> Iterator[tuple[Tensor | None, Tensor]]:
     """DDIM with classifier-free guidance, from noise to clean latents, one generator a picture.
 
-    words: text rows (B, T, D); without: those that guidance leads away from, (B or 1, T, D). size_px: (width,
+    words: of B pictures; without: those that guidance leads away from, of B or of one. size_px: (width,
     height), the base's own by default. eta: noise added anew at each step, see `schedule.denoised`.
     Yields (timestep, latents (B, C, h, w) that are about to be denoised at it) before each step, which is
     where to count it, and lastly (None, the clean latents).
@@ -57,15 +58,17 @@ def denoise(
             for source in sources
         ]
     )
-    both = torch.cat([without.expand_as(words), words])
+    guided = guidance > 1
+    read = without.beside(words) if guided else words
+    sides = (latents.shape[-2], latents.shape[-1])
+    added = size_conditions(read.pooled, sides, base.downscale)
     for timestep in scheduler.timesteps:
         yield timestep, latents
-        if guidance > 1:
-            prediction = base.unet(torch.cat([latents, latents]), timestep, both).sample
+        seen = torch.cat([latents, latents]) if guided else latents
+        prediction = base.unet(seen, timestep, read.rows, added_cond_kwargs=added).sample
+        if guided:
             plain, with_words = prediction.chunk(2)
             prediction = guide(plain, with_words, guidance, guidance_rescale(base.scheduler))
-        else:
-            prediction = base.unet(latents, timestep, words).sample
         latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
     yield None, latents
 
@@ -88,19 +91,17 @@ def paint_text(
     Each has a seed of its own and its noise does not depend on the others'; the last digits of a
     picture can, for kernels choose their order of summation by the batch's size.
 
-    Raises: InputError for unequal numbers of prompts and seeds, or a base of two text encoders.
+    Raises: InputError for unequal numbers of prompts and seeds.
     """
     if len(prompts) != len(seeds):
         raise InputError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
-    if len(base.text_encoders) > 1:
-        raise InputError("Painting from words alone is for bases with one text encoder: mini and SD1.5.")
-    empty = encode_prompts(base, [""]).rows
+    empty = encode_prompts(base, [""])
     painted = []
     for start in range(0, len(prompts), batch_size):
         few = slice(start, start + batch_size)
-        rows = encode_prompts(base, list(prompts[few])).rows
+        words = encode_prompts(base, list(prompts[few]))
         sources = [generator(seed) for seed in seeds[few]]
-        steps_taken = denoise(base, empty, rows, sources, steps=steps, guidance=guidance, eta=eta)
+        steps_taken = denoise(base, empty, words, sources, steps=steps, guidance=guidance, eta=eta)
         [(_, latents)] = deque(steps_taken, maxlen=1)
         painted.append(base.decode(latents).float().clamp(-1, 1).cpu())
     return torch.cat(painted)

@@ -112,10 +112,7 @@ def sitter_styles(count: int, seed: int, size_px: int) -> list[Style]:
 def painted_styles(
     base: Base, prompts: Sequence[Prompt], words: Sequence[str], seed: int, folder: Path
 ) -> list[Style]:
-    """What the base alone paints for each prompt and each word for a person; kept in `folder` and read again.
-
-    Raises: InputError for a base of two text encoders (`paint_text`).
-    """
+    """What the base alone paints for each prompt and each word for a person; kept in `folder`."""
     styles = []
     for word in sorted(set(words)):
         for number, prompt in enumerate(prompts):

@@ -194,7 +194,7 @@ class SpfPortraitPipeline:
     def _steps(self, request: PortraitRequest, options: SpfOptions) -> Iterator[_Step]:
         """The base's own loop; the last has no timestep and the clean latents."""
         words = with_target(request.prompt, options.target)
-        text = encode_prompts(self.base, [request.negative_prompt, words]).rows
+        text = encode_prompts(self.base, [request.negative_prompt, words])
         loop = denoise(
             self.base,
             text[:1],

@@ -1,10 +1,11 @@
-"""What paints edit pairs (`data.target_first`), opened by the names of its parts."""
+"""What paints data sets (`data.target_first`, `data.painted_views`), opened by the names of its parts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from likeness.data.build import open_face_models
+from likeness.data.painted_views import ViewPainter, load_novel_view
 from likeness.data.target_first import PairPainter
 from likeness.diffusion.control import load_controlnet
 from likeness.diffusion.image_encoder import load_image_encoder
@@ -12,10 +13,10 @@ from likeness.diffusion.ip_adapter import attach_ip_adapter
 from likeness.packs.bases import open_base
 from likeness.packs.mini import mini_path
 
-__all__ = ["open_painter"]
+__all__ = ["open_pair_painter", "open_view_painter"]
 
 
-def open_painter(
+def open_pair_painter(
     base: str | Path,
     ip_adapter: Path,
     image_encoder: Path,
@@ -36,3 +37,18 @@ def open_painter(
         load_controlnet(controlnet, opened),
         open_face_models(encoder, mini_path() / "landmarks", None, sitters),
     )
+
+
+def open_view_painter(
+    base: str | Path,
+    novel_view: str,
+    encoder: Path,
+    device: str | None = None,
+    sitters: bool = False,
+) -> ViewPainter:
+    """A base, the user's novel-view model (`load_novel_view`), and the recogniser that filters.
+
+    Raises: MissingWeightsError, IncompatibleWeightsError, InputError as its parts do.
+    """
+    faces = open_face_models(encoder, mini_path() / "landmarks", None, sitters)
+    return ViewPainter(open_base(base, device), load_novel_view(novel_view), faces)
