@@ -73,7 +73,7 @@ def endpoint_errors(pipeline, nets: Nets, seeds: range, share_of_noise: float) -
         noisy = base.scheduler.add_noise(latents, noise, at.reshape(1))
         shares = torch.tensor([0.1])
         condition = condition_of(pair.pixels_target, pair.pixels_profile, shares, generator)
-        flow = nets.match(noisy, at, pair.rows, condition).flow
+        flow = nets.match(base.unet, noisy, at, pair.rows, condition).flow
         true, visible = true_flow(target, source, flow.shape[-1], size)
         if visible.sum() >= 4:
             found.append(float(endpoint_error(flow, true)[0][visible].median()))

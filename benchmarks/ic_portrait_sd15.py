@@ -36,9 +36,9 @@ if __name__ == "__main__":
     condition = torch.rand(1, 3, 512, 1024).bfloat16()
     with torch.no_grad():
         started = time.process_time()
-        matching = nets.match(latents, at, rows, condition)
+        matching = nets.match(unet, latents, at, rows, condition)
         matched = time.process_time()
-        down, middle = InContextControlNet.of(nets)(latents, at, rows, condition, return_dict=False)
+        down, middle = InContextControlNet.of(nets, unet)(latents, at, rows, condition, return_dict=False)
         guided = time.process_time()
         prediction = unet(
             latents,

@@ -167,6 +167,7 @@ class MethodCard:
     task: what its words and references are: a portrait of the person by a prompt ("generate"), a change of
     the one reference by an instruction ("edit"), a set of one person ("collect"), a person in the style of
     another picture ("restyle"), or what the weights were taught, without a person ("customise").
+    adapters: folders in a pack's `adapters/` of which any is enough to paint, by default its name.
     """
 
     name: str
@@ -180,6 +181,7 @@ class MethodCard:
     licences: Mapping[str, str]
     identity_encoder: str
     task: Literal["generate", "edit", "collect", "restyle", "customise"] = "generate"
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,22 @@ from PIL import Image
 from torch import Tensor
 
 from likeness.diffusion.control import added_up
+from likeness.diffusion.image_encoder import load_image_encoder
+from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parts import head_mask
-from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, Training
+from likeness.methods.ic_portrait.conditioning import condition_of, pair_of
+from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, NetSettings, Training
 from likeness.methods.ic_portrait.matching import Matching, cost_volume, endpoint_error, match, warp
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggregated, control_net
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares, sample_pixels
 from likeness.methods.ic_portrait.pipeline import load
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, noisy_pair
 from likeness.methods.ic_portrait.weights import load_nets, save_nets
+from likeness.packs import mini_path
+from likeness.packs.data import turned_views
+from likeness.sitters.correspondence import correspondence
+from likeness.sitters.render import render
 from likeness.training import Budget, train
 from likeness.types import Face, Person
 from tests import tiny
@@ -154,11 +161,12 @@ def test_new_nets_add_nothing(toy: ToyIcPortrait) -> None:
 
 def test_the_nets_are_one_controlnet_to_diffusers(toy: ToyIcPortrait) -> None:
     base = toy.base
-    net = InContextControlNet.of(toy.nets)
+    net = InContextControlNet.of(toy.nets, base.unet)
     latents, rows, at = noise(2, 4, 8, 16), noise(2, 1, 64, seed=1), torch.tensor(500)
     condition = torch.rand(2, 3, 64, 128, generator=torch.Generator().manual_seed(3))
     down, middle = net(latents, at, rows, condition, conditioning_scale=0.5, return_dict=False)
-    own, last = toy.nets.residuals(latents, at, rows, condition)
+    matching = toy.nets.match(base.unet, latents, at, rows, condition)
+    own, last = toy.nets.residuals(latents, at, rows, condition, matching)
     plain, _ = toy.nets.appearance(latents, at, rows, condition, return_dict=False)
     assert torch.allclose(middle, 0.5 * last, atol=1e-5)
     for one, other, without in zip(down, own, plain, strict=True):
@@ -229,6 +237,33 @@ def test_losses_fall(toy: ToyIcPortrait, tmp_path: Path, which: str) -> None:
     assert loss() < 0.9 * first
     moved = any(not torch.equal(a, b) for a, b in zip(before, nets.matching.parameters(), strict=True))
     assert moved == (which == "matching")
+
+
+def test_descriptors_of_two_blocks_see_the_same_part_in_both_views() -> None:
+    """On sitters turned and lit anew, against the renderer's own correspondence: better than no flow."""
+    base = load_base(mini_path())
+    encoder = load_image_encoder(mini_path() / "image_encoder", device="cpu", dtype=torch.float32)
+    new = control_net(base.unet)
+    nets = Nets(new, new, NetSettings("mini", (-2, -1)))
+    middle, every = slice(4, None, 8), 8
+    apart, still = [], []
+    for seed in range(10_000_000, 10_000_005):
+        target, source = turned_views(seed, 2)
+        pictures = [Image.fromarray(render(one, 128).rgb) for one in (target, source)]
+        pair, source_px = pair_of(base, encoder, *pictures), correspondence(target, source, 128)
+        latents = joined(pair.latents_target, pair.latents_profile)
+        noisy = base.scheduler.add_noise(latents, noise(*latents.shape, seed=seed), torch.tensor([200]))
+        generator = torch.Generator().manual_seed(seed)
+        condition = condition_of(pair.pixels_target, pair.pixels_profile, torch.tensor([0.1]), generator)
+        flow = nets.match(base.unet, noisy, torch.tensor(200), pair.rows, condition).flow
+        there = torch.from_numpy(source_px.source_px[middle, middle] / every)
+        centres = torch.arange(16) + 0.5
+        own = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)
+        true, visible = (there - own).permute(2, 0, 1)[None], source_px.visible[middle, middle]
+        apart.append(float(endpoint_error(flow, true)[0][visible].median()))
+        still.append(float(endpoint_error(torch.zeros_like(flow), true)[0][visible].median()))
+    assert np.mean(apart) < 0.75 * np.mean(still), (apart, still)
+    assert not any(module._forward_hooks for module in base.unet.modules()), "a hook was left behind"
 
 
 # --- painting
@@ -344,6 +379,9 @@ def test_weights_of_another_kind_are_refused(toy: ToyIcPortrait, tmp_path: Path)
     other = ToyIcPortrait(tiny.write_mini(tmp_path / "mini"))
     with pytest.raises(IncompatibleWeightsError, match="does not fit the base mini"):
         load_nets(tmp_path / "nets", other.base)
+    (tmp_path / "nets" / "config.json").write_text('{"family": "sd15", "descriptor_blocks": [-9, -1]}')
+    with pytest.raises(IncompatibleWeightsError, match=r"up blocks \(-9, -1\), and the UNet of .* has 2"):
+        load_nets(tmp_path / "nets", toy.base)
     (tmp_path / "nets" / "config.json").write_text('{"family": "sd15", "stage": "ipnet"}')
     with pytest.raises(IncompatibleWeightsError, match="is not IC-Portrait's"):
         load_nets(tmp_path / "nets", toy.base)

@@ -381,7 +381,7 @@ class ToyIcPortrait(Toy):
         with torch.no_grad():
             for parameter in (p for model in models for p in model.parameters()):
                 parameter += 0.05 * torch.randn_like(parameter)
-        self.nets = Nets(*models, NetSettings(self.base.family, 0))  # type: ignore[arg-type]
+        self.nets = Nets(*models, NetSettings(self.base.family, (-2, -1)))  # type: ignore[arg-type]
         self.person = copy.deepcopy(self.base.unet).requires_grad_(True)
         encoder = tiny.write_image_encoder(folder.parent / "wide_encoder", self.base.text_width)
         self.image_encoder = load_image_encoder(encoder, device="cpu", dtype=torch.float32)

@@ -228,8 +228,14 @@ def test_the_other_methods_paint_too(client: Client, sitter: dict[str, Any]) -> 
         client.submit(
             "paint", method="instant-portrait", prompt="put on a red hat", references=[picture], adapter="new"
         ),
+        client.submit(
+            "paint", method="instant-portrait", prompt="put on a red hat", references=[picture], steps=2
+        ),
         client.submit("paint", method="spf-portrait", prompt="a woman in a room", steps=2),
     ]
+    assert all(one["own_adapter"] for one in client.methods() if one["name"] == "instant-portrait"), (
+        "a pack's many-step editor is enough"
+    )
     for job in asked:
         assert client.wait(job["id"])["result"]["pictures"]
     with pytest.raises(LikenessError, match="no weights called"):

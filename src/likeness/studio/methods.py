@@ -26,7 +26,7 @@ def methods(library: Library, base: str) -> list[dict[str, Any]]:
     for name in method_names():
         one = card(name)
         counts = list(one.references)
-        own = (pack / "adapters" / name).is_dir()
+        own = any((pack / "adapters" / folder).is_dir() for folder in one.adapters or (name,))
         adapters = adapters_of(library, name)
         words_alone = not any(counts)
         missing = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,13 +64,14 @@ class IcPortraitOptions(BaseModel):
 class NetSettings:
     """What stands beside the nets' weights, in `config.json`.
 
-    family: of the base they were trained on. descriptor_block: the down block whose states are the
-    descriptors D of eq. 5. aggregation: as trained. image_encoder: of the profile's embedding, as the hub
-    names it, where a base has none. person: whom a UNet beside the nets is customised for.
+    family: of the base they were trained on. descriptor_blocks: the up blocks of the UNet, under the matching
+    net, whose first layers' states are the descriptors D of eq. 5, counted from the last one. aggregation: as
+    trained. image_encoder: of the profile's embedding, as the hub names it, where a base has none. person:
+    whom a UNet beside the nets is customised for.
     """
 
     family: Literal["mini", "sd15"]
-    descriptor_block: int = 1
+    descriptor_blocks: tuple[int, ...] = (-3, -2)
     aggregation: AggregationName = "annealed"
     image_encoder: str = "openai/clip-vit-large-patch14"
     person: str = ""
@@ -79,11 +80,12 @@ class NetSettings:
     def from_dict(cls, values: dict[str, Any]) -> NetSettings:
         """Raises IncompatibleWeightsError for entries of another version or method."""
         try:
-            return cls(**values)
+            found = cls(**values)
         except TypeError as error:
             raise IncompatibleWeightsError(
                 f"The weights' config.json is not IC-Portrait's: {error}."
             ) from error
+        return replace(found, descriptor_blocks=tuple(found.descriptor_blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +105,5 @@ class Training:
 TRAINING: dict[str, Training] = {
     "sd15": Training(),
     # The nets are small and trained for minutes; the paper's rates are for 361M parameters.
-    "mini": Training(learning_rate=2e-4, person_rate=5e-5),
+    "mini": Training(batch_size=8, learning_rate=3e-4, person_rate=5e-5),
 }

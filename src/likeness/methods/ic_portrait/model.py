@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import ControlNetModel
 from torch import Tensor
 
@@ -26,20 +27,41 @@ def control_net(unet: Any) -> Any:
     return ControlNetModel.from_unet(unet).to(unet.device, unet.dtype)
 
 
-@contextmanager
-def descriptors_of(net: Any, block: int) -> Iterator[list[Tensor]]:
-    """Inside, the list holds what down block `block` last made, before it was made smaller: D of eq. 5."""
+class _SeenError(Exception):
+    """The last layer has spoken: what follows it in the UNet need not run."""
+
+
+def descriptors_of(
+    unet: Any,
+    blocks: Sequence[int],
+    latents: Tensor,
+    timestep: Tensor,
+    rows: Tensor,
+    added: Residuals,
+) -> Tensor:
+    """D of eq. 5, (B, C, h, 2 w): what up blocks first make of a pair under a net's residuals.
+
+    Each is of unit length and brought to the size of the last; they are one below the other.
+    """
     found: list[Tensor] = []
-    layers = len(net.down_blocks[block].resnets)
+    layers = [unet.up_blocks[block].resnets[0] for block in blocks]
 
-    def keep(module: Any, given: Any, output: Any) -> None:
-        found[:] = [output[1][layers - 1]]
+    def keep(module: Any, given: Any, output: Tensor) -> None:
+        found.append(F.normalize(output.float(), dim=1))
+        if module is layers[-1]:
+            raise _SeenError
 
-    handle = net.down_blocks[block].register_forward_hook(keep)
-    try:
-        yield found
-    finally:
-        handle.remove()
+    down, middle = added
+    residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    with contextlib.suppress(_SeenError):
+        try:
+            unet(latents, timestep, rows, **residuals)
+        finally:
+            for handle in handles:
+                handle.remove()
+    size = found[-1].shape[-2:]
+    return torch.cat([F.interpolate(one, size, mode="bilinear") for one in found], dim=1)
 
 
 def aggregated(
@@ -72,6 +94,7 @@ class Nets:
     @torch.no_grad()
     def match(
         self,
+        unet: Any,
         latents: Tensor,
         timestep: Tensor,
         rows: Tensor,
@@ -80,12 +103,15 @@ class Nets:
     ) -> Matching:
         """Where each cell of the target half finds its like in the profile half.
 
-        latents: noisy pairs (B, C, h, 2 w). rows: (B, 1, D) embeddings. condition: c of eq. 1, (B, 3, H, 2 W)
-        in [0, 1].
+        unet: the base's. latents: noisy pairs (B, C, h, 2 w). rows: (B, 1, D) embeddings. condition: c of
+        eq. 1, (B, 3, H, 2 W) in [0, 1].
         """
-        with descriptors_of(self.matching, self.settings.descriptor_block) as found:
-            self.matching(latents, timestep, encoder_hidden_states=rows, controlnet_cond=condition)
-        target, profile = halves(found[0], swapped)
+        down, middle = self.matching(
+            latents, timestep, encoder_hidden_states=rows, controlnet_cond=condition, return_dict=False
+        )
+        blocks = self.settings.descriptor_blocks
+        found = descriptors_of(unet, blocks, latents, timestep, rows, (list(down), middle))
+        target, profile = halves(found, swapped)
         return match(profile, target)
 
     def residuals(
@@ -94,17 +120,16 @@ class Nets:
         timestep: Tensor,
         rows: Tensor,
         condition: Tensor,
+        matching: Matching,
         *,
-        matching: Matching | None = None,
         aggregation: Aggregation | None = None,
         swapped: Tensor | None = None,
         scale: float = 1.0,
     ) -> Residuals:
-        """What both nets add to the UNet's features, in ControlNet's format; as for `match`.
+        """What the appearance net adds to the UNet's features, in ControlNet's format; as for `match`.
 
-        matching: where it is known; aggregation: the settings' by default.
+        aggregation: the settings' by default.
         """
-        matching = matching or self.match(latents, timestep, rows, condition, swapped)
         down, middle = self.appearance(
             latents,
             timestep,
@@ -118,19 +143,19 @@ class Nets:
 
 
 class InContextControlNet(ControlNetModel):  # type: ignore[misc]
-    """Both nets as one ControlNet, for diffusers' own pipelines.
+    """Both nets as one ControlNet, for diffusers' own pipelines with the same UNet.
 
     They take the pair of latents by a picture twice as wide, the control picture [sampled target | profile],
     and the profile's embedding as `prompt_embeds` (B, 1, D).
     """
 
     @classmethod
-    def of(cls, nets: Nets) -> InContextControlNet:
-        """Shares the nets' weights."""
+    def of(cls, nets: Nets, unet: Any) -> InContextControlNet:
+        """Shares the nets' weights and the base's UNet."""
         with torch.device("meta"):
             net: InContextControlNet = cls.from_config(dict(nets.appearance.config))
         net._modules = nets.appearance._modules
-        net.__dict__["nets"] = nets
+        net.__dict__["nets"], net.__dict__["unet"] = nets, unet
         net.eval()
         return net
 
@@ -145,7 +170,7 @@ class InContextControlNet(ControlNetModel):  # type: ignore[misc]
     ) -> Any:
         """As `ControlNetModel.forward`; the target is on the left. `given` may hold `return_dict` only."""
         at = torch.as_tensor(timestep, device=sample.device)
-        down, middle = self.nets.residuals(
-            sample, at, encoder_hidden_states, controlnet_cond, scale=conditioning_scale
-        )
+        seen = (sample, at, encoder_hidden_states, controlnet_cond)
+        matching = self.nets.match(self.unet, *seen)
+        down, middle = self.nets.residuals(*seen, matching, scale=conditioning_scale)
         return down, middle

@@ -229,8 +229,8 @@ def load_training(
     if options.from_nothing:
         torch.manual_seed(options.seed)
         family: Any = loaded.family
-        block = 0 if family == "mini" else 1
-        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), NetSettings(family, block))
+        settings = NetSettings(family, (-2, -1) if family == "mini" else (-3, -2))
+        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), settings)
         pipeline = IcPortraitPipeline(
             loaded,
             nets,

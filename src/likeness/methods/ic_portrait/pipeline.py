@@ -274,7 +274,7 @@ class IcPortraitPipeline:
             progress.tick()
             timestep = timesteps[index]
             latents = joined(target, profile.at(scheduler, timestep))
-            matching = self.nets.match(latents, timestep, pair.rows, condition)
+            matching = self.nets.match(base.unet, latents, timestep, pair.rows, condition)
             prediction = self._predict(
                 request, options, latents, timestep, pair.rows, condition, matching, aggregation, control
             )
@@ -310,7 +310,7 @@ class IcPortraitPipeline:
             timestep,
             rows,
             condition,
-            matching=own,
+            own,
             aggregation=aggregation,
             scale=options.control_scale,
         )
@@ -342,7 +342,7 @@ class IcPortraitPipeline:
             noise = draw(latents.shape, source, device=self.base.device, dtype=self.base.dtype)
             noisy = scheduler.add_noise(latents, noise, timestep.reshape(1))
             condition = self._condition(pair, options, source)
-            found = self.nets.match(noisy, timestep, pair.rows, condition)
+            found = self.nets.match(self.base.unet, noisy, timestep, pair.rows, condition)
             [target, profile] = to_pictures(torch.cat([pair.pixels_target, pair.pixels_profile]))
             drawn.append(draw_matching(target, profile, found))
         return drawn

@@ -37,7 +37,7 @@ __all__ = ["FOLDER", "SETTINGS", "embeddings_of", "train_adapter", "view_batches
 
 FOLDER = "adapters/ic-portrait"  # in the pack
 MINUTES = 90.0
-SETTINGS = NetSettings("mini", descriptor_block=0, image_encoder="the pack's own")
+SETTINGS = NetSettings("mini", descriptor_blocks=(-2, -1), image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 
 

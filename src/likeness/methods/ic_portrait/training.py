@@ -126,10 +126,9 @@ class AppearancePhase:
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Noise prediction over both halves; how sure the matching is, how much of the profile it takes."""
         pair = noisy_pair(batch, self._scheduler, self.settings, generator)
-        matching = self.nets.match(pair.latents, pair.timesteps, pair.rows, pair.condition, pair.swapped)
-        down, middle = self.nets.residuals(
-            pair.latents, pair.timesteps, pair.rows, pair.condition, matching=matching, swapped=pair.swapped
-        )
+        seen = (pair.latents, pair.timesteps, pair.rows, pair.condition)
+        matching = self.nets.match(self.base.unet, *seen, pair.swapped)
+        down, middle = self.nets.residuals(*seen, matching, swapped=pair.swapped)
         return {
             "noise": _noise_loss(self.base, pair, down, middle),
             "_confidence": matching.confidence.mean(),

@@ -53,6 +53,12 @@ def load_nets(name_or_path: str | Path, base: Base) -> tuple[Nets, list[WeightsR
                     f"{name_or_path} is for {settings.family} ({key} {found}), and does not fit the base "
                     f"{base.name} ({base.family}, {key} {wanted}): give weights trained for it."
                 )
+    blocks = len(base.unet.up_blocks)
+    if not all(-blocks <= one < blocks for one in settings.descriptor_blocks):
+        raise IncompatibleWeightsError(
+            f"{own} takes its descriptors from up blocks {settings.descriptor_blocks}, and the UNet of "
+            f"{base.name} has {blocks}."
+        )
     records = [
         record_weights(folder / part, ROLES[part], LICENCE, Path(name_or_path).name)
         for part in ROLES

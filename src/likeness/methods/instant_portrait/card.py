@@ -17,7 +17,7 @@ CARD = MethodCard(
     stages=("ide-net", "ipnet"),
     weights={
         "sd15": "timbrooks/instruct-pix2pix (the baseline; the paper's weights were never published)",
-        "mini": "adapters/instant-portrait in the mini pack",
+        "mini": "adapters/instant-portrait (one step), adapters/instant-portrait-teacher (many) in the pack",
     },
     licences={
         "instruct-pix2pix": "MIT",
@@ -25,4 +25,5 @@ CARD = MethodCard(
     },
     identity_encoder="none when it paints; mini-recogniser taught it (mini)",
     task="edit",
+    adapters=("instant-portrait", "instant-portrait-teacher"),
 )

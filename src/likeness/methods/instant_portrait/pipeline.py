@@ -105,7 +105,7 @@ def load(
 def _own_editors(base: Base) -> tuple[Path, ...]:
     """Where a pack has its one-step editor, and the one it was taught by."""
     folder = base.folder / "adapters" if base.folder else None
-    return (folder / "instant-portrait", folder / "instant-portrait-teacher") if folder else ()
+    return tuple(folder / name for name in CARD.adapters) if folder else ()
 
 
 class InstantPortraitPipeline:
