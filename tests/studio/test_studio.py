@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from likeness.cli.main import main
+from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.errors import LikenessError
 from likeness.files.images import read_recipe
+from likeness.methods.ic_portrait.config import NetSettings
+from likeness.methods.ic_portrait.model import Nets, control_net
+from likeness.methods.ic_portrait.weights import save_nets
 from likeness.methods.instant_portrait.config import EditSettings
 from likeness.methods.instant_portrait.model import editing_unet
 from likeness.methods.instant_portrait.weights import save_editor
+from likeness.methods.scheese.weights import new_adapter, save_adapter
+from likeness.methods.spf_portrait.tuning import Tuning
+from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, save_delta
 from likeness.packs import mini_path
 from likeness.studio import Client
 from tests.studio.servers import CHROMEDRIVER, CHROMIUM, Running, browser, running, until
@@ -31,11 +39,19 @@ PAGES = ("", "gallery", "compare", "train", "live", "study", "sitters", "people"
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """With untrained weights for editing, put where users put theirs."""
+    """With untrained weights of the methods the pack may have none of, put where users put theirs."""
     data = tmp_path_factory.mktemp("studio") / "data"
-    base = load_base(mini_path())
+    base, adapters = load_base(mini_path()), data / "adapters"
     editor = editing_unet(base.unet)
-    save_editor(editor, EditSettings("mini", "ipnet", steps=1), data / "adapters/instant-portrait/new")
+    save_editor(editor, EditSettings("mini", "ipnet", steps=1), adapters / "instant-portrait/new")
+    nets = Nets(control_net(base.unet), control_net(base.unet), NetSettings("mini", (-2, -1)))
+    save_nets(nets, adapters / "ic-portrait/new")
+    encoder = load_image_encoder(mini_path() / "image_encoder", device="cpu", dtype=torch.float32)
+    save_adapter(new_adapter(base, encoder), adapters / "scheese/new")
+    tuning = Tuning(base.unet, "cross-attention")
+    delta = {name: torch.zeros_like(one) for name, one in tuning.delta(base.unet).items()}
+    card = DeltaCard("mini", "mini", base_digest(base), targets=("a red hat",))
+    save_delta(delta, card, adapters / "spf-portrait/hat.safetensors")
     with running(data, "--device", "cpu") as one:
         yield one
 
@@ -186,6 +202,79 @@ def test_a_picture_made_in_the_browser(studio: Running, sitter: dict[str, Any], 
             "[...document.querySelectorAll('.stage button')].find(e => e.textContent == 'Look closer').click()"  # noqa: E501
         )
         page.until("document.querySelector('.slider') && location.pathname.startsWith('/gallery/')")
+        assert page.errors() == []
+
+
+@pytest.mark.skipif(CHROMEDRIVER is None or CHROMIUM is None, reason="needs Chromium and ChromeDriver")
+@pytest.mark.parametrize(
+    ("task", "method", "words"),
+    [
+        ("Portrait", "consistentid", WORDS),
+        ("Edit", "instant-portrait", "put on a red hat"),
+        ("Collection", "scheese", "turn the head to the left\nsmile"),
+        ("Restyle", "ic-portrait", ""),
+        ("Customise", "spf-portrait", "a woman in a room"),
+    ],
+)
+def test_each_method_from_its_form(
+    studio: Running, sitter: dict[str, Any], tmp_path: Path, task: str, method: str, words: str
+) -> None:
+    """The form of its task, filled in by hand in the browser, until the picture stands on the page."""
+    with browser(tmp_path / "profile") as page:
+        page.open(studio.url)
+        page.until("document.querySelector('.segments')")
+        page.run(
+            "[...document.querySelectorAll('.segments label')].find(e => e.textContent === arguments[0])"
+            ".querySelector('input').click()", task,
+        )  # fmt: skip
+        page.until(f'document.body.textContent.includes("{method}\'s options")')
+        for place in range(page.run("return document.querySelectorAll('.references').length")):
+            page.run(
+                "const s = document.querySelectorAll('.references')[arguments[0]].querySelector('select');"
+                "s.value = arguments[1]; s.dispatchEvent(new Event('change', {bubbles: true}))",
+                place, sitter["id"],
+            )  # fmt: skip
+            page.until(
+                f"document.querySelectorAll('.references')[{place}].querySelector('[aria-pressed=true]')"
+            )
+        for field, value in (
+            ("textarea", words),
+            ("input[placeholder=own]", "3"),
+        ):  # the first own is the steps
+            page.run(
+                "const f = document.querySelector(arguments[0]); f.value = arguments[1];"
+                "f.dispatchEvent(new Event('input', {bubbles: true}))", field, value,
+            )  # fmt: skip
+        before = {job["id"] for job in Client(studio.url).jobs()}
+        page.run("document.querySelector('button.main[type=submit]').click()")
+        [made] = until(lambda: [job for job in Client(studio.url).jobs() if job["id"] not in before])
+        done = Client(studio.url).wait(made["id"])
+        assert done["request"]["method"] == method and done["request"]["steps"] == 3
+        assert len(done["result"]["pictures"]) == max(1, words.count("\n") + 1)
+        page.until(f"document.querySelector('.stage-picture[src*=\"{made['id']}\"]')?.naturalWidth > 0")
+        assert page.errors() == []
+
+
+@pytest.mark.skipif(CHROMEDRIVER is None or CHROMIUM is None, reason="needs Chromium and ChromeDriver")
+def test_a_job_is_cancelled_and_a_picture_replayed_on_the_page(
+    studio: Running, client: Client, sitter: dict[str, Any], painted: dict[str, Any], tmp_path: Path
+) -> None:
+    press = "[...document.querySelectorAll('button')].find(e => e.textContent === arguments[0]).click()"
+    long = client.submit(
+        "paint", method="consistentid", prompt=WORDS, references=[sitter["pictures"][0]["id"]], steps=250
+    )
+    with browser(tmp_path / "profile") as page:
+        page.open(studio.url)
+        page.until("[...document.querySelectorAll('button')].some(e => e.textContent === 'Cancel')")
+        page.run(press, "Cancel")
+        assert until(lambda: client.job(long["id"])["state"] not in ("queued", "running"))
+        assert client.job(long["id"])["state"] == "cancelled"
+        page.open(f"{studio.url}/gallery/{painted['id']}")
+        page.until(
+            "[...document.querySelectorAll('button')].some(e => e.textContent === 'Replay this picture')"
+        )
+        page.run(press, "Replay this picture")
+        page.until("document.body.textContent.includes('Every pixel is the same')", 120)
         assert page.errors() == []
 
 

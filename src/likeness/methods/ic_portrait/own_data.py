@@ -229,8 +229,8 @@ def load_training(
     if options.from_nothing:
         torch.manual_seed(options.seed)
         family: Any = loaded.family
-        settings = NetSettings(family, (-2, -1) if family == "mini" else (-3, -2))
-        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), settings)
+        begun = NetSettings(family, (-2, -1) if family == "mini" else (-3, -2))
+        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), begun)
         pipeline = IcPortraitPipeline(
             loaded,
             nets,
