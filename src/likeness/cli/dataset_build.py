@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,120 +44,86 @@ Word = Annotated[str, typer.Option(help="What a person without a caption is call
 Licence = Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")]
 Pack = Annotated[bool, typer.Option(help="Copy the pictures into shards.")]
 
-
-@app.command()
-def fgid(
-    source: Source,
-    out: Out,
-    sitters: Sitters = False,
-    encoder: Encoder = None,
-    parser: Parser = None,
-    word: Word = "person",
-    licence: Licence = "not declared",
-    pack: Pack = False,
-    vlm: Vlm = None,
-    vlm_model: VlmModel = None,
-    engine: Engine = "local",
-    workers: Workers = 1,
-    chunk: Chunk = 100,
-    as_json: AsJson = False,
-) -> None:
-    """Faces, their parts, who it is, and captions: find the face on every picture and know it.
-
-    A text file of a picture's name beside it is its caption, or `text` in the folder's metadata.jsonl.
-    Pictures stay where they are; what cannot be used is left out and listed. Run again, only what is new is
-    looked at.
-    """
-    models = (encoder, parser, sitters)
-    words = (vlm, vlm_model, word)
-    _people(source, out, models, words, licence, pack, as_json, engine=engine, workers=workers, chunk=chunk)
+Filter = Annotated[Path, typer.Option(help="Face recogniser (folder or .onnx) that filters.")]
+Base = Annotated[str, typer.Option(help="A text-to-image base: mini, a folder, or a name on the hub.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda.")]
+Similarity = Annotated[float, typer.Option(help="Cosine of two faces that are one person's, at least.")]
+Steps = Annotated[int, typer.Option(help="Of each picture.")]
+Seed = Annotated[int, typer.Option(help="Of the first pictures.")]
+PaintedLicence = Annotated[str, typer.Option(help="Of the pictures painted.")]
+PaintsSitters = Annotated[bool, typer.Option(help="The base paints sitters.")]
 
 
-@app.command()
-def views(
-    source: Source,
-    out: Out,
-    sitters: Sitters = False,
-    encoder: Encoder = None,
-    parser: Parser = None,
-    word: Word = "person",
-    licence: Licence = "not declared",
-    pack: Pack = False,
-    vlm: Vlm = None,
-    vlm_model: VlmModel = None,
-    engine: Engine = "local",
-    workers: Workers = 1,
-    chunk: Chunk = 100,
-    as_json: AsJson = False,
-) -> None:
-    """The same as fgid, of people seen from several sides.
+def _of_people(several: bool) -> Callable[..., None]:
+    """The command of a kind whose pictures show people; several: each is wanted more than once."""
 
-    Who is there only once is named, for there is nothing to learn from one view.
-    """
-    models = (encoder, parser, sitters)
-    words = (vlm, vlm_model, word)
-    how = {"engine": engine, "workers": workers, "chunk": chunk}
-    _people(source, out, models, words, licence, pack, as_json, several=True, **how)
+    def people(
+        source: Source,
+        out: Out,
+        sitters: Sitters = False,
+        encoder: Encoder = None,
+        parser: Parser = None,
+        word: Word = "person",
+        licence: Licence = "not declared",
+        pack: Pack = False,
+        vlm: Vlm = None,
+        vlm_model: VlmModel = None,
+        engine: Engine = "local",
+        workers: Workers = 1,
+        chunk: Chunk = 100,
+        as_json: AsJson = False,
+    ) -> None:
+        from likeness.data.asked import asked
+        from likeness.data.build import PeopleBuilder, build_people, open_face_models, sidecar
+        from likeness.files.weights import sha256_of
+        from likeness.packs import mini_path
 
-
-def _encoder(folder: Path | None, sitters: bool) -> Path:
-    from likeness.packs import mini_path
-
-    if folder is None and not sitters:
-        raise InputError(
-            "Photos need --encoder, a face recogniser (folder or .onnx); sitters have their own."
+        if not source.is_dir():
+            raise InputError(f"{source} is no folder; give the one that holds the pictures.")
+        if encoder is None and not sitters:
+            raise InputError(
+                "Photos need --encoder, a face recogniser (folder or .onnx); sitters have their own."
+            )
+        encoder = encoder or mini_path() / "recogniser"
+        weights = encoder if encoder.is_file() else next(iter(sorted(encoder.glob("*.safetensors"))), encoder)
+        server = vision_language(vlm, vlm_model, out / "asked")
+        builder = PeopleBuilder(
+            source,
+            out,
+            partial(open_face_models, encoder, mini_path() / "landmarks", parser, sitters),
+            sha256_of(weights),
+            asked(server) if server else sidecar(word, source),
+            licence,
+            pack=pack,
         )
-    return folder or mini_path() / "recogniser"
+        with step_progress("looking", as_json) as on_items:
+            made = build_people(builder, on_items=on_items, engine=engine, workers=workers, chunk=chunk)
+        about = made.about
+        once = [person for person, rows in made.people().items() if len(rows) < 2 and several]
+        if several and len(once) == about.people:
+            raise InputError(
+                f"{source} has one picture of each person: views need several, in a folder for each person."
+            )
+        lines = [f"{out}: {about.pictures} pictures of {about.people} people"]
+        lines += [f"one view only, nothing is learned of them: {person}" for person in once]
+        lines += [f"left out: {name}: {why}" for name, why in about.left_out.items()]
+        show({**about.model_dump(mode="json"), "out": str(out)}, as_json, *lines)
+
+    return people
 
 
-def _people(
-    source: Path,
-    out: Path,
-    models: tuple[Path | None, Path | None, bool],
-    words: tuple[str | None, str | None, str],
-    licence: str,
-    pack: bool,
-    as_json: bool,
-    *,
-    several: bool = False,
-    **how: Any,
-) -> None:
-    """models: recogniser if one is given, parser, whether sitters. words: server, its model, a person's word.
+FGID = """Faces, their parts, who it is, and captions: find the face on every picture and know it.
 
-    several: each person is wanted more than once.
-    """
-    from likeness.data.asked import asked
-    from likeness.data.build import PeopleBuilder, build_people, open_face_models, sidecar
-    from likeness.files.weights import sha256_of
-    from likeness.packs import mini_path
+A text file of a picture's name beside it is its caption, or `text` in the folder's metadata.jsonl.
+Pictures stay where they are; what cannot be used is left out and listed. Run again, only what is new is
+looked at.
+"""
+VIEWS = """The same as fgid, of people seen from several sides.
 
-    if not source.is_dir():
-        raise InputError(f"{source} is no folder; give the one that holds the pictures.")
-    given, parser, sitters = models
-    encoder = _encoder(given, sitters)
-    weights = encoder if encoder.is_file() else next(iter(sorted(encoder.glob("*.safetensors"))), encoder)
-    server = vision_language(words[0], words[1], out / "asked")
-    builder = PeopleBuilder(
-        source,
-        out,
-        partial(open_face_models, encoder, mini_path() / "landmarks", parser, sitters),
-        sha256_of(weights),
-        asked(server) if server else sidecar(words[2], source),
-        licence,
-        pack=pack,
-    )
-    with step_progress("looking", as_json) as on_items:
-        made = build_people(builder, on_items=on_items, **how)
-    about = made.about
-    once = [person for person, rows in made.people().items() if len(rows) < 2 and several]
-    if several and len(once) == about.people:
-        raise InputError(
-            f"{source} has one picture of each person: views need several, in a folder for each person."
-        )
-    lines = [f"{out}: {about.pictures} pictures of {about.people} people"]
-    lines += [f"one view only, nothing is learned of them: {person}" for person in once]
-    lines += [f"left out: {name}: {why}" for name, why in about.left_out.items()]
-    show({**about.model_dump(mode="json"), "out": str(out)}, as_json, *lines)
+Who is there only once is named, for there is nothing to learn from one view.
+"""
+app.command("fgid", help=FGID)(_of_people(several=False))
+app.command("views", help=VIEWS)(_of_people(several=True))
 
 
 @app.command()
@@ -245,14 +212,14 @@ def edits(
     ip_adapter: Annotated[Path, typer.Option(help="IP-Adapter of the base (.safetensors).")],
     image_encoder: Annotated[Path, typer.Option(help="Its CLIP vision tower (folder).")],
     controlnet: Annotated[str, typer.Option(help="ControlNet of the base, canny (folder or hub name).")],
-    encoder: Annotated[Path, typer.Option(help="Face recogniser (folder or .onnx) that filters.")],
-    base: Annotated[str, typer.Option(help="mini, sd15, a folder, or a name on the hub.")] = "sd15",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    similarity: Annotated[float, typer.Option(help="Cosine of the two faces at least.")] = 0.3,
-    steps: Annotated[int, typer.Option(help="Of each picture.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of the first pairs.")] = 0,
-    licence: Annotated[str, typer.Option(help="Of the pictures painted.")] = "not declared",
-    sitters: Annotated[bool, typer.Option(help="The base paints sitters.")] = False,
+    encoder: Filter,
+    base: Base = "sd15",
+    device: Device = None,
+    similarity: Similarity = 0.3,
+    steps: Steps = 30,
+    seed: Seed = 0,
+    licence: PaintedLicence = "not declared",
+    sitters: PaintsSitters = False,
     engine: Engine = "local",
     workers: Workers = 1,
     chunk: Chunk = 50,
@@ -288,20 +255,20 @@ def painted_views(
     out: Out,
     count: Annotated[int, typer.Option(help="People to paint; more later go on.")],
     novel_view: Annotated[str, typer.Option(help="Your novel-view model: FILE.py:FUNCTION.")],
-    encoder: Annotated[Path, typer.Option(help="Face recogniser (folder or .onnx) that filters.")],
+    encoder: Filter,
     views: Annotated[int, typer.Option(help="Of each person, besides the painted one.")] = 5,
     prompt: Annotated[
         str, typer.Option(help="What is painted, {person} in it.")
     ] = "a portrait photo of {person}, looking at the camera",
     yaw: Annotated[float, typer.Option(help="Degrees to either side at most.")] = 35.0,
     pitch: Annotated[float, typer.Option(help="Degrees up and down at most.")] = 12.0,
-    base: Annotated[str, typer.Option(help="mini, sd15, sdxl, a folder, or a name on the hub.")] = "sdxl",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    similarity: Annotated[float, typer.Option(help="Cosine of a view's face with the painted one's.")] = 0.3,
-    steps: Annotated[int, typer.Option(help="Of each picture.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of the first people.")] = 0,
-    licence: Annotated[str, typer.Option(help="Of the pictures painted.")] = "not declared",
-    sitters: Annotated[bool, typer.Option(help="The base paints sitters.")] = False,
+    base: Base = "sdxl",
+    device: Device = None,
+    similarity: Similarity = 0.3,
+    steps: Steps = 30,
+    seed: Seed = 0,
+    licence: PaintedLicence = "not declared",
+    sitters: PaintsSitters = False,
     engine: Engine = "local",
     workers: Workers = 1,
     chunk: Chunk = 50,
