@@ -18,7 +18,7 @@ from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.conditioning import condition_of, pair_of
-from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, NetSettings, Training
+from likeness.methods.ic_portrait.config import AGGREGATIONS, NETS, Aggregation, Training
 from likeness.methods.ic_portrait.matching import Matching, cost_volume, endpoint_error, match, warp
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggregated, control_net
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares, sample_pixels
@@ -244,7 +244,7 @@ def test_descriptors_of_two_blocks_see_the_same_part_in_both_views() -> None:
     base = load_base(mini_path())
     encoder = load_image_encoder(mini_path() / "image_encoder", device="cpu", dtype=torch.float32)
     new = control_net(base.unet)
-    nets = Nets(new, new, NetSettings("mini", (-2, -1)))
+    nets = Nets(new, new, NETS["mini"])
     middle, every = slice(4, None, 8), 8
     apart, still = [], []
     for seed in range(10_000_000, 10_000_005):

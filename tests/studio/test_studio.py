@@ -19,7 +19,7 @@ from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.errors import LikenessError
 from likeness.files.images import read_recipe
-from likeness.methods.ic_portrait.config import NetSettings
+from likeness.methods.ic_portrait.config import NETS
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.methods.instant_portrait.config import EditSettings
@@ -44,7 +44,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     base, adapters = load_base(mini_path()), data / "adapters"
     editor = editing_unet(base.unet)
     save_editor(editor, EditSettings("mini", "ipnet", steps=1), adapters / "instant-portrait/new")
-    nets = Nets(control_net(base.unet), control_net(base.unet), NetSettings("mini", (-2, -1)))
+    nets = Nets(control_net(base.unet), control_net(base.unet), NETS["mini"])
     save_nets(nets, adapters / "ic-portrait/new")
     encoder = load_image_encoder(mini_path() / "image_encoder", device="cpu", dtype=torch.float32)
     save_adapter(new_adapter(base, encoder), adapters / "scheese/new")

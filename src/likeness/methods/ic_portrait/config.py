@@ -12,6 +12,7 @@ from likeness.errors import IncompatibleWeightsError
 __all__ = [
     "AGGREGATIONS",
     "MATCHING_STEPS",
+    "NETS",
     "TRAINING",
     "Aggregation",
     "AggregationName",
@@ -66,13 +67,15 @@ class NetSettings:
 
     family: of the base they were trained on. descriptor_blocks: the up blocks of the UNet, under the matching
     net, whose first layers' states are the descriptors D of eq. 5, counted from the last one. aggregation: as
-    trained. image_encoder: of the profile's embedding, as the hub names it, where a base has none. person:
-    whom a UNet beside the nets is customised for.
+    trained. guidance: away from the zero embedding, unless a picture asks for another. image_encoder: of the
+    profile's embedding, as the hub names it, where a base has none. person: whom a UNet beside the nets is
+    customised for.
     """
 
     family: Literal["mini", "sd15"]
     descriptor_blocks: tuple[int, ...] = (-3, -2)
     aggregation: AggregationName = "annealed"
+    guidance: float = 2.0
     image_encoder: str = "openai/clip-vit-large-patch14"
     person: str = ""
 
@@ -86,6 +89,14 @@ class NetSettings:
                 f"The weights' config.json is not IC-Portrait's: {error}."
             ) from error
         return replace(found, descriptor_blocks=tuple(found.descriptor_blocks))
+
+
+NETS: dict[str, NetSettings] = {
+    "sd15": NetSettings("sd15"),
+    # Its UNet has three up blocks, and never read a zero embedding: to be led away from it spoils pictures.
+    "mini": NetSettings("mini", (-2, -1), guidance=1.0),
+}
+"""How new nets begin on each family."""
 
 
 @dataclass(frozen=True, slots=True)

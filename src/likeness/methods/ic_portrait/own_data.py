@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,7 +16,7 @@ from likeness.diffusion.pixels import to_pixels
 from likeness.errors import InputError
 from likeness.files.images import read_image
 from likeness.methods.ic_portrait.conditioning import head_of
-from likeness.methods.ic_portrait.config import MATCHING_STEPS, TRAINING, NetSettings, Training
+from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING, Training
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.pipeline import (
     IcPortraitPipeline,
@@ -228,9 +228,7 @@ def load_training(
     loaded = open_base(base, options.device, "float32")
     if options.from_nothing:
         torch.manual_seed(options.seed)
-        family: Any = loaded.family
-        begun = NetSettings(family, (-2, -1) if family == "mini" else (-3, -2))
-        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), begun)
+        nets = Nets(control_net(loaded.unet), control_net(loaded.unet), NETS[loaded.family])
         pipeline = IcPortraitPipeline(
             loaded,
             nets,

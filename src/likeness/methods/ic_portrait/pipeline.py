@@ -42,7 +42,7 @@ from likeness.types import Person, PortraitRequest, PortraitResult, Provenance, 
 
 __all__ = ["IcPortraitPipeline", "load", "open_detector", "open_image_encoder"]
 
-STEPS, GUIDANCE = 30, 2.0
+STEPS = 30
 
 
 def load(
@@ -392,7 +392,7 @@ class IcPortraitPipeline:
                     f"got {len(person.references)}."
                 )
         options = options_of(IcPortraitOptions, request, "IC-Portrait")
-        request = with_settings(request, self.base, steps=STEPS, guidance=GUIDANCE)
+        request = with_settings(request, self.base, steps=STEPS, guidance=self.nets.settings.guidance)
         if request.size_px:
             check_size(request.size_px, self.base, least_px=2 * self.base.unit_px)
         if request.image is None:

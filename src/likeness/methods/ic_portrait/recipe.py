@@ -5,6 +5,7 @@ First the matching net for its few steps, then the appearance net by its guidanc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.diffusion.parts import load_part
-from likeness.methods.ic_portrait.config import MATCHING_STEPS, TRAINING, NetSettings
+from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
 from likeness.methods.ic_portrait.weights import save_nets
@@ -37,7 +38,7 @@ __all__ = ["FOLDER", "SETTINGS", "embeddings_of", "train_adapter", "view_batches
 
 FOLDER = "adapters/ic-portrait"  # in the pack
 MINUTES = 90.0
-SETTINGS = NetSettings("mini", descriptor_blocks=(-2, -1), image_encoder="the pack's own")
+SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 
 
