@@ -373,15 +373,15 @@ def test_the_map_is_of_the_latents_before_the_step(toy: ToySpfPortrait, tmp_path
         assert [name for name, _ in one.phrases] == ["a man", "with short hair"]
     assert found[0].map.max() > 0
 
-    text = encode_prompts(base, ["", "a man, with short hair, a red hat", request.prompt]).rows
+    text = encode_prompts(base, ["", "a man, with short hair, a red hat", request.prompt])
     with torch.no_grad(), changed(base.unet, toy.tuning.delta(base.unet)):
         steps = list(
             denoise(base, text[:1], text[1:2], [generator(2)], steps=5, guidance=2.0, size_px=(64, 64))
         )
         timestep, latents = steps[2]
-        response = base.unet(latents, timestep, text[1:2]).sample
+        response = base.unet(latents, timestep, text.rows[1:2]).sample
     with torch.no_grad():
-        reference = base.unet(latents, timestep, text[2:]).sample
+        reference = base.unet(latents, timestep, text.rows[2:]).sample
     assert torch.allclose(found[1].soft, soft_map(response, reference)[0], atol=1e-5)
 
     [result] = pipeline([dataclasses.replace(request, options={**request.options, "show_map": 2})])

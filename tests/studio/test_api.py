@@ -117,6 +117,8 @@ def test_submit_look_and_find(served: Served) -> None:
         status, raw, _ = ask(f"{served.url}/api/jobs", "POST", data, Content_Type="application/json")
         assert status == code and "error" in json.loads(raw)
     assert served.json("/jobs/none")[0] == 404
+    assert ask(f"{served.url}/api/jobs/{job['id']}/preview")[0] == 204
+    assert ask(f"{served.url}/api/jobs/{'0' * 16}/preview")[0] == 404
     assert served.json("/jobs", "PATCH", {})[0] == 405
     assert ask(f"{served.url}/api/jobs", "POST", b"{", Content_Type="application/json")[0] == 400
 

@@ -137,15 +137,20 @@ def router(studio: Studio) -> APIRouter:
         library.remove_of_job(job)
         return Response(status_code=204)
 
-    @routes.get("/jobs/{job}/preview", response_class=FileResponse, response_model=None)
-    def preview(job: str) -> FileResponse | JSONResponse:
+    @routes.get(
+        "/jobs/{job}/preview",
+        response_class=FileResponse,
+        response_model=None,
+        responses={204: {"description": "There is none yet, or no more."}},
+    )
+    def preview(job: str) -> Response:
         """The forming picture of a running job, a JPEG."""
         found = store.get(job) if _plain(job) else None
-        if found is not None:
-            file = safe_file(library.folder / "previews", f"{job}.{found.attempt}.jpg")
-            if file is not None:
-                return FileResponse(file, media_type="image/jpeg")
-        return _none("There is no preview now.")
+        if found is None:
+            return _none()
+        file = safe_file(library.folder / "previews", f"{job}.{found.attempt}.jpg")
+        # A page asks for what it was just told of; the job may have ended since, which is no fault.
+        return FileResponse(file, media_type="image/jpeg") if file else Response(status_code=204)
 
     @routes.get("/jobs/{job}/files/{name:path}", response_class=FileResponse, response_model=None)
     def file(job: str, name: str, download: bool = False) -> FileResponse | JSONResponse:
