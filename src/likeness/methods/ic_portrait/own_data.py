@@ -17,13 +17,9 @@ from likeness.errors import InputError
 from likeness.files.images import read_image
 from likeness.methods.ic_portrait.conditioning import head_of
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING, Training
+from likeness.methods.ic_portrait.loading import load_pipeline, open_detector, open_image_encoder
 from likeness.methods.ic_portrait.model import Nets, control_net
-from likeness.methods.ic_portrait.pipeline import (
-    IcPortraitPipeline,
-    load,
-    open_detector,
-    open_image_encoder,
-)
+from likeness.methods.ic_portrait.pipeline import IcPortraitPipeline
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, PersonPhase
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import open_base
@@ -222,7 +218,7 @@ def load_training(
 
     The defaults are `config.TRAINING`'s for the base's family; a person's pictures come one at a time.
     With `options.from_nothing` the nets begin from the UNet.
-    Raises: what `pipeline.load` raises; InputError for people with a single picture each.
+    Raises: what `loading.load_pipeline` raises; InputError for people with a single picture each.
     """
     require(dataset, "fgid", "IC-Portrait")
     loaded = open_base(base, options.device, "float32")
@@ -236,7 +232,7 @@ def load_training(
             detector=open_detector(loaded, options.sitters),
         )
     else:
-        pipeline = load(loaded, options.adapter, device=options.device, sitters=options.sitters)
+        pipeline = load_pipeline(loaded, options.adapter, device=options.device, sitters=options.sitters)
     settings = TRAINING[loaded.family]
     alone = len(dataset.people()) == 1
     options.prepare(loaded.unet)
