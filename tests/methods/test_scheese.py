@@ -119,6 +119,8 @@ def test_the_reference_is_averaged_with_self_attention() -> None:
     layer.scale, layer.rows = 1.0, torch.tensor([False, True])
     assert torch.equal(layer(attn, x)[0], plain[0]), "a row that does not see it is the base's"
     assert torch.allclose(layer(attn, x)[1], found[1], atol=1e-6)
+    layer.rows = torch.tensor([False, False])
+    assert torch.equal(layer(attn, x), plain), "a batch in which nobody sees it"
 
 
 def test_words_join_the_image_tokens_behind_them(toy: ToySCheese) -> None:

@@ -83,7 +83,7 @@ class ReferenceAttnProcessor(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(R, S, C) -> (R, H, S, C/H)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
 
 class FusedAttnProcessor(nn.Module):
