@@ -97,6 +97,11 @@ class TrainResult:
         """Whether the whole budget is used and the weights are to be exported here."""
         return self.stopped_by == "finished"
 
+    @property
+    def over(self) -> bool:
+        """Whether the whole budget is used, wherever the export is made: a next stage may begin."""
+        return self.stopped_by in ("finished", "elsewhere")
+
 
 def seeded(seed: int, step: int, stream: int = 0) -> Generator:
     """The generator of one step: independent streams for every (seed, step, stream)."""

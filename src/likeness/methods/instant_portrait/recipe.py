@@ -70,11 +70,12 @@ def train_adapter(shop: Workshop) -> TrainResult:
     taught, result = train_ide_net(part_of(shop, TEACHER_SHARE), base, batches, IdeTraining(), part)
     if taught is None:
         return result
-    _write(shop, taught, settings, IDE_NET, part, pictures)
+    if result.finished:
+        _write(shop, taught, settings, IDE_NET, part, pictures)
     taught = taught.to(shop.device).eval().requires_grad_(False)
     rest = part_of(shop, 1 - TEACHER_SHARE)
     student, result = train_ip_net(rest, base, batches, taught, STAGES, "instant-portrait")
-    if student is not None:
+    if student is not None and result.finished:
         _write(shop, student, edit_settings(shop, "ipnet"), IP_NET, "instant-portrait-3", pictures)
     return result
 
@@ -95,7 +96,7 @@ def train_ide_net(
         forward=torch.compile(unet, dynamic=False) if shop.compiled else None,
     )
     result = shop.train([phase], batches, part, ema_decay=0.998)
-    return result.emas[phase.name].module if result.finished else None, result
+    return result.emas[phase.name].module if result.over else None, result
 
 
 def train_ip_net(
@@ -127,7 +128,7 @@ def train_ip_net(
         )
         phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
         result = part_of(shop, stage.share).train(phases, batches, f"{part}-{number}", ema_decay=0.99)
-        if not result.finished:
+        if not result.over:
             return None, result
         student.load_state_dict(result.emas["ipnet"].module.state_dict())
     return student, result

@@ -67,7 +67,7 @@ def train_variant(shop: Workshop, variant: str, folder: str) -> TrainResult:
     torch.manual_seed(shop.seed)
     first = new_adapter(base, encoder, "zero-shot").to(shop.device)
     result = _train(shop, base, encoder, pictures, first, "scheese-first")
-    if result.finished and not alone:
+    if result.over and not alone:
         begin(1 - FIRST_SHARE)
         adapter = new_adapter(base, encoder, variant)
         # What both have; the words, the reference's attention and ConsistencyNet begin anew.

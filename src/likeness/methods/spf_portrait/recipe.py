@@ -58,8 +58,9 @@ def train_adapter(shop: Workshop) -> TrainResult:
         shop.steps = whole[1] and max(1, round(whole[1] * share))
         run = f"spf-portrait-{'contrastive' if delta else 'naive'}"
         result = train_stage(shop, base, dataset, settings, delta, run, shop.pack / FOLDER)
-        if not result.finished:
+        if not result.over:
             break
+        World.here().wait()  # until the first process has written it
         delta = read_delta(shop.pack / FOLDER, base)
         steps, hours = steps + result.step, hours + result.seconds / 3600
     shop.minutes, shop.steps = whole
