@@ -17,13 +17,18 @@ from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parts import head_mask
-from likeness.methods.ic_portrait.conditioning import condition_of, pair_of
+from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before
 from likeness.methods.ic_portrait.config import AGGREGATIONS, NETS, Aggregation, Training
 from likeness.methods.ic_portrait.matching import Matching, cost_volume, endpoint_error, match, warp
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggregated, control_net
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares, sample_pixels
 from likeness.methods.ic_portrait.pipeline import load
-from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, noisy_pair
+from likeness.methods.ic_portrait.training import (
+    AppearancePhase,
+    ConditionPhase,
+    MatchingPhase,
+    noisy_pair,
+)
 from likeness.methods.ic_portrait.weights import load_nets, save_nets
 from likeness.packs import mini_path
 from likeness.packs.data import turned_views
@@ -206,9 +211,11 @@ def test_half_of_the_pairs_are_swapped_and_some_rows_are_zero(toy: ToyIcPortrait
     batch = {key: tensor.repeat(100, *[1] * (tensor.ndim - 1)) for key, tensor in toy.batch(0).items()}
     batch = {key: tensor[:300] for key, tensor in batch.items() if "pixels" not in key}
     batch |= {name: torch.ones(300, 3, 8, 8) for name in ("pixels_target", "pixels_profile")}
-    pair = noisy_pair(batch, toy.base.scheduler, Training(), torch.Generator().manual_seed(0))
+    pair = noisy_pair(
+        batch, toy.base.scheduler, Training(), torch.Generator().manual_seed(0), rows_before(toy.base)
+    )
     assert 0.4 < float(pair.swapped.float().mean()) < 0.6
-    assert 0.05 < float((~pair.rows.flatten(1).any(1)).float().mean()) < 0.16
+    assert 0.05 < float((~pair.rows[:, -1].any(1)).float().mean()) < 0.16
     # The profile is whole, of the target at most N is left.
     target, profile = halves(pair.condition, pair.swapped)
     assert profile.min() == 1
@@ -237,6 +244,34 @@ def test_losses_fall(toy: ToyIcPortrait, tmp_path: Path, which: str) -> None:
     assert loss() < 0.9 * first
     moved = any(not torch.equal(a, b) for a, b in zip(before, nets.matching.parameters(), strict=True))
     assert moved == (which == "matching")
+
+
+def test_condition_layers_learn_to_tell_the_latents_and_the_net_still_adds_nothing(
+    toy: ToyIcPortrait, tmp_path: Path
+) -> None:
+    net = control_net(toy.base.unet).requires_grad_(True)
+    batch = toy.batch(0)
+    mix = noise(batch["latents_target"].shape[1], 3, seed=0)
+    for number, half in enumerate(("target", "profile")):
+        colours = noise(3, 3, 8, 8, seed=1 + number).clamp(-2, 2) / 2
+        batch[f"pixels_{half}"] = torch.nn.functional.interpolate(colours, scale_factor=8)
+        batch[f"latents_{half}"] = torch.einsum("cp,bphw->bchw", mix, colours)
+    phase = ConditionPhase(net.controlnet_cond_embedding, learning_rate=1e-3)
+
+    def untold() -> float:
+        with torch.no_grad():
+            draws = [phase.loss(batch, torch.Generator().manual_seed(seed)) for seed in range(6)]
+        return float(np.mean([one["untold"] for one in draws]))
+
+    first = untold()
+    train([phase], lambda moment: batch, tmp_path, Budget(steps=100), bf16=False, ema_decay=None)
+    assert untold() < 0.5 * first
+    pair = noisy_pair(
+        batch, toy.base.scheduler, Training(), torch.Generator().manual_seed(0), rows_before(toy.base)
+    )
+    with torch.no_grad():
+        down, middle = net(pair.latents, pair.timesteps, pair.rows, pair.condition, return_dict=False)
+    assert not any(one.any() for one in (*down, middle))
 
 
 def test_descriptors_of_two_blocks_see_the_same_part_in_both_views() -> None:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from likeness.diffusion.inpaint import Patch
 from likeness.diffusion.pixels import to_pixels
+from likeness.diffusion.prompts import encode_prompts
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.pairs import joined, sample_pixels
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import Face
 
-__all__ = ["Pair", "condition_of", "head_of", "pair_of"]
+__all__ = ["Pair", "condition_of", "head_of", "pair_of", "rows_before", "rows_with", "without_person"]
+
+PROMPTED = ("mini",)
+"""Families whose UNet reads the empty prompt's rows before the embedding: so small a one, that never read a
+row standing alone, predicts noise much worse under one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +32,7 @@ class Pair:
     """A target and a profile as both nets read them.
 
     pixels_target, pixels_profile: (B, 3, H, W) in [-1, 1]. latents_target, latents_profile: (B, C, h, w),
-    scaled. rows: (B, 1, D), the profile's embedding in place of text.
+    scaled. rows: (B, R + 1, D), `rows_with` the profile's embedding in place of text.
     """
 
     pixels_target: Tensor
@@ -43,13 +48,30 @@ def head_of(picture: Image.Image, face: Face, base: Base, size_px: tuple[int, in
     return ImageOps.fit(patch.image, size_px, Image.Resampling.LANCZOS)
 
 
+def rows_before(base: Base) -> Tensor:
+    """What stands before the embedding, (1, R, D): nothing, or the empty prompt's rows (`PROMPTED`)."""
+    if base.family in PROMPTED:
+        return encode_prompts(base, [""]).rows
+    return torch.zeros(1, 0, base.text_width, device=base.device, dtype=base.dtype)
+
+
+def rows_with(before: Tensor, embedding: Tensor) -> Tensor:
+    """(1, R, D) and (B, D) -> what the UNet reads in place of text, (B, R + 1, D)."""
+    return torch.cat([before.to(embedding).expand(len(embedding), -1, -1), embedding[:, None]], dim=1)
+
+
+def without_person(rows: Tensor) -> Tensor:
+    """The same rows with an embedding of zeros, for classifier-free guidance."""
+    return torch.cat([rows[:, :-1], torch.zeros_like(rows[:, -1:])], dim=1)
+
+
 @torch.no_grad()
 def pair_of(base: Base, encoder: ImageEncoder, target: Image.Image, profile: Image.Image) -> Pair:
     """Two pictures of one size, RGB, as a pair of one."""
     pixels = [to_pixels(picture) for picture in (target, profile)]
     latents = [base.encode(one)[0].to(base.dtype) for one in pixels]
     embedding = encoder.embeds(encoder.pixels(profile)[None])
-    rows = embedding[:, None].to(base.device, base.dtype)
+    rows = rows_with(rows_before(base), embedding.to(base.device, base.dtype))
     return Pair(
         pixels[0].to(base.device, base.dtype),
         pixels[1].to(base.device, base.dtype),

@@ -116,5 +116,5 @@ class Training:
 TRAINING: dict[str, Training] = {
     "sd15": Training(),
     # The nets are small and trained for minutes; the paper's rates are for 361M parameters.
-    "mini": Training(batch_size=8, learning_rate=3e-4, person_rate=5e-5),
+    "mini": Training(batch_size=8, learning_rate=8e-4, person_rate=5e-5),
 }

@@ -103,8 +103,8 @@ class Nets:
     ) -> Matching:
         """Where each cell of the target half finds its like in the profile half.
 
-        unet: the base's. latents: noisy pairs (B, C, h, 2 w). rows: (B, 1, D) embeddings. condition: c of
-        eq. 1, (B, 3, H, 2 W) in [0, 1].
+        unet: the base's. latents: noisy pairs (B, C, h, 2 w). rows: (B, R + 1, D), from
+        `conditioning.rows_with`. condition: c of eq. 1, (B, 3, H, 2 W) in [0, 1].
         """
         down, middle = self.matching(
             latents, timestep, encoder_hidden_states=rows, controlnet_cond=condition, return_dict=False
@@ -146,7 +146,7 @@ class InContextControlNet(ControlNetModel):  # type: ignore[misc]
     """Both nets as one ControlNet, for diffusers' own pipelines with the same UNet.
 
     They take the pair of latents by a picture twice as wide, the control picture [sampled target | profile],
-    and the profile's embedding as `prompt_embeds` (B, 1, D).
+    and `conditioning.rows_with` the profile's embedding as `prompt_embeds` (B, R + 1, D).
     """
 
     @classmethod

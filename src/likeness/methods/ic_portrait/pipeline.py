@@ -28,7 +28,7 @@ from likeness.faces.detect import FaceDetector, find_one_face
 from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.card import CARD
-from likeness.methods.ic_portrait.conditioning import Pair, condition_of, head_of, pair_of
+from likeness.methods.ic_portrait.conditioning import Pair, condition_of, head_of, pair_of, without_person
 from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, IcPortraitOptions
 from likeness.methods.ic_portrait.matching import Matching
 from likeness.methods.ic_portrait.matching_picture import draw_matching
@@ -219,7 +219,7 @@ class IcPortraitPipeline:
         scale, guided = request.guidance or 1.0, (request.guidance or 1.0) > 1
         if guided:
             latents = torch.cat([latents, latents])
-            rows = torch.cat([torch.zeros_like(rows), rows])
+            rows = torch.cat([without_person(rows), rows])
             condition = torch.cat([condition, condition])
         own = Matching(
             matching.source.expand(len(latents), -1, -1), matching.confidence.expand(len(latents), -1, -1)

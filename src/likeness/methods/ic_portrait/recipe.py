@@ -1,6 +1,7 @@
 """How the mini pack's nets are trained: sitters from two sides, every other pair in two lights.
 
-First the matching net for its few steps, then the appearance net by its guidance, both from the pack's UNet.
+First their condition layers alone, then the matching net for its few steps, then the appearance net by its
+guidance; both nets begin from the pack's UNet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from likeness.diffusion.load import load_base
 from likeness.diffusion.parts import load_part
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING
 from likeness.methods.ic_portrait.model import Nets, control_net
-from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase
+from likeness.methods.ic_portrait.training import AppearancePhase, ConditionPhase, MatchingPhase
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
 from likeness.packs.recipes.unet import latent_spread, latents_of
@@ -40,12 +41,14 @@ FOLDER = "adapters/ic-portrait"  # in the pack
 MINUTES = 90.0
 SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
+CONDITION_STEPS = 1000
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
     """The matching net, then the appearance net; needs autoencoder, image encoder and UNet of the pack.
 
-    Of a number of steps the matching net takes a tenth, at most `MATCHING_STEPS`.
+    Of a number of steps the condition layers and the matching net take a tenth each, at most
+    `CONDITION_STEPS` and `MATCHING_STEPS`.
     """
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
     pictures = shop.pictures("views")
@@ -55,13 +58,24 @@ def train_adapter(shop: Workshop) -> TrainResult:
     nets = Nets(_begun(shop, base, "appearance"), _begun(shop, base, "matching"), SETTINGS)
 
     whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
-    steps = MATCHING_STEPS if shop.steps is None else min(MATCHING_STEPS, max(1, shop.steps // 10))
+
+    def begin(most: int) -> None:
+        shop.minutes, shop.steps = None, most if whole[1] is None else min(most, max(1, whole[1] // 10))
+
     if not shop.further:
-        shop.minutes, shop.steps = None, steps
+        begin(CONDITION_STEPS)
+        condition = ConditionPhase(
+            nets.appearance.controlnet_cond_embedding, training, cosine(3e-3, warmup_steps=50)
+        )
+        result = shop.train([condition], batches, "ic-portrait-condition", ema_decay=None)
+        if not result.over:
+            return result
+        nets.matching.controlnet_cond_embedding.load_state_dict(condition.layers.state_dict())
+        begin(MATCHING_STEPS)
         rate = constant(training.learning_rate, warmup_steps=10)
         matching = MatchingPhase(nets.matching, base, training, rate)
         result = shop.train([matching], batches, "ic-portrait-matching", ema_decay=None)
-        if not result.finished:
+        if not result.over:
             return result
     nets.matching.requires_grad_(False).eval()
 

@@ -1,4 +1,5 @@
-"""The stages of training: the matching net, the appearance net by its guidance, a UNet for one person.
+"""The stages of training: where the mini pack's nets begin, the matching net, the appearance net by its
+guidance, a UNet for one person.
 
 A batch holds, of B pairs of pictures of one person each:
   pixels_target, pixels_profile    (B, 3, H, W)  in [-1, 1]
@@ -17,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from likeness.diffusion.schedule import ddim, noised, prediction_target
-from likeness.methods.ic_portrait.conditioning import condition_of
+from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.model import Nets
 from likeness.methods.ic_portrait.pairs import joined, random_shares
@@ -26,14 +27,21 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.training.phase import Batch, Schedule
 
-__all__ = ["AppearancePhase", "MatchingPhase", "NoisyPair", "PersonPhase", "noisy_pair", "rows_of"]
+__all__ = [
+    "AppearancePhase",
+    "ConditionPhase",
+    "MatchingPhase",
+    "NoisyPair",
+    "PersonPhase",
+    "noisy_pair",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoisyPair:
     """What the nets are shown in one step of training, and what the UNet must say.
 
-    latents: z_t, (B, C, h, 2 w). rows: (B, 1, D). condition: c. target: the noise, or the velocity where
+    latents: z_t, (B, C, h, 2 w). rows: (B, R + 1, D). condition: c. target: the noise, or the velocity where
     the base predicts that. swapped: (B,) bool.
     """
 
@@ -45,8 +53,17 @@ class NoisyPair:
     swapped: Tensor
 
 
-def noisy_pair(batch: Batch, scheduler: Any, settings: Training, generator: Generator) -> NoisyPair:
-    """Equations 1 and 2, the target on either side, noised to random time steps."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanPair:
+    """latents: z_0 of eq. 2, (B, C, h, 2 w). condition: c of eq. 1. swapped: (B,) bool."""
+
+    latents: Tensor
+    condition: Tensor
+    swapped: Tensor
+
+
+def clean_pair(batch: Batch, settings: Training, generator: Generator) -> CleanPair:
+    """Equations 1 and 2, the target on either side."""
     count = len(batch["latents_target"])
     swapped = torch.rand(count, generator=generator) < 0.5
     shares = random_shares(count, settings.pixels, generator)
@@ -54,21 +71,69 @@ def noisy_pair(batch: Batch, scheduler: Any, settings: Training, generator: Gene
         batch["pixels_target"].float(), batch["pixels_profile"].float(), shares, generator, swapped
     )
     latents = joined(batch["latents_target"].float(), batch["latents_profile"].float(), swapped)
-    noisy, noise, timesteps = noised(scheduler, latents, generator)
+    return CleanPair(latents, condition, swapped)
+
+
+def noisy_pair(
+    batch: Batch, scheduler: Any, settings: Training, generator: Generator, before: Tensor
+) -> NoisyPair:
+    """A clean pair, noised to random time steps; before: `conditioning.rows_before`."""
+    pair = clean_pair(batch, settings, generator)
+    noisy, noise, timesteps = noised(scheduler, pair.latents, generator)
     return NoisyPair(
         noisy,
         timesteps,
-        rows_of(batch["embedding"], settings.drop, generator),
-        condition,
-        prediction_target(scheduler, latents, noise, timesteps),
-        swapped,
+        rows_with(before, _dropped(batch["embedding"], settings.drop, generator)),
+        pair.condition,
+        prediction_target(scheduler, pair.latents, noise, timesteps),
+        pair.swapped,
     )
 
 
-def rows_of(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
-    """(B, D) -> (B, 1, D), zero for a share `drop` of the rows, for classifier-free guidance."""
+def _dropped(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
+    """(B, D), zero for a share `drop` of the rows, for classifier-free guidance."""
     kept = torch.rand(len(embedding), generator=generator) >= drop
-    return (embedding.float() * kept[:, None].to(embedding.device))[:, None]
+    return embedding.float() * kept[:, None].to(embedding.device)
+
+
+@dataclass(eq=False)
+class ConditionPhase:
+    """What a net's condition layers may learn before the net: to tell the pair's clean latents from c.
+
+    A ControlNet's begin at random behind a layer of zeros, and a small net needs many thousand pairs until
+    it reads its profile. Here they learn alone, in minutes, a fixed turn of the latents into their channels.
+    """
+
+    layers: nn.Module
+    settings: Training = field(default_factory=Training)
+    learning_rate: float | Schedule = 3e-3
+    name: str = "condition"
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        # Zeros would keep all before them from learning.
+        nn.init.normal_(self.layers.conv_out.weight, std=0.01)  # type: ignore[union-attr, arg-type]
+        self._turn: Tensor | None = None
+
+    @property
+    def trainable(self) -> nn.Module:
+        """The condition layers of one net, ControlNet's `controlnet_cond_embedding`."""
+        return self.layers
+
+    def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
+        """How much of the latents' variance is not told, over both halves."""
+        pair = clean_pair(batch, self.settings, generator)
+        found = self.layers(pair.condition).float()
+        wanted = torch.einsum("oc,bchw->bohw", self._turned(found.shape[1], pair.latents), pair.latents)
+        share = wanted.shape[1] / pair.latents.shape[1]  # of the channels, that the turn spreads over
+        return {"untold": share * (found - wanted).square().mean()}
+
+    def _turned(self, width: int, latents: Tensor) -> Tensor:
+        if self._turn is None:
+            turn = torch.empty(width, latents.shape[1])
+            nn.init.orthogonal_(turn, generator=torch.Generator().manual_seed(0))
+            self._turn = turn.to(latents.device)
+        return self._turn
 
 
 @dataclass(eq=False)
@@ -84,6 +149,7 @@ class MatchingPhase:
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
+        self._before = rows_before(self.base)
 
     @property
     def trainable(self) -> nn.Module:
@@ -92,7 +158,7 @@ class MatchingPhase:
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Noise prediction over both halves."""
-        pair = noisy_pair(batch, self._scheduler, self.settings, generator)
+        pair = noisy_pair(batch, self._scheduler, self.settings, generator, self._before)
         down, middle = self.net(
             pair.latents,
             pair.timesteps,
@@ -116,6 +182,7 @@ class AppearancePhase:
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
+        self._before = rows_before(self.base)
 
     @property
     def trainable(self) -> nn.Module:
@@ -125,7 +192,7 @@ class AppearancePhase:
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Noise prediction over both halves; how sure the matching is, how much of the profile it takes."""
-        pair = noisy_pair(batch, self._scheduler, self.settings, generator)
+        pair = noisy_pair(batch, self._scheduler, self.settings, generator, self._before)
         seen = (pair.latents, pair.timesteps, pair.rows, pair.condition)
         matching = self.nets.match(self.base.unet, *seen, pair.swapped)
         down, middle = self.nets.residuals(*seen, matching, swapped=pair.swapped)
@@ -152,6 +219,7 @@ class PersonPhase:
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
+        self._before = rows_before(self.base)
 
     @property
     def trainable(self) -> nn.Module:
@@ -162,7 +230,7 @@ class PersonPhase:
         """Noise prediction."""
         latents = batch["latents"].float()
         noisy, noise, timesteps = noised(self._scheduler, latents, generator)
-        rows = rows_of(batch["embedding"], self.settings.drop, generator)
+        rows = rows_with(self._before, _dropped(batch["embedding"], self.settings.drop, generator))
         prediction = self.unet(noisy, timesteps, encoder_hidden_states=rows).sample.float()
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         return {"noise": (prediction - target).square().mean()}
