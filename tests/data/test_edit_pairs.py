@@ -136,6 +136,9 @@ def test_an_image_folder_and_what_is_wrong_with_it(tmp_path: Path) -> None:
     (source / "metadata.jsonl").write_text("{")
     with pytest.raises(InputError, match=r"metadata.jsonl:1:2: this is no JSON"):
         list(PairImporter(source).items())
+    (source / "metadata.jsonl").write_text("[1]")
+    with pytest.raises(InputError, match=r"metadata.jsonl:1: a row is an object"):
+        list(PairImporter(source).items())
     with pytest.raises(InputError, match="holds no edit pairs"):
         list(PairImporter(tmp_path / "set" / "shards").items())
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")

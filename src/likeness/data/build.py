@@ -111,6 +111,11 @@ class FaceModels:
     encoder: FaceEncoder
     parser: tuple[str, ParserNet] | None = None
 
+    def embedding(self, picture: Image.Image) -> np.ndarray:
+        """The row (D,) of the one face on a picture. Raises: FaceError where there is not one."""
+        row: np.ndarray = self.encoder([align_arcface(picture, find_one_face(picture, self.detector))])[0]
+        return row
+
 
 @functools.cache
 def open_face_models(encoder: Path, landmarks: Path, parser: Path | None, sitters: bool) -> FaceModels:

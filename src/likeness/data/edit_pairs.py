@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from likeness.data.engine import Built, Item, RejectedError, Sample, Work
-from likeness.data.image_folder import METADATA
+from likeness.data.image_folder import METADATA, listed_rows
 from likeness.errors import InputError
 from likeness.files.images import image_from
 
@@ -97,13 +97,7 @@ class PairImporter:
 
     def _listed_items(self, file: Path) -> Iterator[Item]:
         columns: dict[str, str] = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{file}:{number}:{error.colno}: this is no JSON: {error.msg}.") from error
+        for number, row in listed_rows(file):
             names = {name.removesuffix("_file_name"): name for name in row}
             columns = columns or self._columns(list(names), f"{file}:{number}")
             found = {name: row.get(names.get(column, column)) for name, column in columns.items()}

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likeness.errors import InputError
 
-__all__ = ["METADATA", "listed_pictures"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["METADATA", "listed_pictures", "listed_rows"]
 
 METADATA = "metadata.jsonl"
+
+
+def listed_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a `metadata.jsonl` with their line numbers, from 1. Raises: InputError naming the line."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{file}:{number}:{error.colno}: this is no JSON: {error.msg}.") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{file}:{number}: a row is an object, {{...}}; this is none.")
+        yield number, row
 
 
 def listed_pictures(source: Path) -> dict[Path, dict[str, Any]]:
@@ -23,14 +40,8 @@ def listed_pictures(source: Path) -> dict[Path, dict[str, Any]]:
     if not file.is_file():
         return {}
     found: dict[Path, dict[str, Any]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}:{number}:{error.colno}: this is no JSON: {error.msg}.") from error
-        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+    for number, row in listed_rows(file):
+        if not isinstance(row.get("file_name"), str):
             raise InputError(f"{file}:{number}: a row needs `file_name`, the picture it is about.")
         for name in ("text", "identity"):
             if not isinstance(row.get(name, ""), str):

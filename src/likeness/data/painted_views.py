@@ -26,8 +26,6 @@ from likeness.data.image_folder import METADATA
 from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import FaceError, InputError
-from likeness.faces.align import align_arcface
-from likeness.faces.detect import find_one_face
 from likeness.files.images import to_json, write_bytes, write_png
 
 if TYPE_CHECKING:
@@ -139,14 +137,14 @@ class PaintedViewsBuilder:
         seed, cameras = item.data["seed"] * 1_000_003 + item.data["name"], self.cameras(item.data["number"])
         painted = paint_text(painter.base, [text], [seed], steps=self.steps, guidance=self.guidance)
         [picture] = to_pictures(painted)
-        known = self._known(painter, picture)
+        known = painter.faces.embedding(picture)
         turned = list(painter.turn(picture, cameras))
         if len(turned) != len(cameras):
             raise InputError(f"The novel-view model gave {len(turned)} pictures for {len(cameras)} cameras.")
         kept = [(Camera(0.0, 0.0), picture, 1.0)]
         for camera, view in zip(cameras, turned, strict=True):
             try:
-                alike = round(float(known @ self._known(painter, view)), 4)
+                alike = round(float(known @ painter.faces.embedding(view)), 4)
             except FaceError:
                 continue
             if alike >= self.similarity:
@@ -167,12 +165,6 @@ class PaintedViewsBuilder:
             }
             samples.append(Sample(f"{item.key}-{place}", item.key, self.painter_name, self.licence, columns))
         return samples
-
-    def _known(self, painter: ViewPainter, picture: Image.Image) -> np.ndarray:
-        """The recogniser's row. Raises: FaceError where the picture has not one face."""
-        face = find_one_face(picture, painter.faces.detector)
-        row: np.ndarray = painter.faces.encoder([align_arcface(picture, face)])[0]
-        return row
 
 
 def load_novel_view(name: str) -> NovelView:

@@ -27,8 +27,6 @@ from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.errors import InputError
-from likeness.faces.align import align_arcface
-from likeness.faces.detect import find_one_face
 from likeness.files.images import png_bytes
 
 if TYPE_CHECKING:
@@ -128,7 +126,7 @@ class TargetFirstBuilder:
         seed = item.data["seed"] * 1_000_003 + number
         after = self.paint(painter, edit.target.replace(PERSON, person), seed)
         before = self.paint(painter, person, seed + 500_000, like=after)
-        alike = _likeness(painter.faces, before, after)
+        alike = round(float(painter.faces.embedding(before) @ painter.faces.embedding(after)), 4)
         if alike < self.similarity:
             message = f"The faces' cosine is {alike:.2f}, under {self.similarity:g}."
             raise RejectedError("another face", message, similarity=alike)
@@ -170,13 +168,6 @@ class TargetFirstBuilder:
             prediction = guide(without, with_words, self.guidance, guidance_rescale(base.scheduler))
             latents = denoised(scheduler, prediction, timestep, latents, 0.0, [source])
         return to_pictures(base.decode(latents))[0]
-
-
-def _likeness(faces: FaceModels, before: Image.Image, after: Image.Image) -> float:
-    """Cosine of the two faces. Raises: FaceError where a picture has not one."""
-    aligned = [align_arcface(one, find_one_face(one, faces.detector)) for one in (before, after)]
-    first, second = faces.encoder(aligned)
-    return round(float(first @ second), 4)
 
 
 def read_lines(file: Path) -> tuple[str, ...]:
