@@ -3,7 +3,8 @@
 1. matching: the flow's end-point error against the renderer's own correspondence, in cells of the
    descriptors, of the trained net and of one that was never trained (Fig. 4).
 2. identity: the judge's cosine of each result with all profile pictures of the person (Table 1), also without
-   annealing; light and pose against the style reference's true ones, at several sampling ratios (Fig. 7).
+   annealing, and of ConsistentID's portraits from the same profile and the style reference's caption; light
+   and pose against the style reference's true ones, at several sampling ratios (Fig. 7).
 3. outside: how much differs outside of the head.
 4. people: groups in which each face is nearest to its own profile.
 """
@@ -36,6 +37,7 @@ from likeness.restyling import RESTYLING
 from likeness.sitters import Scene, sample_scene, straightened, with_same_person
 from likeness.sitters.correspondence import correspondence
 from likeness.sitters.render import render
+from likeness.sitters.words import captions
 from likeness.types import Person, PortraitRequest
 
 SAMPLINGS = (0.0, 0.05, 0.1, 0.2)
@@ -131,6 +133,12 @@ if __name__ == "__main__":
         print("The pack has no attribute judge: light and pose are not measured.", file=sys.stderr)
     variants = {f"annealed, {share:g}": {"sampling": share} for share in SAMPLINGS}
     variants["flat, 0.1"] = {"sampling": 0.1, "aggregation": "flat"}
+    try:
+        other = load_pipeline("consistentid", given.base, sitters=True)
+    except LikenessError as error:
+        print(f"ConsistentID is not measured beside it: {error}", file=sys.stderr)
+        other = None
+    elsewhere: list[np.ndarray] = []
     likeness: dict[str, list[np.ndarray]] = {name: [] for name in variants}
     light: dict[str, list[float]] = {name: [] for name in variants}
     pose: dict[str, list[float]] = {name: [] for name in variants}
@@ -163,14 +171,20 @@ if __name__ == "__main__":
                 light[name].append(angle_deg(found.light, light_direction(azimuth, elevation)))
                 turned = torch.tensor([scene.pose.yaw_deg, scene.pose.pitch_deg, scene.pose.roll_deg])
                 pose[name].append(float((found.pose_deg[0] - turned).abs().max()))
-    for name in variants:
-        rows = np.array(likeness[name]).reshape(-1, 4)
+        if other is not None:
+            words = captions(scene, 1, seed)[0]
+            [result] = other([PortraitRequest(words, (profiles[0],), seed=seed)])
+            elsewhere.append(cosines(judge, result.image, profiles))
+    named = likeness if other is None else {**likeness, "ConsistentID": elsewhere}
+    for name, of_people in named.items():
+        rows = np.array(of_people).reshape(-1, 4)
         for word, of in (("min", np.min), ("max", np.max), ("median", np.median), ("mean", np.mean)):
             metrics[f"cosine with the profiles, {word}, {name}"] = summarised(of(rows, axis=1), "cosine")
+    for name in variants:
         metrics[f"light error, {name}"] = summarised(np.array(light[name]), "degrees")
         metrics[f"pose error, {name}"] = summarised(np.array(pose[name]), "degrees")
     metrics["change outside of the head"] = summarised(np.array(outside), "levels of 255")
-    means = {name: np.array(rows).reshape(-1, 4).mean(axis=1) for name, rows in likeness.items()}
+    means = {name: np.array(rows).reshape(-1, 4).mean(axis=1) for name, rows in named.items()}
     claims.append(
         ordering(
             "annealed is likelier of the person than flat",
@@ -179,6 +193,9 @@ if __name__ == "__main__":
             means["flat, 0.1"],
         )
     )
+    if other is not None:
+        claim = "likelier of the person than ConsistentID's portrait from words"
+        claims.append(ordering(claim, "Table 1", means["annealed, 0.1"], means["ConsistentID"]))
     if truth is not None:
         dense, sparse = (np.array(light[f"annealed, {share:g}"]) for share in (0.2, 0.0))
         claims.append(
