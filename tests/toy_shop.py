@@ -51,7 +51,8 @@ def drawing(person: int, view: int) -> Drawing:
 
 def toy_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """Three steps a part, on six people in noise; batches are of a few rows until the test is over."""
-    for split in ("train", "portraits", "edits", "collections", "views", "dressed", "judge", "held_out"):
+    of_training = ("train", "portraits", "edits", "collections", "views", "stand-ins", "dressed")
+    for split in (*of_training, "judge", "held_out"):
         rows = [drawing(p, v) for p in range(PEOPLE) for v in range(VIEWS)]
         write_shard(shard_folder(tmp_path / "data" / split, 0, VIEWS), rows)
     for module, name in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,7 +15,7 @@ from likeness.files.int8 import INT8_FILE
 from likeness.methods.ic_portrait import recipe
 from likeness.methods.ic_portrait.weights import load_nets
 from likeness.packs import read_card
-from likeness.packs.data import turned_views
+from likeness.packs.data import shard_folder, stand_in_views, turned_views
 from likeness.packs.recipes import RECIPES
 from likeness.sitters.correspondence import RIGID
 from likeness.training.loop import Moment
@@ -23,12 +24,15 @@ from tests.toy_shop import toy_shop
 
 def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = toy_shop(tmp_path, monkeypatch)
+    shard = shard_folder(tmp_path / "data" / "stand-ins", 0, shop.views)
+    np.save(shard / "pixels.npy", np.zeros_like(np.load(shard / "pixels.npy")))
     monkeypatch.setattr(recipe, "BATCH", 4)
     for part in ("autoencoder", "clip", "unet"):
         RECIPES[part](shop)
     shop.steps = 20
     assert adapter_recipe("ic-portrait")(shop).finished
-    assert shop.trained["ic-portrait-matching"].step == 2  # a tenth
+    assert shop.trained["ic-portrait-condition"].step == 2  # a tenth
+    assert shop.trained["ic-portrait-matching"].step == 2
     assert shop.trained["ic-portrait"].step == 20
 
     base = load_base(shop.pack)
@@ -49,7 +53,11 @@ def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
     again = load_file(shop.pack / recipe.FOLDER / "matching" / INT8_FILE)
     assert all(torch.allclose(kept[key], again[key], rtol=1e-6, atol=0) for key in kept)
 
-    batches = recipe.view_batches(shop, base, shop.pictures("views"))
+    for share, stand_ins in ((1.0, 4), (0.0, 0)):
+        monkeypatch.setattr(recipe, "STAND_INS", share)
+        batches = recipe.view_batches(shop, base, shop.pictures("views"))
+        black = (batches(Moment(3, 0.5, 3))["pixels_target"] == -1).flatten(1).all(dim=1)
+        assert int(black.sum()) == stand_ins
     batch, twice = batches(Moment(3, 0.5, 3)), batches(Moment(3, 0.1, 3))
     assert all(torch.equal(batch[key], twice[key]) for key in batch)
     target, profile = batch["pixels_target"], batch["pixels_profile"]
@@ -66,3 +74,10 @@ def test_views_of_a_person_differ_in_side_and_light_alone() -> None:
         assert scene.pose != first.pose
         assert (scene.light != first.light) == (number % 2 == 1)
         assert scene.clothes == first.clothes
+
+
+def test_stand_ins_have_the_pose_and_light_of_whom_they_stand_for() -> None:
+    for scene, stand_in in zip(turned_views(7, 4), stand_in_views(7, 4), strict=True):
+        assert stand_in.identity != scene.identity and stand_in.hair != scene.hair
+        for factor in ("pose", "camera", "light", "clothes", "background", "expression"):
+            assert getattr(stand_in, factor) == getattr(scene, factor)

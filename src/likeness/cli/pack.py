@@ -171,7 +171,7 @@ def draw(
     """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
     from likeness.packs.data import draw_split
 
-    counts = dict.fromkeys(("train", "portraits", "edits", "views", "dressed"), people)
+    counts = dict.fromkeys(("train", "portraits", "edits", "views", "stand-ins", "dressed"), people)
     counts |= {"judge": judge_people, "held_out": held_out_people}
     chosen = split or list(counts)
     for one in chosen:

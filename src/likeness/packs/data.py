@@ -298,6 +298,19 @@ def turned_views(seed: int, views: int) -> list[Scene]:
     return scenes
 
 
+def stand_in_views(seed: int, views: int) -> list[Scene]:
+    """The person's `turned_views` with somebody else's head in each, hair and what is worn on it included."""
+    from likeness import sitters
+
+    people = len(sitters.TRAINING_SEEDS)
+    scenes = []
+    for view, scene in enumerate(turned_views(seed, views)):
+        other = sitters.straightened(sitters.sample_scene((seed + (view + 1) * NEXT_WEARER) % people))
+        head = {name: getattr(other, name) for name in ("identity", "hair", "accessories", "makeup")}
+        scenes.append(dataclasses.replace(scene, **head, seed=None))
+    return scenes
+
+
 def dressed_views(seed: int, views: int) -> list[Scene]:
     """A person, then others of other poses, lights and places who wear the same clothes and accessories."""
     from likeness import sitters
@@ -319,6 +332,7 @@ SCENES: dict[str, Scenes] = {
     "edits": edited_views,
     "collections": collection_views,
     "views": turned_views,
+    "stand-ins": stand_in_views,
     "dressed": dressed_views,
 }
 """What is drawn of each person of a split; of all others, `free_views`."""

@@ -78,16 +78,16 @@ MINUTES = {
 
 
 def first_seed(split: str) -> int:
-    """Where the people of a split begin: "train", "portraits", "edits", "collections", "views",
+    """Where the people of a split begin: "train", "portraits", "edits", "collections", "views", "stand-ins",
     "dressed", "judge", "held_out" or "calibration".
 
     "portraits" are the people of "train", most of them straight before the camera: what
     painting is learned from, as faces are learned soonest from aligned pictures; "edits" are they too, each
     in one pose with other clothes, hair, place or light: what editing is learned from; "collections" are
     they once more, each in one sitting, turned, framed and looking otherwise; "views" are they again, each
-    the same from several sides; "dressed" are they and others who wear the same. The judge recogniser has
-    people of its own. "calibration" are held out too, from the middle on: the judge's chances are fitted on
-    them and tested on the first.
+    the same from several sides, and in "stand-ins" with another head in each; "dressed" are they and others
+    who wear the same. The judge recogniser has people of its own. "calibration" are held out too, from the
+    middle on: the judge's chances are fitted on them and tested on the first.
     """
     from likeness import sitters
 
@@ -97,6 +97,7 @@ def first_seed(split: str) -> int:
         "edits": sitters.TRAINING_SEEDS,
         "collections": sitters.TRAINING_SEEDS,
         "views": sitters.TRAINING_SEEDS,
+        "stand-ins": sitters.TRAINING_SEEDS,
         "dressed": sitters.TRAINING_SEEDS,
         "judge": sitters.JUDGE_SEEDS,
         "held_out": sitters.HELD_OUT_SEEDS,

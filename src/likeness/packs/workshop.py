@@ -90,6 +90,7 @@ class Workshop:
             "edits": self.people,
             "collections": self.people,
             "views": self.people,
+            "stand-ins": self.people,
             "dressed": self.people,
             "judge": self.judge_people,
             "held_out": self.held_out_people,

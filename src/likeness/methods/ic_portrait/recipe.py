@@ -42,6 +42,9 @@ MINUTES = 90.0
 SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 CONDITION_STEPS = 1000
+STAND_INS = 0.5
+"""How often the pixels that are left of a target are another person's, in its pose and light: what a style
+reference shows. Of one person only, the nets learn to believe them, and paint whoever they are of."""
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
@@ -99,8 +102,12 @@ def train_adapter(shop: Workshop) -> TrainResult:
 
 
 def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Moment], Batch]:
-    """Batches of `training`'s keys: two pictures of a person, either the profile of the other."""
+    """Batches of `training`'s keys: two pictures of a person, either the profile of the other.
+
+    `pixels_target`, of which a share is left, is not always of the target (`STAND_INS`).
+    """
     views = int((pictures.person == 0).sum())
+    stand_ins = shop.pictures("stand-ins")
     latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device), "views")
     encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
     embeddings = shop.kept(
@@ -114,13 +121,15 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
         one = torch.randint(views, (BATCH,), generator=generator)
         other = (one + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
         target, profile = person * views + one, person * views + other
+        replaced = torch.rand(BATCH, generator=generator) < STAND_INS
+        left = torch.where(replaced[:, None, None, None], stand_ins.pixels[target], pictures.pixels[target])
 
         def drawn(rows: Tensor) -> Tensor:
             mean = latents[rows].float()
             return mean + spread * torch.randn(mean.shape, generator=generator)
 
         return {
-            "pixels_target": mini.to_unit(pictures.pixels[target]),
+            "pixels_target": mini.to_unit(left),
             "pixels_profile": mini.to_unit(pictures.pixels[profile]),
             "latents_target": drawn(target),
             "latents_profile": drawn(profile),
