@@ -15,6 +15,7 @@ from torch import Tensor
 from likeness.diffusion.control import added_up
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
+from likeness.diffusion.schedule import ddim, predicted_latents
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before
@@ -24,9 +25,11 @@ from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggreg
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares, sample_pixels
 from likeness.methods.ic_portrait.pipeline import load
 from likeness.methods.ic_portrait.training import (
+    STYLED_FROM,
     AppearancePhase,
     ConditionPhase,
     MatchingPhase,
+    NoisyPair,
     noisy_pair,
 )
 from likeness.methods.ic_portrait.weights import load_nets, save_nets
@@ -220,6 +223,29 @@ def test_half_of_the_pairs_are_swapped_and_some_rows_are_zero(toy: ToyIcPortrait
     target, profile = halves(pair.condition, pair.swapped)
     assert profile.min() == 1
     assert 0.05 < float(target.mean()) < 0.15
+
+
+def test_noise_that_begins_from_a_style_reference_still_leads_to_the_target(toy: ToyIcPortrait) -> None:
+    scheduler = ddim(toy.base.scheduler, steps=1)
+    batch = {key: tensor.repeat(16, *[1] * (tensor.ndim - 1)) for key, tensor in toy.batch(0).items()}
+
+    def pair() -> NoisyPair:
+        source = torch.Generator().manual_seed(0)
+        return noisy_pair(batch, scheduler, Training(), source, rows_before(toy.base))
+
+    plain = pair()
+    batch["latents_style"] = batch["latents_target"] + 1
+    styled = pair()
+    late = plain.timesteps >= STYLED_FROM * scheduler.config.num_train_timesteps
+    assert 0.2 < float(late.float().mean()) < 0.6
+    target, profile = halves(styled.latents - plain.latents, plain.swapped)
+    signal = scheduler.alphas_cumprod[plain.timesteps].sqrt()
+    assert torch.allclose(target.mean((1, 2, 3)), late * signal, atol=1e-5), "its noise lies on the style"
+    assert not profile.any()
+    clean = predicted_latents(scheduler, styled.latents, styled.target, styled.timesteps)
+    wanted = joined(batch["latents_target"], batch["latents_profile"], styled.swapped)
+    early = styled.timesteps < 900  # beyond, hardly any signal is left to divide by
+    assert torch.allclose(clean[early], wanted[early], atol=1e-2)
 
 
 @pytest.mark.parametrize("which", ["matching", "appearance"])

@@ -43,8 +43,9 @@ SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 CONDITION_STEPS = 1000
 STAND_INS = 0.5
-"""How often the pixels that are left of a target are another person's, in its pose and light: what a style
-reference shows. Of one person only, the nets learn to believe them, and paint whoever they are of."""
+"""How often the pixels that are left of a target, and the latents that its noise begins from, are another
+person's in its pose and light: what a style reference shows. Of one person only, the nets learn to believe
+them, and paint whoever they are of."""
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
@@ -109,6 +110,9 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
     views = int((pictures.person == 0).sum())
     stand_ins = shop.pictures("stand-ins")
     latents = shop.kept("latents", "vae", lambda: latents_of(base.vae, pictures.pixels, shop.device), "views")
+    of_stand_ins = shop.kept(
+        "latents", "vae", lambda: latents_of(base.vae, stand_ins.pixels, shop.device), "stand-ins"
+    )
     encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
     embeddings = shop.kept(
         "embeddings", "image_encoder", lambda: embeddings_of(encoder, pictures.pixels), "views"
@@ -122,16 +126,19 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
         other = (one + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
         target, profile = person * views + one, person * views + other
         replaced = torch.rand(BATCH, generator=generator) < STAND_INS
-        left = torch.where(replaced[:, None, None, None], stand_ins.pixels[target], pictures.pixels[target])
+        replaced = replaced[:, None, None, None]
+        left = torch.where(replaced, stand_ins.pixels[target], pictures.pixels[target])
 
         def drawn(rows: Tensor) -> Tensor:
             mean = latents[rows].float()
             return mean + spread * torch.randn(mean.shape, generator=generator)
 
+        latents_target = drawn(target)
         return {
             "pixels_target": mini.to_unit(left),
             "pixels_profile": mini.to_unit(pictures.pixels[profile]),
-            "latents_target": drawn(target),
+            "latents_target": latents_target,
+            "latents_style": torch.where(replaced, of_stand_ins[target].float(), latents_target),
             "latents_profile": drawn(profile),
             "embedding": embeddings[profile].float(),
         }

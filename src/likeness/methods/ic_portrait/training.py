@@ -5,6 +5,7 @@ A batch holds, of B pairs of pictures of one person each:
   pixels_target, pixels_profile    (B, 3, H, W)  in [-1, 1]
   latents_target, latents_profile  (B, C, h, w)  scaled latents
   embedding                        (B, D)        of the profile
+  latents_style                    (B, C, h, w)  of the style reference, where it shows another person
 
 Text is replaced by the profile's embedding, which is zero for some (section 4); the UNet stays as it is.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from likeness.diffusion.schedule import ddim, noised, prediction_target
+from likeness.diffusion.schedule import add_noise, ddim, noised, prediction_target
 from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.model import Nets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from likeness.training.phase import Batch, Schedule
 
 __all__ = [
+    "STYLED_FROM",
     "AppearancePhase",
     "ConditionPhase",
     "MatchingPhase",
@@ -35,6 +37,10 @@ __all__ = [
     "PersonPhase",
     "noisy_pair",
 ]
+
+
+STYLED_FROM = 0.6
+"""Share of the noise schedule from which a noisy target may be a style reference of another person."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +86,10 @@ def noisy_pair(
     """A clean pair, noised to random time steps; before: `conditioning.rows_before`."""
     pair = clean_pair(batch, settings, generator)
     noisy, noise, timesteps = noised(scheduler, pair.latents, generator)
+    if "latents_style" in batch:
+        off = batch["latents_style"].float() - batch["latents_target"].float()
+        noise = noise + _of_style(scheduler, joined(off, torch.zeros_like(off), pair.swapped), timesteps)
+        noisy = add_noise(scheduler, pair.latents, noise, timesteps)
     return NoisyPair(
         noisy,
         timesteps,
@@ -88,6 +98,18 @@ def noisy_pair(
         prediction_target(scheduler, pair.latents, noise, timesteps),
         pair.swapped,
     )
+
+
+def _of_style(scheduler: Any, off: Tensor, timesteps: Tensor) -> Tensor:
+    """What turns the noise of a target into that of a style reference which differs by `off`.
+
+    `z_t = a z_style + s noise` is `a z_target + s noise'`: painting begins there, so the nets learn to leave
+    it. Only from `STYLED_FROM` on, where painting does begin; later on the target is nearly there.
+    """
+    abar: Tensor = scheduler.alphas_cumprod.to(off.device)[timesteps]
+    begun = timesteps.to(off.device) >= STYLED_FROM * scheduler.config.num_train_timesteps
+    share: Tensor = begun * (abar / (1 - abar)).sqrt()
+    return share.view(-1, 1, 1, 1) * off
 
 
 def _dropped(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
