@@ -93,7 +93,7 @@ class NetSettings:
 
 NETS: dict[str, NetSettings] = {
     "sd15": NetSettings("sd15"),
-    # Its UNet has three up blocks, and never read a zero embedding: to be led away from it spoils pictures.
+    # Its UNet has three up blocks. To be led away from a zero embedding that stood alone spoiled pictures.
     "mini": NetSettings("mini", (-2, -1), guidance=1.0),
 }
 """How new nets begin on each family."""

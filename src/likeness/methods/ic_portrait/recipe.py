@@ -125,8 +125,7 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
         one = torch.randint(views, (BATCH,), generator=generator)
         other = (one + 1 + torch.randint(views - 1, (BATCH,), generator=generator)) % views
         target, profile = person * views + one, person * views + other
-        replaced = torch.rand(BATCH, generator=generator) < STAND_INS
-        replaced = replaced[:, None, None, None]
+        replaced = torch.rand(BATCH, 1, 1, 1, generator=generator) < STAND_INS
         left = torch.where(replaced, stand_ins.pixels[target], pictures.pixels[target])
 
         def drawn(rows: Tensor) -> Tensor:
