@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.errors import IncompatibleWeightsError, InputError, LikenessError, MissingWeightsError
 from likeness.faces.align import align_arcface
-from likeness.faces.embed import faces_to_tensor
+from likeness.faces.embed import faces_to_tensor, identity_loss
 from likeness.methods.consistentid.conditioning import identity_of, order_crops
 from likeness.methods.consistentid.config import CAPTION, PARTS, SIZES, ConsistentIDSizes
 from likeness.methods.consistentid.loading import load_pipeline
-from likeness.methods.consistentid.losses import identity_loss
 from likeness.methods.consistentid.model import FacialEncoder
 from likeness.methods.consistentid.text import mark_prompt
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row

@@ -17,6 +17,7 @@ from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.diffusion.schedule import ddim, predicted_latents
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.faces.embed import crop_faces
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before
 from likeness.methods.ic_portrait.config import AGGREGATIONS, NETS, Aggregation, Training
@@ -270,6 +271,38 @@ def test_losses_fall(toy: ToyIcPortrait, tmp_path: Path, which: str) -> None:
     assert loss() < 0.9 * first
     moved = any(not torch.equal(a, b) for a, b in zip(before, nets.matching.parameters(), strict=True))
     assert moved == (which == "matching")
+
+
+class Colours(torch.nn.Module):
+    """A recogniser that knows a face by its colours, place by place."""
+
+    def forward(self, aligned: Tensor) -> Tensor:
+        places = torch.nn.functional.avg_pool2d(aligned, 14).flatten(1)
+        return torch.nn.functional.normalize(places - places.mean(dim=1, keepdim=True), dim=1)
+
+
+def test_a_recogniser_compares_the_target_half_with_the_person(toy: ToyIcPortrait) -> None:
+    """What the noise truly hides is the target, on either side, so the face on it is the person's."""
+    batch = {key: tensor.repeat(6, *[1] * (tensor.ndim - 1)) for key, tensor in toy.batch(0).items()}
+    batch["face_affine"] = torch.tensor([[0.5, 0, 2], [0, 0.5, 2]]).expand(18, 2, 3)  # nearly all 64 px
+    aligned = crop_faces(toy.base.decode(batch["latents_target"]), batch["face_affine"])
+    batch["id_embedding"] = Colours()(aligned)
+    phase = AppearancePhase(toy.nets, toy.base, recogniser=Colours())
+    scheduler = ddim(toy.base.scheduler, steps=1)
+    pair = noisy_pair(batch, scheduler, Training(), torch.Generator().manual_seed(0), rows_before(toy.base))
+    assert pair.swapped.any() and not pair.swapped.all()
+    assert phase._unlike(batch, pair, pair.target, Colours()) < 0.02
+    other = {**batch, "id_embedding": batch["id_embedding"].roll(1, 0)}
+    assert phase._unlike(other, pair, pair.target, Colours()) > 0.1
+    late = dataclasses.replace(pair, timesteps=torch.full_like(pair.timesteps, 999))
+    assert phase._unlike(batch, late, pair.target, Colours()) == 0
+
+    terms = phase.loss(batch, torch.Generator().manual_seed(1))
+    [grad, *_] = torch.autograd.grad(
+        terms["identity"], [*toy.nets.appearance.parameters()], allow_unused=True
+    )
+    assert grad is not None and grad.any()
+    assert "identity" not in AppearancePhase(toy.nets, toy.base).loss(batch, torch.Generator().manual_seed(1))
 
 
 def test_condition_layers_learn_to_tell_the_latents_and_the_net_still_adds_nothing(

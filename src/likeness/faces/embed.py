@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -37,6 +37,7 @@ __all__ = [
     "TorchEncoder",
     "crop_faces",
     "faces_to_tensor",
+    "identity_loss",
     "load_encoder",
     "provided_encoders",
 ]
@@ -221,6 +222,18 @@ def crop_faces(pixels: Tensor, affine: Tensor) -> Tensor:
     theta[:, :, 2] -= 1
     grid = F.affine_grid(theta, [len(pixels), pixels.shape[1], ALIGNED_PX, ALIGNED_PX], align_corners=False)
     return F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+
+
+def identity_loss(
+    pixels: Tensor, affine: Tensor, embedding: Tensor, recogniser: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """1 - cosine between the face on each picture and its person, (B,), with gradients. No paper's.
+
+    pixels: (B, 3, H, W) in [-1, 1]. affine: (B, 2, 3), aligned face px -> picture px. embedding: (B, E)
+    unit length. recogniser: aligned faces (B, 3, 112, 112) in [-1, 1] -> (B, E) unit length.
+    """
+    found = recogniser(crop_faces(pixels, affine)).float()
+    return 1 - (found * embedding.float()).sum(dim=1)
 
 
 def faces_to_tensor(aligned: Sequence[Image.Image]) -> Tensor:

@@ -107,10 +107,11 @@ def record_part(
 
 
 def copy_part(source: Path, path: Path, folder: str, pack_name: str, size_px: int) -> PartRecord:
-    """Copy a part of another pack, whole, with what its card says of it."""
+    """Copy a part of another pack, whole, with what its card says of it; one that is there gives way."""
     partial = path / f".{folder}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source / folder, partial)
+    shutil.rmtree(path / folder, ignore_errors=True)
     partial.replace(path / folder)
     known = asdict(read_card(source).parts[folder])
     facts = {key: value for key, value in known.items() if key not in ("folder", "bytes", "sha256")}

@@ -16,10 +16,14 @@ __all__ = ["autocast", "bf16_is_fast", "trainable_attention"]
 
 
 def bf16_is_fast(device: torch.device | str) -> bool:
-    """Whether bfloat16 pays on this device: GPUs that have it, CPUs with the instructions for it."""
+    """Whether bfloat16 pays on this device: GPUs that have it, CPUs with the instructions for it.
+
+    On a CPU: AMX, or AMD's avx512_bf16. Intel's, where AMX is hidden by a virtual machine, has no more
+    throughput than float32's, and a training step of a small UNet took 1.4 times as long.
+    """
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _cpu_flags()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _has_fast_bf16(_cpuinfo())
 
 
 def autocast(device: torch.device | str, *, enabled: bool | None = None) -> AbstractContextManager[Any]:
@@ -48,11 +52,13 @@ def trainable_attention(device: torch.device | str) -> Iterator[None]:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
-def _cpu_flags() -> str:
+def _has_fast_bf16(cpuinfo: str) -> bool:
+    """By the text of /proc/cpuinfo."""
+    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
+
+
+def _cpuinfo() -> str:
     from pathlib import Path
 
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return ""
-    text = cpuinfo.read_text(errors="replace")
-    return text + (" avx512_bf16" if "amx_bf16" in text else "")
+    file = Path("/proc/cpuinfo")
+    return file.read_text(errors="replace") if file.is_file() else ""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from likeness.faces.embed import crop_faces
-
-__all__ = ["FACIAL_WEIGHT", "facial_localisation_loss", "identity_loss", "noise_loss"]
+__all__ = ["FACIAL_WEIGHT", "facial_localisation_loss", "noise_loss"]
 
 FACIAL_WEIGHT = 0.01
 """Lambda in `L = L_noise + lambda * L_facial` (section 4.1)."""
@@ -25,18 +23,6 @@ def noise_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None)
     """
     error = (prediction.float() - target.float()).square()
     return (error if weight is None else weight * error).mean()
-
-
-def identity_loss(
-    pixels: Tensor, affine: Tensor, embedding: Tensor, recogniser: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """1 - cosine between the face on each picture and its person, (B,). Not in the paper.
-
-    pixels: (B, 3, H, W) in [-1, 1]. affine: (B, 2, 3), aligned face px -> picture px. embedding: (B, E)
-    unit length. recogniser: aligned faces (B, 3, 112, 112) in [-1, 1] -> (B, E) unit length.
-    """
-    found = recogniser(crop_faces(pixels, affine)).float()
-    return 1 - (found * embedding.float()).sum(dim=1)
 
 
 def facial_localisation_loss(

@@ -96,9 +96,11 @@ def train_adapter(shop: Workshop) -> TrainResult:
 
 
 def train_variant(
-    shop: Workshop, ablation: Ablation, part: str
+    shop: Workshop, ablation: Ablation, part: str, identity_weight: float = IDENTITY_WEIGHT
 ) -> tuple[ConsistentIDAdapter | None, TrainResult, Pictures]:
     """Train the adapter, or one that lacks something; `part` names the run.
+
+    identity_weight: of the recogniser's loss, through which most of the person is learned.
 
     Returns the averaged weights where the budget is used, what became of the run, and what it learned from.
     """
@@ -157,7 +159,7 @@ def train_variant(
         facial_weight=FACIAL_WEIGHT if ablation.localised else 0.0,
         face_weight=FACE_WEIGHT,
         recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
-        identity_weight=IDENTITY_WEIGHT,
+        identity_weight=identity_weight,
     )
     result = shop.train([phase], batches, part, ema_decay=0.998)
     trained: Any = result.emas[phase.name].module if result.finished else None

@@ -16,13 +16,9 @@ from torch import Generator, Tensor, nn
 from likeness.diffusion.attention import attached
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
+from likeness.faces.embed import identity_loss
 from likeness.methods.consistentid.config import PARTS
-from likeness.methods.consistentid.losses import (
-    FACIAL_WEIGHT,
-    facial_localisation_loss,
-    identity_loss,
-    noise_loss,
-)
+from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base

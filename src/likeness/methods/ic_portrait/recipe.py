@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional as F
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
@@ -19,6 +20,8 @@ from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.training import AppearancePhase, ConditionPhase, MatchingPhase
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
+from likeness.packs.recipes.landmarks import face_affines
+from likeness.packs.recipes.recogniser import aligned_faces
 from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.training import constant, cosine
 from likeness.training.loop import seeded
@@ -49,7 +52,8 @@ them, and paint whoever they are of."""
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
-    """The matching net, then the appearance net; needs autoencoder, image encoder and UNet of the pack.
+    """The matching net, then the appearance net; needs autoencoder, image encoder, recogniser and UNet of the
+    pack.
 
     Of a number of steps the condition layers and the matching net take a tenth each, at most
     `CONDITION_STEPS` and `MATCHING_STEPS`.
@@ -85,7 +89,8 @@ def train_adapter(shop: Workshop) -> TrainResult:
 
     shop.minutes, shop.steps = whole
     rate = cosine(training.learning_rate, warmup_steps=100)
-    appearance = AppearancePhase(nets, base, training, rate)
+    recogniser = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
+    appearance = AppearancePhase(nets, base, training, rate, recogniser)
     result = shop.train([appearance], batches, "ic-portrait", ema_decay=0.998)
     if result.finished:
         trained: Any = result.emas["appearance"].module
@@ -117,7 +122,8 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
     embeddings = shop.kept(
         "embeddings", "image_encoder", lambda: embeddings_of(encoder, pictures.pixels), "views"
     )
-    spread = latent_spread(base.vae)
+    persons = shop.kept("persons", "recogniser", lambda: persons_of(shop, pictures, views), "views")
+    affines, spread = face_affines(pictures.landmarks), latent_spread(base.vae)
 
     def batches(moment: Moment) -> Batch:
         generator = seeded(shop.seed, moment.draw, 63)
@@ -140,9 +146,20 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
             "latents_style": torch.where(replaced, of_stand_ins[target].float(), latents_target),
             "latents_profile": drawn(profile),
             "embedding": embeddings[profile].float(),
+            "face_affine": affines[target],
+            "id_embedding": persons[person],
         }
 
     return batches
+
+
+@torch.no_grad()
+def persons_of(shop: Workshop, pictures: Pictures, views: int) -> Tensor:
+    """What the recogniser says of each person, the mean of their pictures, (people, E) of unit length."""
+    net = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
+    faces = aligned_faces(pictures).split(256)
+    found = torch.cat([net(mini.to_unit(few).to(shop.device)).cpu() for few in faces])
+    return F.normalize(found.unflatten(0, (-1, views)).mean(dim=1), dim=1)
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ A batch holds, of B pairs of pictures of one person each:
   latents_target, latents_profile  (B, C, h, w)  scaled latents
   embedding                        (B, D)        of the profile
   latents_style                    (B, C, h, w)  of the style reference, where it shows another person
+  face_affine                      (B, 2, 3)     aligned face px -> target picture px, for a recogniser
+  id_embedding                     (B, E)        unit length, the person's by that recogniser
 
 Text is replaced by the profile's embedding, which is zero for some (section 4); the UNet stays as it is.
 """
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from likeness.diffusion.schedule import add_noise, ddim, noised, prediction_target
+from likeness.diffusion.schedule import add_noise, ddim, noised, predicted_latents, prediction_target
+from likeness.faces.embed import identity_loss
 from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.model import Nets
-from likeness.methods.ic_portrait.pairs import joined, random_shares
+from likeness.methods.ic_portrait.pairs import halves, joined, random_shares
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -41,6 +44,9 @@ __all__ = [
 
 STYLED_FROM = 0.6
 """Share of the noise schedule from which a noisy target may be a style reference of another person."""
+IDENTITY_UNTIL = 0.85
+"""Share of the noise schedule up to which a predicted target has a face to compare; painting begins there."""
+IDENTITY_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,17 +194,24 @@ class MatchingPhase:
             controlnet_cond=pair.condition,
             return_dict=False,
         )
-        return {"noise": _noise_loss(self.base, pair, list(down), middle)}
+        found = _predicted(self.base, pair, list(down), middle)
+        return {"noise": (found - pair.target).square().mean()}
 
 
 @dataclass(eq=False)
 class AppearancePhase:
-    """Eq. 3 for the appearance net, its features carried along the matching net's flow."""
+    """Eq. 3 for the appearance net, its features carried along the matching net's flow.
+
+    recogniser: (B, 3, 112, 112) -> (B, E) of unit length; with it, targets as predicted from the
+    `IDENTITY_ROWS` noisiest steps below `IDENTITY_UNTIL` of all are decoded and their faces compared with the
+    person. None in the paper, whose base and pairs tell more of a person through the noise loss.
+    """
 
     nets: Nets
     base: Base
     settings: Training = field(default_factory=Training)
     learning_rate: float | Schedule = 1e-5
+    recogniser: nn.Module | None = None
     name: str = "appearance"
     every: int = 1
 
@@ -213,16 +226,34 @@ class AppearancePhase:
         return net
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """Noise prediction over both halves; how sure the matching is, how much of the profile it takes."""
+        """Noise prediction over both halves, and with a recogniser how unlike the person painted targets are;
+        how sure the matching is, how much of the profile it takes."""
         pair = noisy_pair(batch, self._scheduler, self.settings, generator, self._before)
         seen = (pair.latents, pair.timesteps, pair.rows, pair.condition)
         matching = self.nets.match(self.base.unet, *seen, pair.swapped)
         down, middle = self.nets.residuals(*seen, matching, swapped=pair.swapped)
-        return {
-            "noise": _noise_loss(self.base, pair, down, middle),
+        prediction = _predicted(self.base, pair, down, middle)
+        terms = {
+            "noise": (prediction - pair.target).square().mean(),
             "_confidence": matching.confidence.mean(),
             "_coverage": matching.coverage.mean(),
         }
+        if self.recogniser is not None:
+            terms["identity"] = self._unlike(batch, pair, prediction, self.recogniser)
+        return terms
+
+    def _unlike(self, batch: Batch, pair: NoisyPair, prediction: Tensor, recogniser: nn.Module) -> Tensor:
+        """Mean identity loss of predicted targets; 0 where no step is clear enough."""
+        latest = IDENTITY_UNTIL * self._scheduler.config.num_train_timesteps
+        clear = pair.timesteps < latest
+        noisiest = pair.timesteps.masked_fill(~clear, -1).argsort(descending=True)
+        rows = noisiest[: min(IDENTITY_ROWS, int(clear.sum()))]
+        clean = predicted_latents(self._scheduler, pair.latents[rows], prediction[rows], pair.timesteps[rows])
+        target, _ = halves(clean, pair.swapped[rows])
+        if not len(rows):
+            return target.sum() * 0
+        pixels, person = self.base.decode(target), batch["id_embedding"][rows]
+        return identity_loss(pixels, batch["face_affine"][rows], person, recogniser).mean()
 
 
 @dataclass(eq=False)
@@ -258,14 +289,13 @@ class PersonPhase:
         return {"noise": (prediction - target).square().mean()}
 
 
-def _noise_loss(base: Base, pair: NoisyPair, down: list[Tensor], middle: Tensor) -> Tensor:
-    """Eq. 3, as a mean over both halves."""
-    prediction = base.unet(
+def _predicted(base: Base, pair: NoisyPair, down: list[Tensor], middle: Tensor) -> Tensor:
+    """What the UNet says of both halves with a net's residuals, (B, C, h, 2 w) float32."""
+    prediction: Tensor = base.unet(
         pair.latents,
         pair.timesteps,
         encoder_hidden_states=pair.rows,
         down_block_additional_residuals=down,
         mid_block_additional_residual=middle,
-    ).sample.float()
-    error: Tensor = (prediction - pair.target).square().mean()
-    return error
+    ).sample
+    return prediction.float()

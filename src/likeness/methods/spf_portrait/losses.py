@@ -36,17 +36,19 @@ def attention_loss(
     those of the base text. control: (B, h, w) in [0, 1]; pixels enter the average with weight 1 - M, in both
     paths.
     """
-    losses = []
+    asked = tokens.any(dim=0).nonzero().max().item() + 1 if tokens.any() else 1  # the rest counts nothing
+    tokens, losses = tokens[:, :asked], []
     for one, other in zip(reference, response, strict=True):
         weight = None if control is None else 1 - resized_map(control, one.queries.shape[2])
-        apart = (_answers(one, weight) - _answers(other, weight)).square().mean(dim=(1, 3))  # (B, T)
+        apart = _answers(one, asked, weight) - _answers(other, asked, weight)
+        apart = apart.square().mean(dim=(1, 3))  # (B, asked)
         losses.append((apart * tokens).sum() / tokens.sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 
-def _answers(layer: LayerFeatures, weight: Tensor | None) -> Tensor:
-    """(B, H, T, d)."""
-    queries, keys = layer.queries.float(), layer.keys.float()
+def _answers(layer: LayerFeatures, asked: int, weight: Tensor | None) -> Tensor:
+    """(B, H, asked, d): what the first `asked` tokens are answered."""
+    queries, keys = layer.queries.float(), layer.keys[:, :, :asked].float()
     shares = (keys @ queries.transpose(-2, -1) / queries.shape[-1] ** 0.5).softmax(dim=-1)
     if weight is not None:
         shares = shares * weight[:, None, None]
