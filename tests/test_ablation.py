@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from likeness import ablation
 from likeness.ablation import Asked, ablate
 from likeness.catalog import ablation_plan
 from likeness.errors import Cancelled, InputError
 from likeness.methods.consistentid import recipe
+from likeness.methods.scheese import recipe as scheese_recipe
 from likeness.methods.spf_portrait import recipe as spf_recipe
 from likeness.packs import mini_path
 from likeness.packs.ablations import Claim, Plan
@@ -57,7 +59,7 @@ def test_variants_are_trained_measured_and_taken_up_again(
     result, folder = ablate("consistentid", plan, shop, asked, on_progress=said.append)
     assert len(said) == 8, "two variants and two paintings, twice"
     assert {path.name for path in folder.iterdir()} == {
-        "plan.json", "seed-0", "seed-1", "sheet.png", "curve.svg",
+        "locks", "plan.json", "seed-0", "seed-1", "sheet.png", "curve.svg",
     }  # fmt: skip
     trained = [json.loads(file.read_text()) for file in folder.glob("seed-*/*/trained.json")]
     assert [one["steps"] for one in trained] == [2] * 4
@@ -76,7 +78,7 @@ def test_variants_are_trained_measured_and_taken_up_again(
     nothing = [
         dataclasses.replace(one, train=lambda *_: pytest.fail("trained twice")) for one in plan.variants
     ]
-    monkeypatch.setattr(ablation, "_painted", lambda *_: pytest.fail("painted twice"))
+    monkeypatch.setattr(ablation, "painted_case", lambda *_: pytest.fail("painted twice"))
     again, _ = ablate("consistentid", dataclasses.replace(plan, variants=tuple(nothing)), shop, asked)
     assert again.metrics == result.metrics and again.orderings == result.orderings
     with pytest.raises(InputError, match="was begun with other cases"):
@@ -100,7 +102,7 @@ def test_a_stopped_training_is_no_variant(shop: Workshop) -> None:
     assert json.loads((root / "plan.json").read_text())["steps_each"] >= 1, "a time became a number of steps"
 
 
-@pytest.mark.parametrize("method", ["consistentid", "instant-portrait", "spf-portrait"])
+@pytest.mark.parametrize("method", ["consistentid", "instant-portrait", "scheese", "spf-portrait"])
 def test_plans_name_what_there_is(method: str) -> None:
     plan = ablation_plan(method)
     names = [one.name for one in plan.variants]
@@ -115,7 +117,29 @@ def test_plans_name_what_there_is(method: str) -> None:
         assert claim.metric in ablation.TABLE
     assert {*plan.curve.values()} <= painted
     with pytest.raises(InputError, match="has no ablations"):
-        ablation_plan("scheese")
+        ablation_plan("ic-portrait")
+
+
+def test_collections_are_measured_by_what_was_asked_for_and_what_was_not(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheese_recipe, "BATCH", 2)
+    plan = ablation_plan("scheese")
+    few = ("zero-shot", "consistency")
+    plan = dataclasses.replace(
+        plan,
+        variants=tuple(one for one in plan.variants if one.name in few),
+        paintings=tuple(dataclasses.replace(one, steps=2) for one in plan.paintings if one.name in few),
+        claims=(
+            Claim("turned the same, within 360", "ours", "pose error", "consistency", "zero-shot", -360),
+        ),
+    )
+    result, folder = ablate("scheese", plan, shop, Asked(2, None, seeds=1, cases=3))
+    measured = {f"{name}, {one}" for name in ("followed", "details wrong", "pose error") for one in few}
+    assert measured <= {*result.metrics} and all(result.metrics[name].n for name in measured)
+    assert result.orderings[0].holds
+    first, later = (load_file(folder / "seed-0" / one / "weights" / "model.safetensors") for one in few)
+    assert {*first} < {*later}, "the later has the earlier's, and ConsistencyNet"
 
 
 def test_targets_are_measured_against_what_the_base_paints(

@@ -7,14 +7,15 @@ WORK/ablations/METHOD-PACK/
   original/              where targets are taught: what the base paints without
   sheet.png, curve.svg   to look at
 
-What is finished is kept, so a stopped run goes on with what is missing.
+What is finished is kept, so a stopped run goes on with what is missing; runs of the same that are going on at
+once share what is to be done, by locks/.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import random
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -26,27 +27,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from likeness.errors import Cancelled, FaceError, InputError
-from likeness.evaluation.case import Case, Truth
-from likeness.evaluation.edits import held_out_edits
-from likeness.evaluation.judge import open_judge
-from likeness.evaluation.metrics.attributes import AttributeViews, WordsFollowed
-from likeness.evaluation.metrics.changes import ResponseGain
-from likeness.evaluation.metrics.perceptual import Lpips, TowerLayers
-from likeness.evaluation.metrics.sharpness import Sharpness
-from likeness.evaluation.people import Person, sitters
-from likeness.evaluation.pollution import open_axes
-from likeness.evaluation.protocol import load_protocol
+from likeness.ablation_cases import AblationCase, cases_of, metrics_of, painted_case
+from likeness.errors import Cancelled, InputError
 from likeness.evaluation.result import Result, commit, machine, ordering, summarised
-from likeness.evaluation.suite import suite
-from likeness.evaluation.tasks import Task, tasks_of
 from likeness.files.chart import line_chart
 from likeness.files.images import contact_sheet, read_image, write_bytes, write_json, write_png
-from likeness.packs import mini, mini_path, read_card
-from likeness.portraits import open_detector
-from likeness.sitters import HELD_OUT_SEEDS
-from likeness.sitters.taught import TAUGHT, attribute_of, taught_scene
-from likeness.types import PortraitRequest
+from likeness.files.sharing import work_off
+from likeness.packs import read_card
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,19 +41,17 @@ if TYPE_CHECKING:
     from likeness.evaluation.metrics import Metric
     from likeness.packs.ablations import Painting, Plan, Variant
     from likeness.packs.workshop import Workshop
-    from likeness.types import PortraitPipeline
 
 __all__ = ["Asked", "ablate"]
 
-PEOPLE = 25
-"""At most so many people in the cases of portraits."""
 TIMED = 20
 """Steps that are taken to learn how many fit into a time."""
 SHOWN = 6
 """Pictures of each painting on the sheet."""
 TABLE = (
     "CLIP-T", "CLIP-I", "DINO-I", "FaceSim", "same person", "face found", "FGIS", "LPIPS", "sharpness",
-    "followed", "response", "identity", "layout", "background", "picture", "attributes",
+    "followed", "details wrong", "pose error", "response", "identity", "layout", "background", "picture",
+    "attributes",
 )  # fmt: skip
 
 
@@ -87,19 +72,6 @@ class Asked:
             raise InputError("At least one seed and one case are needed.")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Case:
-    """A request, and what its picture is measured against. prompt: what CLIP compares with; source: the true
-    edit, or what the base paints; truth: what is to be seen."""
-
-    id: str
-    request: PortraitRequest
-    prompt: str
-    profiles: tuple[Image.Image, ...] = ()
-    source: Image.Image | None = None
-    truth: Truth | None = None
-
-
 def ablate(
     method: str,
     plan: Plan,
@@ -114,20 +86,45 @@ def ablate(
     Raises: InputError where the folder holds ablations of other settings; Cancelled.
     """
     root = shop.work / "ablations" / f"{method}-{shop.preset.NAME}"
-    steps = _settled(root, plan, shop, asked)
-    for seed in range(asked.seeds):
-        for variant in plan.variants:
+    locks, written = root / "locks", root / "plan.json"
+    work_off(["plan"], locks, lambda _: _settle(root, plan, shop, asked), lambda _: written.is_file())
+    steps = _settle(root, plan, shop, asked)
+    seeds = range(asked.seeds)
+    trainings = {f"{seed}-{_slug(one.name)}": (seed, one) for seed in seeds for one in plan.variants}
+    paintings = {f"{seed}-painted-{_slug(one.name)}": (seed, one) for one in plan.paintings for seed in seeds}
+    needs = {
+        name: f"{seed}-{_slug(one.stands_on)}" for name, (seed, one) in trainings.items() if one.stands_on
+    }
+    needs |= {name: f"{seed}-{_slug(one.variant)}" for name, (seed, one) in paintings.items()}
+
+    @functools.cache
+    def measured_on() -> tuple[list[AblationCase], list[Metric]]:
+        given = (shop.pack, shop.preset.SIZE_PX, asked.cases, asked.case_seed)
+        cases = cases_of(method, plan, *given, root / "original")
+        return cases, metrics_of(shop.pack, plan, cases)
+
+    def work(piece: str) -> None:
+        if piece in trainings:
+            seed, variant = trainings[piece]
             on_progress(f"seed {seed}, {variant.name}: {steps} steps")
-            _trained(root, variant, dataclasses.replace(shop, seed=seed, steps=steps, minutes=None))
-    cases = _cases(method, plan, shop, asked, root)
-    metrics = _metrics(shop.pack, plan, cases)
-    values: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for painting in plan.paintings:
-        rows = []
-        for seed in range(asked.seeds):
+            _train(root, variant, dataclasses.replace(shop, seed=seed, steps=steps, minutes=None))
+        else:
+            seed, painting = paintings[piece]
             on_progress(f"seed {seed}, painting: {painting.name}")
-            rows.append(_measured(root, plan, painting, shop.pack, seed, cases, metrics))
-        values[painting.name] = {m.name: np.stack([row[m.name] for row in rows]) for m in metrics}
+            _measure(root, plan, painting, shop.pack, seed, *measured_on())
+
+    def finished(piece: str) -> bool:
+        if piece in trainings:
+            seed, variant = trainings[piece]
+            return (root / f"seed-{seed}" / _slug(variant.name) / "trained.json").is_file()
+        return _values_of(root, *paintings[piece]).is_file()
+
+    work_off([*trainings, *paintings], locks, work, finished, needs)
+    cases, metrics = measured_on()
+    values = {
+        painting.name: _stacked([_values_of(root, seed, painting) for seed in seeds])
+        for painting in plan.paintings
+    }
     result = _table(method, plan, shop, asked, values, metrics)
     _sheet(root, plan, cases)
     if plan.curve:
@@ -135,7 +132,7 @@ def ablate(
     return result, root
 
 
-def _settled(root: Path, plan: Plan, shop: Workshop, asked: Asked) -> int:
+def _settle(root: Path, plan: Plan, shop: Workshop, asked: Asked) -> int:
     """The steps of each variant; a folder that was begun with other settings is refused."""
     parts = read_card(shop.pack).parts
     wanted = {
@@ -169,11 +166,9 @@ def _steps_in(minutes: float, variant: Variant, shop: Workshop) -> int:
     return max(1, round(60 * minutes * TIMED / seconds))
 
 
-def _trained(root: Path, variant: Variant, shop: Workshop) -> None:
-    """Train a variant unless it has been, from the weights of the one it stands on."""
+def _train(root: Path, variant: Variant, shop: Workshop) -> None:
+    """Train a variant, from the weights of the one it stands on."""
     folder = root / f"seed-{shop.seed}" / _slug(variant.name)
-    if (folder / "trained.json").is_file():
-        return
     start = root / f"seed-{shop.seed}" / _slug(variant.stands_on) / "weights" if variant.stands_on else None
     part = f"ablation-{root.name}-{_slug(variant.name)}-{shop.seed}"
     result = variant.train(dataclasses.replace(shop, resume=True), part, start, folder / "weights")
@@ -185,122 +180,44 @@ def _trained(root: Path, variant: Variant, shop: Workshop) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def _cases(method: str, plan: Plan, shop: Workshop, asked: Asked, root: Path) -> list[_Case]:
-    if plan.cases == "targets":
-        return _targets(plan, shop, asked, root / "original")
-    if plan.cases == "edits":
-        near = shop.preset.SIZE_PX < mini.SIZE_PX
-        edits = held_out_edits(asked.cases, asked.case_seed, mini.SIZE_PX, near=near)
-        return [
-            _Case(
-                edit.id,
-                PortraitRequest(edit.instruction, (edit.before,), seed=number),
-                edit.caption,
-                (),
-                edit.after,
-            )
-            for number, edit in enumerate(edits)
-        ]
-    protocol = load_protocol(method, sitters=True)
-    who = sitters(min(asked.cases, PEOPLE), asked.case_seed, mini.SIZE_PX)
-    return [
-        _Case(task.id, task.request, task.request.prompt, task.person.profiles)
-        for task in tasks_of(protocol, who, asked.case_seed, asked.cases)
-    ]
+def _values_of(root: Path, seed: int, painting: Painting) -> Path:
+    """The file of a painting's numbers by one seed's weights."""
+    return root / f"seed-{seed}" / "measured" / _slug(painting.name) / "values.json"
 
 
-def _targets(plan: Plan, shop: Workshop, asked: Asked, folder: Path) -> list[_Case]:
-    """Words of held-out people and of one attribute each, `TAUGHT` by turns; and what the base paints of the
-    first alone, from the same seed."""
-    taught = [attribute_of(text) for text in TAUGHT]
-    base, cases = plan.load(shop.pack, None), list[_Case]()
-    for person in random.Random(asked.case_seed).sample(HELD_OUT_SEEDS, len(HELD_OUT_SEEDS)):
-        number = len(cases)
-        if number == asked.cases:
-            break
-        attribute = taught[number % len(taught)]
-        found = taught_scene(person, taught, number % len(taught))
-        if found is None:
-            continue
-        request = PortraitRequest(found.base, seed=number, options={"target": found.target})
-        file = folder / f"{number}.png"
-        if not file.is_file():
-            [painted] = base([dataclasses.replace(request, options={})])
-            write_png(painted.image, file)
-        asked_for = Truth({attribute.kind: attribute.value})
-        cases.append(_Case(str(number), request, found.target, (), read_image(file), asked_for))
-    return cases
+def _stacked(files: Sequence[Path]) -> dict[str, NDArray[np.float64]]:
+    """Each metric's (seeds, N) values, nan where nothing could be painted."""
+    tables = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return {name: np.stack([np.array(table[name], np.float64) for table in tables]) for name in tables[0]}
 
 
-def _metrics(pack: Path, plan: Plan, cases: Sequence[_Case]) -> list[Metric]:
-    """By the mini pack's models, none of which a smaller pack was made with; its ViT where there is one."""
-    detector = open_detector("mini", references_are_sitters=True)
-    judge = open_judge("mini", detector, sitters=True)
-    if plan.cases == "targets":
-        axes = open_axes(mini_path(), judge)
-        views = AttributeViews(mini.load_attributes(mini_path() / "attributes"))
-        gain = [ResponseGain(axes.clip, {one.id: one.prompt for one in cases})] if axes.clip else []
-        return [*axes.metrics, *gain, WordsFollowed(views)]
-    taught_by = next((one.name for one in judge.encoders if one.name.endswith(" recogniser")), None)
-    eyes = next((one for one in (mini_path(), pack) if (one / "vit").is_dir()), None)
-    tasks = [Task(one.id, Person(one.id, "person", ()), "", one.request) for one in cases]
-    looks = suite(judge, detector, tasks, without=taught_by, clip=mini_path(), dino=eyes)
-    found = list(looks.metrics)
-    if plan.cases == "edits":
-        from transformers import CLIPVisionModelWithProjection
-
-        tower = CLIPVisionModelWithProjection.from_pretrained(mini_path() / "image_encoder")
-        found += [Lpips(TowerLayers(tower.float(), "the mini pack's CLIP")), Sharpness()]
-    return found
-
-
-def _measured(
+def _measure(
     root: Path,
     plan: Plan,
     painting: Painting,
     pack: Path,
     seed: int,
-    cases: Sequence[_Case],
+    cases: Sequence[AblationCase],
     metrics: Sequence[Metric],
-) -> dict[str, NDArray[np.float64]]:
-    """Each metric's (N,) values of a painting by one seed's weights, nan where nothing could be painted."""
-    folder = root / f"seed-{seed}" / "measured" / _slug(painting.name)
-    file = folder / "values.json"
-    if not file.is_file():
-        pipeline = plan.load(pack, root / f"seed-{seed}" / _slug(painting.variant) / "weights")
-        painted = [_painted(pipeline, painting, one) for one in cases]
-        known = [one for one in painted if one is not None]
-        if not known:
-            raise InputError(f"{painting.name}: not one of {len(cases)} cases could be painted.")
-        rows = [row for row, one in enumerate(painted) if one is not None]
-        table: dict[str, list[float | None]] = {}
-        for metric in metrics:
-            column: list[float | None] = [None] * len(cases)
-            for row, value in zip(rows, metric(known), strict=True):
-                column[row] = None if np.isnan(value) else float(value)
-            table[metric.name] = column
-        for number, one in enumerate(painted[:SHOWN]):
-            if one is not None:
-                write_png(one.image, folder / f"{number}.png")
-        write_json(file, table)
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return {name: np.array(column, np.float64) for name, column in found.items()}
-
-
-def _painted(pipeline: PortraitPipeline, painting: Painting, case: _Case) -> Case | None:
-    options = {**case.request.options, **painting.options}
-    request = dataclasses.replace(case.request, options=options, steps=painting.steps)
-    try:
-        image = pipeline([request])[0].image
-    except FaceError:
-        return None
-    side = mini.SIZE_PX  # what the judges know; a smaller pack's pictures are enlarged
-    if min(image.size) < side:
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    source = case.source.resize(image.size, Image.Resampling.BICUBIC) if case.source else None
-    return Case(
-        case.id, image, case.prompt, request.references, case.profiles, source=source, truth=case.truth
-    )
+) -> None:
+    """Paint, and write down each metric's values and the first pictures."""
+    file = _values_of(root, seed, painting)
+    pipeline = plan.load(pack, root / f"seed-{seed}" / _slug(painting.variant) / "weights")
+    painted = [painted_case(pipeline, painting, one) for one in cases]
+    known = [one for one in painted if one is not None]
+    if not known:
+        raise InputError(f"{painting.name}: not one of {len(cases)} cases could be painted.")
+    rows = [row for row, one in enumerate(painted) if one is not None]
+    table: dict[str, list[float | None]] = {}
+    for metric in metrics:
+        column: list[float | None] = [None] * len(cases)
+        for row, value in zip(rows, metric(known), strict=True):
+            column[row] = None if np.isnan(value) else float(value)
+        table[metric.name] = column
+    for number, one in enumerate(painted[:SHOWN]):
+        if one is not None:
+            write_png(one.image, file.parent / f"{number}.png")
+    write_json(file, table)
 
 
 def _table(
@@ -352,7 +269,7 @@ def _command(method: str, shop: Workshop, asked: Asked) -> str:
     return f"likeness ablate {method} --size {shop.preset.NAME} --seeds {asked.seeds} {long} {drawn}"
 
 
-def _sheet(root: Path, plan: Plan, cases: Sequence[_Case]) -> None:
+def _sheet(root: Path, plan: Plan, cases: Sequence[AblationCase]) -> None:
     """A row a painting, by the first seed, below the references or what the base paints."""
     shown = cases[:SHOWN]
     pictures = [picture for one in shown for picture in (*one.request.references, one.source)[:1] if picture]

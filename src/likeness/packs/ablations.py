@@ -61,13 +61,13 @@ class Claim:
 class Plan:
     """Everything about a method's ablations.
 
-    cases: "portraits" of held-out people by prompts, "edits" of their pictures, or prompts with "targets"
-    behind them, against what the base paints without. load(pack, weights): a pipeline; where cases are
-    targets also of the base alone, weights being None. curve: paintings whose numbers are drawn over a
-    number, such as the merge step.
+    cases: "portraits" of held-out people by prompts, "collections" of them by instructions, "edits" of their
+    pictures, or prompts with "targets" behind them, against what the base paints without.
+    load(pack, weights): a pipeline; where cases are targets also of the base alone, weights being None.
+    curve: paintings whose numbers are drawn over a number, such as the merge step.
     """
 
-    cases: Literal["portraits", "edits", "targets"]
+    cases: Literal["portraits", "collections", "edits", "targets"]
     variants: tuple[Variant, ...]
     paintings: tuple[Painting, ...]
     claims: tuple[Claim, ...]

@@ -48,45 +48,47 @@ RATE = 3e-4
 
 def train_adapter(shop: Workshop) -> TrainResult:
     """The whole method, in the time or steps of one part; needs every part of the base."""
-    return train_variant(shop, "scheese", FOLDER)
-
-
-def train_variant(shop: Workshop, variant: str, folder: str) -> TrainResult:
-    """A row of the ablation (`config.VARIANTS`), written into the pack's `folder`."""
-    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
-    pictures = shop.pictures("collections")
-    encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
     whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
 
     def begin(share: float) -> None:
         shop.minutes = whole[0] and whole[0] * share
         shop.steps = whole[1] and max(1, round(whole[1] * share))
 
-    alone = variant == "zero-shot"
-    begin(1.0 if alone else FIRST_SHARE)
-    torch.manual_seed(shop.seed)
-    first = new_adapter(base, encoder, "zero-shot").to(shop.device)
-    result = _train(shop, base, encoder, pictures, first, "scheese-first")
-    if result.over and not alone:
-        begin(1 - FIRST_SHARE)
-        adapter = new_adapter(base, encoder, variant)
-        # What both have; the words, the reference's attention and ConsistencyNet begin anew.
-        adapter.load_state_dict(result.emas["scheese"].module.state_dict(), strict=False)
-        shop.begin(adapter, folder)
-        result = _train(shop, base, encoder, pictures, adapter.to(shop.device), variant)
+    first = None
+    if not shop.further:
+        begin(FIRST_SHARE)
+        first, result = train_variant(shop, "zero-shot", "scheese-first")
+    if shop.further or result.over:
+        begin(1.0 if shop.further else 1 - FIRST_SHARE)
+        adapter, result = train_variant(shop, "scheese", "scheese", first)
+        if result.finished:
+            _write(shop, adapter)
     shop.minutes, shop.steps = whole
-    if result.finished:
-        _write(shop, result.emas["scheese"].module, folder, "scheese-first" if alone else variant, pictures)
     return result
 
 
-def _train(
-    shop: Workshop, base: Base, encoder: ImageEncoder, pictures: Pictures, adapter: SCheese, run: str
-) -> TrainResult:
+def train_variant(
+    shop: Workshop, variant: str, part: str, start: SCheese | None = None
+) -> tuple[SCheese, TrainResult]:
+    """A row of the ablation (`config.VARIANTS`); `part` names the run.
+
+    start: an adapter whose weights it begins with, as far as it has the same. Returns the averaged weights,
+    and what became of the run.
+    """
+    base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
+    pictures = shop.pictures("collections")
+    encoder = load_image_encoder(shop.part("image_encoder"), device=shop.device, dtype=torch.float32)
+    torch.manual_seed(shop.seed)
+    adapter = new_adapter(base, encoder, variant)
+    if start is not None:  # the words, the reference's attention and ConsistencyNet begin anew
+        adapter.load_state_dict(start.state_dict(), strict=False)
+    shop.begin(adapter, FOLDER)
     settings = SCheeseTraining(learning_rate=RATE, batch_size=BATCH)
-    phase = SCheesePhase(adapter, base, cosine(RATE, warmup_steps=100), settings)
+    phase = SCheesePhase(adapter.to(shop.device), base, cosine(RATE, warmup_steps=100), settings)
     batches = batches_of(shop, base, encoder, pictures, triplets=adapter.sizes.has.triplets)
-    return shop.train([phase], batches, run, ema_decay=0.998)
+    result = shop.train([phase], batches, part, ema_decay=0.998)
+    trained: Any = result.emas[phase.name].module
+    return trained, result
 
 
 def batches_of(
@@ -160,15 +162,15 @@ def _seed(person: int) -> int:
     return mini.first_seed("collections") + person
 
 
-def _write(shop: Workshop, adapter: Any, folder: str, run: str, pictures: Pictures) -> None:
+def _write(shop: Workshop, adapter: SCheese) -> None:
     """Into the pack, with its entry in the card."""
-    save_adapter(adapter, shop.pack / folder, int8=True)
-    steps, hours = shop.spent(run, folder)
+    save_adapter(adapter, shop.pack / FOLDER, int8=True)
+    steps, hours = shop.spent("scheese", FOLDER)
     shop.record(
-        folder,
+        FOLDER,
         "collections",
         parameters=sum(p.numel() for p in adapter.parameters()),
         steps=steps,
         hours=hours,
-        pictures=len(pictures),
+        pictures=len(shop.pictures("collections")),
     )

@@ -36,7 +36,7 @@ def attention_loss(
     those of the base text. control: (B, h, w) in [0, 1]; pixels enter the average with weight 1 - M, in both
     paths.
     """
-    asked = tokens.any(dim=0).nonzero().max().item() + 1 if tokens.any() else 1  # the rest counts nothing
+    asked = int(tokens.any(dim=0).nonzero().max()) + 1 if tokens.any() else 1  # the rest counts nothing
     tokens, losses = tokens[:, :asked], []
     for one, other in zip(reference, response, strict=True):
         weight = None if control is None else 1 - resized_map(control, one.queries.shape[2])
