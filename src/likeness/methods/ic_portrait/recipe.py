@@ -102,7 +102,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
             parameters=sum(p.numel() for net in (trained, nets.matching) for p in net.parameters()),
             steps=result.step,
             hours=result.seconds / 3600,
-            pictures=len(pictures),
+            pictures=len(pictures) + len(shop.pictures("stand-ins")),
         )
     return result
 
