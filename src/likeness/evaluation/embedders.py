@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -137,11 +139,16 @@ def load_dino(source: str | Path, licence: str = "not declared") -> Dino:
 
     Raises: MissingWeightsError where there is none; IncompatibleWeightsError for a model without tokens.
     """
-    from transformers import AutoImageProcessor, AutoModel
+    from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 
     pack = (Path(source) / "pack.json").is_file()
     folder = Path(source) / "vit" if pack else source
-    model = loaded(AutoModel, folder, dtype=torch.float32)
+    kind: Any = AutoModel
+    with suppress(OSError, ValueError):  # then there is no model either, as `loaded` will say
+        kind = MODEL_MAPPING.get(type(AutoConfig.from_pretrained(str(folder))), AutoModel)
+    # A ViT's pooler is not asked; without weights of its own it would be made up, with a warning.
+    plain = {"add_pooling_layer": False} if "add_pooling_layer" in signature(kind.__init__).parameters else {}
+    model = loaded(kind, folder, dtype=torch.float32, **plain)
     if not hasattr(model.config, "patch_size") or model.main_input_name != "pixel_values":
         raise IncompatibleWeightsError(
             f"{source} holds a {type(model).__name__}, not a vision transformer; give DINO, DINOv2 or a ViT."
