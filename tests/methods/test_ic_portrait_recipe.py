@@ -27,7 +27,7 @@ def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
     shard = shard_folder(tmp_path / "data" / "stand-ins", 0, shop.views)
     np.save(shard / "pixels.npy", np.zeros_like(np.load(shard / "pixels.npy")))
     monkeypatch.setattr(recipe, "BATCH", 4)
-    for part in ("autoencoder", "clip", "unet"):
+    for part in ("autoencoder", "clip", "recogniser", "unet"):
         RECIPES[part](shop)
     shop.steps = 20
     assert adapter_recipe("ic-portrait")(shop).finished
@@ -65,6 +65,8 @@ def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
     # the toy's people differ by their mean
     assert torch.allclose(target.mean((1, 2, 3)), profile.mean((1, 2, 3)), atol=0.01)
     assert batch["embedding"].shape == (4, base.text_width)
+    assert torch.allclose(batch["id_embedding"].norm(dim=1), torch.ones(4), atol=1e-5)
+    assert batch["face_affine"].shape == (4, 2, 3)
 
 
 def test_views_of_a_person_differ_in_side_and_light_alone() -> None:
