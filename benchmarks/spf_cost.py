@@ -49,7 +49,7 @@ class InPlace(nn.Module):
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_(name in names)
 
-    def predict(self, _: Any, *inputs: Any, **more: Any) -> torch.Tensor:
+    def predict(self, _: Any, *inputs: Any, target_tokens: torch.Tensor, **more: Any) -> torch.Tensor:
         """The UNet's own prediction."""
         return self.unet(*inputs, **more).sample
 
@@ -67,7 +67,8 @@ def batch_of(base: Base, width: int, size: int, seed: int) -> dict[str, torch.Te
     unit = torch.nn.functional.normalize(torch.randn(2, size, width, generator=source), dim=-1)
     return {
         "latents": torch.randn(size, base.unet.config.in_channels, side, side, generator=source),
-        "base_text": text[0], "full_text": text[1], "base_tokens": tokens, "phrases": phrases,
+        "base_text": text[0], "full_text": text[1], "base_tokens": tokens, "target_tokens": ~tokens,
+        "phrases": phrases,
         "similarity": torch.rand(size, 6, generator=source), "target": unit[0], "wanted": unit[1],
     }  # fmt: skip
 

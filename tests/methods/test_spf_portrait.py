@@ -31,7 +31,13 @@ from likeness.methods.spf_portrait.losses import (
 )
 from likeness.methods.spf_portrait.map_sheet import overlaid
 from likeness.methods.spf_portrait.pipeline import load
-from likeness.methods.spf_portrait.text import base_tokens, phrase_tokens, phrases_of, with_target
+from likeness.methods.spf_portrait.text import (
+    base_tokens,
+    phrase_tokens,
+    phrases_of,
+    target_tokens,
+    with_target,
+)
 from likeness.methods.spf_portrait.training import ContrastivePhase
 from likeness.methods.spf_portrait.tuning import Tuning, changed, tuned_names
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta, save_delta
@@ -157,9 +163,11 @@ def test_a_tuning_begins_as_the_base(toy: ToySpfPortrait) -> None:
     noisy = torch.randn(1, unet.config.in_channels, 8, 8, generator=source)
     text = torch.randn(1, 77, toy.base.text_width, generator=source)
     plain = unet(noisy, 5, encoder_hidden_states=text).sample
-    for kind in ("all", "cross-attention", "lora", "adapter"):
+    tokens = torch.ones(1, 77, dtype=torch.bool)
+    for kind in ("all", "cross-attention", "lora", "adapter", "words"):
         tuning = Tuning(unet, kind)  # type: ignore[arg-type]
-        assert torch.allclose(tuning.predict(unet, noisy, 5, encoder_hidden_states=text), plain, atol=1e-6)
+        found = tuning.predict(unet, noisy, 5, encoder_hidden_states=text, target_tokens=tokens)
+        assert torch.allclose(found, plain, atol=1e-6)
         assert tuning.delta(unet) == {}
     counts = {kind: len(tuned_names(unet, kind)) for kind in ("all", "cross-attention", "lora")}  # type: ignore[arg-type]
     assert counts["lora"] < counts["cross-attention"] < counts["all"]
@@ -212,13 +220,13 @@ def test_the_terms_of_each_ablation(toy: ToySpfPortrait) -> None:
     whole = {"noise", "_map", "attention", "features", "target"}
     for name, missing in (
         ("spf", ""), ("no-map", "_map"), ("no-attention", "attention"), ("no-features", "features"),
-        ("no-target", "target"), ("lora", ""), ("adapter", ""),
+        ("no-target", "target"), ("lora", ""), ("adapter", ""), ("words", ""),
     ):  # fmt: skip
         assert terms(ABLATIONS[name].contrastive) == whole - {missing}, name
 
 
-def test_only_the_clearest_pictures_are_decoded(toy: ToySpfPortrait) -> None:
-    """A third of the batch, the rows of the earliest time steps; against the loss of those rows alone."""
+def test_only_pictures_near_a_time_step_are_decoded(toy: ToySpfPortrait) -> None:
+    """The rows whose time steps are nearest to where settings say; against what all rows decode to."""
     seen: list[torch.Tensor] = []
 
     def look(pixels: torch.Tensor) -> torch.Tensor:
@@ -226,15 +234,15 @@ def test_only_the_clearest_pictures_are_decoded(toy: ToySpfPortrait) -> None:
         return toy.clip_image(pixels)
 
     batch = {key: torch.cat([tensor, tensor, tensor]) for key, tensor in toy.batch(0).items()}
-    for share, rows in ((1.0, 6), (1 / 3, 2), (0.01, 1)):
-        settings = SpfTraining(target_share=share)
+    for share, at, rows in ((1.0, 0.0, 6), (1 / 3, 0.0, 2), (0.01, 1.0, 1)):
+        settings = SpfTraining(target_share=share, target_at=at)
         phase = ContrastivePhase(Tuning(toy.base.unet, "cross-attention"), toy.base, look, settings)
         phase.loss(batch, torch.Generator().manual_seed(0))
         assert len(seen[-1]) == rows
     _, _, steps = noised(ddim(toy.base.scheduler, 1), batch["latents"], torch.Generator().manual_seed(0))
     order = steps.argsort()
     assert torch.allclose(seen[1], seen[0][:2], atol=1e-4), "those of all, the clearest first"
-    assert torch.allclose(seen[2], seen[0][:1], atol=1e-4)
+    assert torch.allclose(seen[2], seen[0][-1:], atol=1e-4), "the noisiest"
     assert steps[order[0]] < steps[order[-1]]
 
 
@@ -357,6 +365,63 @@ def test_a_second_attention_stands_beside_the_first(toy: ToySpfPortrait, tmp_pat
     assert torch.allclose(inside, tuning.predict(unet, noisy, 5, rows), atol=1e-5)
     again = Tuning(unet, "adapter", delta)
     assert torch.allclose(again.predict(unet, noisy, 5, rows), inside, atol=1e-5)
+
+
+def test_what_is_learned_for_the_targets_tokens_leaves_all_others(
+    toy: ToySpfPortrait, tmp_path: Path
+) -> None:
+    """Keys and values by hand; base text paints the base's picture to the bit, a target another one."""
+    unet = toy.base.unet
+    tuning = Tuning(unet, "words")
+    assert {name.rpartition("attn2.")[2] for name in tuning.names} == {"to_k.weight", "to_v.weight"}
+    source = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in tuning.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=source)
+    delta = tuning.delta(unet)
+    name = next(one for one in delta if one.endswith("attn2.words.to_k.weight"))
+    layer = unet.get_submodule(name.removesuffix(".words.to_k.weight"))
+    text = torch.randn(1, 4, layer.to_k.in_features, generator=source)
+    tokens = torch.tensor([[False, False, True, True]])
+    plain = layer.to_k(text)
+    with torch.no_grad(), changed(unet, delta, 0.5, tokens):
+        found = layer.to_k(text)
+    assert torch.equal(found[:, :2], plain[:, :2]) and torch.equal(layer.to_k(text), plain)
+    assert torch.allclose(found[:, 2:], (plain + 0.5 * text @ delta[name].T)[:, 2:], atol=1e-5)
+
+    file = tmp_path / "delta.safetensors"
+    card = DeltaCard("mini", "mini", base_digest(toy.base), ("a red hat",))
+    save_delta(delta, card, file, torch.float32)
+    base, taught = load(toy.base), load(toy.base, file)
+    for guidance in (1.0, 2.0):  # with and without a negative prompt's row before
+        assert np.array_equal(paint(taught, guidance=guidance), paint(base, guidance=guidance))
+        target = {"options": {"target": "a red hat"}, "guidance": guidance}
+        assert not np.array_equal(paint(taught, **target), paint(base, **target))
+    guided = paint(taught, options={"target": "a red hat"}, guidance=2.0)
+    rows = encode_prompts(toy.base, ["", "a man, a red hat"])
+    behind = torch.stack([torch.zeros(77, dtype=torch.bool), target_tokens(toy.base.tokenizers[0], "a man")])
+    with torch.no_grad(), changed(unet, delta, 1.0, behind):
+        *_, (_, clean) = denoise(
+            toy.base, rows[:1], rows[1:], [generator(2)], steps=3, guidance=2.0, size_px=(64, 64)
+        )
+    [wanted] = to_pictures(toy.base.decode(clean))
+    assert np.array_equal(guided, np.asarray(wanted)), "the negative prompt's row is the base's"
+
+    [result] = taught([PortraitRequest("a man", steps=1, size_px=(64, 64))])
+    assert "give them with --target" in result.warnings[-1]
+    [result] = taught([PortraitRequest("a man", steps=1, size_px=(64, 64), options={"target": "a red hat"})])
+    assert not any("--target" in warning for warning in result.warnings)
+    request = PortraitRequest("a man", options={"target": "a red hat"}, size_px=(64, 64), steps=2)
+    assert taught.control_maps(request, every=1)[0].map.max() > 0
+    again = Tuning(unet, "words", load_delta(file, toy.base)[0])
+    noisy, behind = torch.randn(1, 8, 8, 8, generator=source), behind[1:]
+    both = [
+        one.predict(unet, noisy, 5, rows.rows[1:], target_tokens=behind).detach() for one in (tuning, again)
+    ]
+    assert torch.allclose(*both, atol=1e-5), "training goes on from what was kept"
+    over = Tuning(unet, "cross-attention", delta)
+    kept = over.predict(unet, noisy, 5, rows.rows[1:], target_tokens=behind)
+    assert torch.allclose(kept, both[0], atol=1e-5) and set(over.delta(unet)) == set(delta)
 
 
 def test_the_map_is_of_the_latents_before_the_step(toy: ToySpfPortrait, tmp_path: Path) -> None:

@@ -78,7 +78,13 @@ def test_a_batch_is_of_its_draw_alone(
     count = first["base_tokens"].sum(1)
     for row, tokens in enumerate(count.tolist()):  # a causal encoder: T_tar behind changes nothing before it
         assert torch.allclose(first["base_text"][row, :tokens], first["full_text"][row, :tokens], atol=1e-5)
-    assert set(training(dataset, base, "naive").batches(Moment(0, 0.0, 7))) == {"latents", "full_text"}
+    assert set(training(dataset, base, "naive").batches(Moment(0, 0.0, 7))) == {
+        "latents",
+        "full_text",
+        "target_tokens",
+    }
+    behind = first["target_tokens"]
+    assert torch.equal(behind, ~first["base_tokens"] & (torch.arange(77) > 0)), "all but start and base"
 
 
 def test_both_stages_learn_and_the_second_goes_on(dataset: AttributeSet, base: Base, tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_both_stages_learn_and_the_second_goes_on(dataset: AttributeSet, base: B
     assert sum(t.numel() for t in read_safetensors(delta_file(tmp_path / "contrastive")).values()) < whole / 2
 
 
-@pytest.mark.parametrize("ablation", ["spf", "adapter"])
+@pytest.mark.parametrize("ablation", ["spf", "adapter", "words"])
 def test_a_stage_resumes_exactly(
     dataset: AttributeSet, base: Base, tmp_path: Path, ablation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

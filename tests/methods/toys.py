@@ -301,6 +301,7 @@ class ToySpfPortrait(Toy):
             "base_text": torch.randn(size, 77, width, generator=source),
             "full_text": torch.randn(size, 77, width, generator=source),
             "base_tokens": tokens,
+            "target_tokens": ~tokens,
             "phrases": phrases,
             "similarity": torch.rand(size, 2, generator=source),
             "target": unit(torch.randn(size, 8, generator=source), dim=-1),

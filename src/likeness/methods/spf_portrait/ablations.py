@@ -1,4 +1,5 @@
-"""Tables 1 and 5: naive fine-tuning, each stage alone, and both without each of their losses.
+"""Tables 1 and 5: naive fine-tuning, each stage alone, both without each of their losses; and both for the
+target's tokens alone.
 
 Every stage has the same number of steps; naive fine-tuning has those of both stages.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAN"]
 
 FIRST, NAIVE, SECOND, BOTH = "stage 1", "naive", "stage 2 alone", "SPF-Portrait"
+FIRST_WORDS, WORDS = "stage 1, target's tokens", "target's tokens"
 WITHOUT = {
     "w/o map": "no-map",
     "w/o L_tar": "no-target",
@@ -61,17 +63,23 @@ def _claims() -> tuple[Claim, ...]:
     ]
     found += [
         Claim(
-            f"by base text alone both stages change at most a third of naive fine-tuning's {axis}",
-            "ours", axis, _base_alone(BOTH), _base_alone(NAIVE), share=1 / 3,
+            f"by base text alone {of} at most a third of naive fine-tuning's {axis}",
+            "ours", axis, _base_alone(name), _base_alone(NAIVE), share=1 / 3,
         )
+        for name, of in ((BOTH, "both stages change"), (WORDS, "the target's tokens alone change"))
         for axis in CHANGES
     ]  # fmt: skip
+    found += [
+        Claim(f"trained for the target's tokens alone less {axis} changes", "ours", axis, WORDS, BOTH)
+        for axis in CHANGES
+    ]
     for metric in ("followed", "response"):
         found += [
             Claim(f"{metric}: both stages no worse than naive", "Table 1", metric, BOTH, NAIVE, -0.05),
             Claim(f"{metric}: both stages more than stage 2 alone", "Table 5", metric, BOTH, SECOND),
             Claim(f"{metric}: with the map more than without", "Table 5", metric, BOTH, "w/o map"),
             Claim(f"{metric}: with L_tar more than without", "Table 5", metric, BOTH, "w/o L_tar"),
+            Claim(f"{metric}: target's tokens no worse than naive", "ours", metric, WORDS, NAIVE, -0.05),
         ]  # fmt: skip
     for axis in ("identity", "picture"):
         found += [
@@ -95,10 +103,12 @@ PLAN = Plan(
             Variant(name, partial(_train, ABLATIONS[preset].contrastive), FIRST)
             for name, preset in WITHOUT.items()
         ),
+        Variant(FIRST_WORDS, partial(_train, ABLATIONS["words"].naive)),
+        Variant(WORDS, partial(_train, ABLATIONS["words"].contrastive), FIRST_WORDS),
     ),
     paintings=(
-        *(Painting(name, name) for name in (FIRST, NAIVE, SECOND, BOTH, *WITHOUT)),
-        *(Painting(_base_alone(name), name, {"target": ""}) for name in (NAIVE, BOTH)),
+        *(Painting(name, name) for name in (FIRST, NAIVE, SECOND, BOTH, *WITHOUT, WORDS)),
+        *(Painting(_base_alone(name), name, {"target": ""}) for name in (NAIVE, BOTH, WORDS)),
     ),
     claims=_claims(),
     load=_load,

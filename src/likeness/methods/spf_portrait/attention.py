@@ -1,21 +1,25 @@
-"""Cross-attention read while it predicts, and a second one beside it (the adapter of Table 4)."""
+"""Cross-attention read while it predicts, a second one beside it (the adapter of Table 4), and keys and
+values of some tokens made otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likeness.diffusion.attention import attached, finished, heads
 from likeness.methods.spf_portrait.losses import LayerFeatures
 
-__all__ = ["ADAPTER", "Recorder", "adapted", "recording"]
+__all__ = ["ADAPTER", "WORDS", "Recorder", "adapted", "recording", "spoken"]
 
 ADAPTER = ".adapter."
 """In names of a delta's tensors: "attn2.adapter.to_k.weight" is of the second one, beside "attn2"."""
+WORDS = ".words."
+"""Likewise: "attn2.words.to_k.weight" is added to "attn2.to_k.weight" for the target's tokens alone."""
 
 
 class Recorder:
@@ -111,3 +115,29 @@ def adapted(unet: Any, weights: Mapping[str, Tensor], scale: float = 1.0) -> Ite
     known = unet.attn_processors
     with attached(unet, {n: BesideAttnProcessor(known[n], own, scale) for n, own in layers.items()}):
         yield
+
+
+@contextmanager
+def spoken(
+    unet: Any, weights: Mapping[str, Tensor], tokens: Tensor | None, scale: float = 1.0
+) -> Iterator[None]:
+    """Inside the block keys and values of some text tokens have `scale` times these weights added to theirs.
+
+    tokens: (B, T) bool, those of the target in each text; without any, nothing is changed. All other
+    tokens keep the base's keys and values to the bit.
+    """
+    with ExitStack() as stack:
+        if tokens is not None and scale:
+            for name, weight in weights.items():
+                layer = unet.get_submodule(name.replace(WORDS, ".").removesuffix(".weight"))
+                hook = layer.register_forward_hook(_added(weight, tokens, scale))
+                stack.callback(hook.remove)
+        yield
+
+
+def _added(weight: Tensor, tokens: Tensor, scale: float) -> Any:
+    def hook(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        more = scale * F.linear(given[0], weight.to(given[0]))
+        return torch.where(tokens.to(out.device)[..., None], out + more, out)
+
+    return hook

@@ -22,9 +22,10 @@ __all__ = [
 Stage = Literal["naive", "contrastive"]
 STAGES: tuple[Stage, ...] = ("naive", "contrastive")
 
-WeightSet = Literal["all", "cross-attention", "lora", "adapter"]
+WeightSet = Literal["all", "cross-attention", "lora", "adapter", "words"]
 """Which weights are trained (Table 4): every one of the UNet's, its cross-attention's, a LoRA on these, or a
-second cross-attention beside each."""
+second cross-attention beside each. "words" is ours: what is added to keys and values of the target's tokens
+alone, so that by the base text alone nothing is changed."""
 
 
 class SpfOptions(BaseModel):
@@ -58,8 +59,10 @@ class SpfTraining:
     """Stage 2: `L_DM + att L_att + unet L_unet + target L_tar` (eq. 15).
 
     control_map: without it (w/o SFCM) the paths are held together everywhere. direct: eq. 14 in place of 13.
-    target_share: of a batch, those with the least noise, that L_tar decodes, one at least: decoding and CLIP
-    cost as much as the UNet.
+    target_share: of a batch, those that L_tar decodes, one at least: decoding and CLIP cost as much as the
+    UNet. target_at: their time steps are the nearest to this share of the schedule; of nearly clean latents
+    one step predicts what was put in, whatever the UNet has learned, and of nearly pure noise nothing worth
+    seeing.
     """
 
     att: float = 0.2
@@ -67,7 +70,8 @@ class SpfTraining:
     target: float = 0.6
     control_map: bool = True
     direct: bool = False
-    target_share: float = 1 / 3
+    target_share: float = 1 / 8
+    target_at: float = 0.6
     weights: WeightSet = "cross-attention"
     learning_rate: float = 5e-5
     batch_size: int = 2
@@ -94,6 +98,9 @@ ABLATIONS: dict[str, Preset] = {
     "all-weights": Preset(_PAPER, SpfTraining(weights="all")),
     "lora": Preset(NaiveTraining(weights="lora"), SpfTraining(weights="lora")),
     "adapter": Preset(NaiveTraining(weights="adapter"), SpfTraining(weights="adapter")),
+    "words": Preset(
+        NaiveTraining(weights="words", learning_rate=1e-4), SpfTraining(weights="words", learning_rate=1e-4)
+    ),
 }
 """Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose
 delta is then as large as the UNet, and decodes every picture."""

@@ -30,7 +30,13 @@ from likeness.methods.spf_portrait.config import (
 )
 from likeness.methods.spf_portrait.control_map import similarity_share
 from likeness.methods.spf_portrait.pipeline import Delta, SpfPortraitPipeline
-from likeness.methods.spf_portrait.text import base_tokens, phrase_tokens, phrases_of, with_target
+from likeness.methods.spf_portrait.text import (
+    base_tokens,
+    phrase_tokens,
+    phrases_of,
+    target_tokens,
+    with_target,
+)
 from likeness.methods.spf_portrait.training import ContrastivePhase, NaivePhase
 from likeness.methods.spf_portrait.tuning import Tuning
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta, save_delta
@@ -156,14 +162,16 @@ class AttributeTraining:
         """What `training` says a batch holds of the row's words."""
         row, base = self.dataset.rows[number], self.base
         rows = encode_prompts(base, [row.base, with_target(row.base, row.target)]).rows.cpu()
+        behind = target_tokens(base.tokenizers[0], row.base)
         if isinstance(self.settings, NaiveTraining):
-            return {"full_text": rows[1]}
+            return {"full_text": rows[1], "target_tokens": behind}
         phrases = phrases_of(base.tokenizers[0], row.base)
         pooled = pooled_text(base, [row.target, *(phrase.text for phrase in phrases)]).cpu()
         found = {
             "base_text": rows[0],
             "full_text": rows[1],
             "base_tokens": base_tokens(base.tokenizers[0], row.base),
+            "target_tokens": behind,
             "phrases": phrase_tokens(phrases, rows.shape[1]),
             "similarity": similarity_share(pooled[:1], pooled[None, 1:])[0],
         }

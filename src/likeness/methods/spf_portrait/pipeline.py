@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +24,13 @@ from likeness.diffusion.requests import Progress, base_recipe, check_size, optio
 from likeness.diffusion.schedule import add_noise
 from likeness.diffusion.text_to_image import denoise
 from likeness.errors import InputError
-from likeness.methods.spf_portrait.attention import recording
+from likeness.methods.spf_portrait.attention import WORDS, recording
 from likeness.methods.spf_portrait.card import CARD
 from likeness.methods.spf_portrait.clip import pooled_text
 from likeness.methods.spf_portrait.config import SpfOptions
 from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, similarity_share, soft_map
 from likeness.methods.spf_portrait.map_sheet import ControlMap, map_sheet
-from likeness.methods.spf_portrait.text import phrase_tokens, phrases_of, with_target
+from likeness.methods.spf_portrait.text import phrase_tokens, phrases_of, target_tokens, with_target
 from likeness.methods.spf_portrait.tuning import changed
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta
 from likeness.packs import mini, open_base
@@ -126,7 +126,7 @@ class SpfPortraitPipeline:
         started = time.perf_counter()
         words = with_target(request.prompt, options.target)
         kept: list[_Step] = []
-        with self._customized(options):
+        with self._painting(request, options):
             for step in self._steps(request, options):
                 if step.timestep is not None:
                     tick()
@@ -149,7 +149,11 @@ class SpfPortraitPipeline:
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
-            warnings=(*prompt_warnings(self.base, words), *self._other_base(options)),
+            warnings=(
+                *prompt_warnings(self.base, words),
+                *self._other_base(options),
+                *self._no_target(options),
+            ),
             timings_s={
                 "denoising": denoising - started,
                 "decoding": finished - denoising,
@@ -159,19 +163,35 @@ class SpfPortraitPipeline:
         )
 
     @contextmanager
-    def _customized(self, options: SpfOptions) -> Iterator[None]:
-        """Inside the block the base is what the chosen deltas make of it."""
+    def _customized(self, options: SpfOptions, tokens: Tensor | None) -> Iterator[None]:
+        """Inside the block the base is what the chosen deltas make of it.
+
+        tokens: the target's (B, T) bool in the texts that are read; None without a target.
+        """
         with ExitStack() as stack:
-            for number, delta in enumerate(self.deltas):
-                if options.deltas is None or number in options.deltas:
-                    stack.enter_context(changed(self.base.unet, delta.tensors, options.scale * delta.scale))
+            for delta in self._chosen(options):
+                scale = options.scale * delta.scale
+                stack.enter_context(changed(self.base.unet, delta.tensors, scale, tokens))
             yield
+
+    def _painting(self, request: PortraitRequest, options: SpfOptions) -> AbstractContextManager[None]:
+        """`_customized` for the base's own loop, which under guidance reads the negative prompt first."""
+        tokens = self._target_tokens(request, options)
+        if tokens is not None and (request.guidance or 1.0) > 1:
+            tokens = torch.cat([torch.zeros_like(tokens), tokens])
+        return self._customized(options, tokens)
+
+    def _target_tokens(self, request: PortraitRequest, options: SpfOptions) -> Tensor | None:
+        """(1, T) bool; None without a target."""
+        if not options.target:
+            return None
+        return target_tokens(self.base.tokenizers[0], request.prompt)[None].to(self.base.device)
 
     @torch.no_grad()
     def control_maps(self, request: PortraitRequest, every: int = 5) -> list[ControlMap]:
         """The map of eq. 10 at every so many steps of painting a picture."""
         request, options = self._checked(request)
-        with self._customized(options):
+        with self._painting(request, options):
             steps = list(self._steps(request, options))[:-1]
         return self._control_maps(request, options, steps[::every])
 
@@ -219,10 +239,11 @@ class SpfPortraitPipeline:
         tokens = phrase_tokens(phrases, text.shape[1])[None].to(base.device)
         embedded = pooled_text(base, [options.target, *(phrase.text for phrase in phrases)])
         similarity = similarity_share(embedded[:1], embedded[None, 1:])
+        behind = self._target_tokens(request, options)
         found = []
         for step in kept:
             latents, timestep = step.latents, step.timestep
-            with self._customized(options), recording(unet, with_maps=True) as recorder:
+            with self._customized(options, behind), recording(unet, with_maps=True) as recorder:
                 response = unet(latents, timestep, text[:1]).sample
                 maps = recorder.maps
             reference = unet(latents, timestep, text[1:]).sample
@@ -233,9 +254,12 @@ class SpfPortraitPipeline:
             found.append(ControlMap(step.number, whole[0].cpu(), soft[0].cpu(), named))
         return found
 
+    def _chosen(self, options: SpfOptions) -> list[Delta]:
+        every = options.deltas is None
+        return [one for number, one in enumerate(self.deltas) if every or number in (options.deltas or ())]
+
     def _cards(self, options: SpfOptions) -> list[DeltaCard]:
-        chosen = range(len(self.deltas)) if options.deltas is None else options.deltas
-        return [card for number in chosen if (card := self.deltas[number].card) is not None]
+        return [one.card for one in self._chosen(options) if one.card is not None]
 
     def _other_base(self, options: SpfOptions) -> list[str]:
         own = base_digest(self.base)
@@ -245,6 +269,13 @@ class SpfPortraitPipeline:
             for card in self._cards(options)
             if card.base_sha256 and own and card.base_sha256 != own
         ]
+
+    def _no_target(self, options: SpfOptions) -> list[str]:
+        """What a delta for the target's tokens alone says where there are none."""
+        idle = [one for one in self._chosen(options) if any(WORDS in name for name in one.tensors)]
+        if options.target or not idle:
+            return []
+        return ["The delta acts on the taught words alone: give them with --target, behind the prompt."]
 
     def _checked(self, request: PortraitRequest) -> tuple[PortraitRequest, SpfOptions]:
         """Fill in defaults; refuse what cannot be painted."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Phrase", "base_tokens", "phrase_tokens", "phrases_of", "with_target"]
+__all__ = ["Phrase", "base_tokens", "phrase_tokens", "phrases_of", "target_tokens", "with_target"]
 
 _BREAK = re.compile(r"[,.;:]")
 _LEADS = ("and", "with", "wearing", "in front of", "in", "on", "at", "holding", "who", "looking")
@@ -75,6 +75,16 @@ def base_tokens(tokenizer: Any, text: str) -> Tensor:
     count = len(tokenizer(text.rstrip(" ."), add_special_tokens=False, verbose=False).input_ids)
     found = torch.zeros(limit, dtype=torch.bool)
     found[1 : min(1 + count, limit - 1)] = True  # the start token is at 0, the end token last
+    return found
+
+
+def target_tokens(tokenizer: Any, text: str) -> Tensor:
+    """Which tokens of T_base + ", " + T_tar are not T_base's but for the start, (T,) bool.
+
+    The end token and what fills the row up are among them: a causal encoder tells them all that was read.
+    """
+    found = ~base_tokens(tokenizer, text)
+    found[0] = False
     return found
 
 

@@ -5,11 +5,12 @@ A batch holds, of B pictures:
   base_text    (B, T, D)      rows of T_base
   full_text    (B, T, D)      rows of T_base + ", " + T_tar
   base_tokens  (B, T) bool    tokens of T_base; they stand at the same places in both texts
+  target_tokens (B, T) bool   in the full text, those of T_tar and all behind it
   phrases      (B, N, T) bool tokens of each phrase of T_base
   similarity   (B, N)         s_i of eq. 10
   target       (B, E)         CLIP's text embedding of T_tar, unit length
   wanted       (B, E)         CLIP's image embedding of the training picture, unit length
-Stage 1 takes latents and full_text only.
+Stage 1 takes latents, full_text and target_tokens only.
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ class NaivePhase:
         latents = batch["latents"].float()
         noisy, noise, timesteps = noised(self._scheduler, latents, generator)
         found = self.tuning.predict(
-            self.base.unet, noisy, timesteps, encoder_hidden_states=batch["full_text"].float()
+            self.base.unet,
+            noisy,
+            timesteps,
+            encoder_hidden_states=batch["full_text"].float(),
+            target_tokens=batch["target_tokens"],
         )
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         return {"noise": (found.float() - target).square().mean()}
@@ -102,7 +107,11 @@ class ContrastivePhase:
             reference = recorder.features
         with recording(unet, with_maps=s.control_map) as recorder:
             found = self.tuning.predict(
-                unet, noisy, timesteps, encoder_hidden_states=batch["full_text"].float()
+                unet,
+                noisy,
+                timesteps,
+                encoder_hidden_states=batch["full_text"].float(),
+                target_tokens=batch["target_tokens"],
             ).float()
             response, maps = recorder.features, recorder.maps
         target = prediction_target(self._scheduler, latents, noise, timesteps)
@@ -118,7 +127,8 @@ class ContrastivePhase:
         if s.unet:
             terms["features"] = s.unet * feature_loss(reference, response, control)
         if s.target and self.clip_image is not None:
-            rows = timesteps.argsort()[: max(1, round(s.target_share * len(latents)))]
+            middle = s.target_at * self._scheduler.config.num_train_timesteps
+            rows = (timesteps - middle).abs().argsort()[: max(1, round(s.target_share * len(latents)))]
             clean = predicted_latents(self._scheduler, noisy[rows], found[rows], timesteps[rows])
             seen, words = self.clip_image(self.base.decode(clean)), batch["target"][rows].float()
             if s.direct:
