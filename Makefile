@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/likeness demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check

@@ -86,6 +86,10 @@ def test_phrases_unlike_the_target_are_taken_out() -> None:
     unlike = torch.tensor([[0.25, 1.0]])
     # .5 and 1 - .75 = .25 remain -> 1 and .5
     assert torch.allclose(control_map(soft, phrases, unlike), torch.tensor([[[0.0, 1.0, 0.5]]]))
+    again = torch.cat([phrases, 0.5 * phrases, torch.zeros_like(phrases)], dim=1)
+    found = control_map(soft, again, torch.tensor([[0.25, 1.0, 0.25, 1.0, 0.0, 0.0]]))
+    assert torch.allclose(found, torch.tensor([[[0.0, 1.0, 0.5]]])), "saying a thing twice takes out no more"
+    assert torch.allclose(control_map(soft, phrases[:, :0], unlike[:, :0]), soft), "a text without phrases"
     target = torch.tensor([[1.0, 0.0]])
     named = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]]])
     assert torch.allclose(similarity_share(target, named), torch.tensor([[1.0, 0.5, 0.0]]))
