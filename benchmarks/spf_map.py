@@ -1,9 +1,11 @@
 """Where SPF-Portrait's control map lets a hat act: held against the hat that the renderer drew.
 
-Pictures of held-out sitters in a hat, noised to several time steps; the map of eq. 10 and the raw difference
-of the predictions (eq. 8), each above one half, against the cells that the hat covers; and as many of their
-highest cells as the hat has, which asks for the order alone. By a delta of stage 1 (`likeness train
-spf-portrait --stage naive`), or a pack's own after both.
+Pictures of held-out sitters in a hat, noised several times to several late time steps, in which a target is
+decided; the mean of the maps of eq. 10 and that of the raw differences of the predictions (eq. 8), each above
+one half of its highest cell, against the cells that the hat covers; and as many of their highest cells as the
+hat has, which asks for the order alone. Beside them one map alone, by time step: of a picture that already
+shows the hat both paths predict it. By a delta of stage 1 (`likeness train spf-portrait --stage naive`), or a
+pack's own after both.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from likeness.sitters.render import LABELS, render
 from likeness.sitters.taught import TAUGHT, attribute_of, taught_scene
 from likeness.types import PortraitRequest
 
-TIMESTEPS = (200, 400, 600, 800)
+LATE = (700, 760, 820, 880, 940)
+ALONE = (200, 400, 600, 760, 940)
+"""Time steps, of 1000, whose maps are averaged; those of which each is looked at alone."""
+OTHER_NOISE = 7919
 HAT = next(number for number, text in enumerate(TAUGHT) if text.startswith("hat="))
 
 
@@ -42,6 +47,7 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--delta", type=Path, required=True)
     arguments.add_argument("--people", type=int, default=40)
+    arguments.add_argument("--draws", type=int, default=3, help="of noise, at each time step")
     arguments.add_argument("--base", default="mini")
     arguments.add_argument("--sheet", type=Path, help="also write the first maps as a picture")
     given = arguments.parse_args()
@@ -57,9 +63,12 @@ if __name__ == "__main__":
         if found is None:
             continue
         picture = render(found.scene, side)
-        request = PortraitRequest(found.base, seed=person, options={"target": found.target})
         image = Image.fromarray(picture.rgb)
-        maps = pipeline.control_maps_on(request, image, TIMESTEPS)
+        requests = [
+            PortraitRequest(found.base, seed=person + draw * OTHER_NOISE, options={"target": found.target})
+            for draw in range(given.draws)
+        ]
+        maps = [one for request in requests for one in pipeline.control_maps_on(request, image, LATE)]
         shares = part_shares(torch.from_numpy(picture.labels)[None], maps[0].map.shape[-1])[0].float() / 255
         hat, face = shares[LABELS.index("hat")] > 0.5, shares[FACE].sum(0) > 0.5
         if not hat.any() or not face.any():
@@ -67,7 +76,10 @@ if __name__ == "__main__":
         whole = torch.stack([one.map for one in maps]).mean(0)
         raw = torch.stack([one.soft for one in maps]).mean(0)
         (map_half, map_order), (raw_half, raw_order) = overlaps(whole, hat), overlaps(raw, hat)
+        single = pipeline.control_maps_on(requests[0], image, ALONE)
+        alone = {f"alone {at}": overlaps(one.map, hat)[0] for at, one in zip(ALONE, single, strict=True)}
         for name, value in {
+            **alone,
             "map": map_half,
             "difference": raw_half,
             "map's order": map_order,
@@ -77,7 +89,7 @@ if __name__ == "__main__":
         }.items():
             columns.setdefault(name, []).append(value)
         if len(rows) < 4:
-            rows.append(map_sheet(image, maps[1:3]))
+            rows.append(map_sheet(image, maps[2:4]))
     values = {name: np.array(column) for name, column in columns.items()}
     if given.sheet:
         for number, row in enumerate(rows):
@@ -89,6 +101,10 @@ if __name__ == "__main__":
             values["map's order"], "IoU"
         ),
         "IoU of the raw difference's highest cells": summarised(values["difference's order"], "IoU"),
+        **{
+            f"IoU of one map with the hat, time step {at}": summarised(values[f"alone {at}"], "IoU")
+            for at in ALONE
+        },
         "control map on the hat": summarised(values["on the hat"], "0 to 1"),
         "control map on the face": summarised(values["on the face"], "0 to 1"),
     }

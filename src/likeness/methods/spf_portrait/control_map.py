@@ -46,9 +46,9 @@ def similarity_share(target: Tensor, phrases: Tensor) -> Tensor:
 def control_map(soft: Tensor, phrases: Tensor, similarity: Tensor) -> Tensor:
     """Eq. 10: the soft map (B, h, w) without what phrases (B, N, h, w) unlike the target look at.
 
-    similarity: (B, N) in [0, 1]. Of the phrases the strongest claim on a cell counts: their sum, as eq. 10 may
-    be read too, grows with the length of the text and leaves little of any map. Returned 0 to 1 within each
-    picture: high where the target may act.
+    similarity: (B, N) in [0, 1]. Of the phrases the strongest claim on a cell counts: their sum, as eq. 10
+    may be read too, grows with the length of the text and leaves little of any map. Returned 0 to 1 within
+    each picture: high where the target may act.
     """
     claims = (1 - similarity)[..., None, None] * phrases
     unlike = claims.amax(dim=1) if phrases.shape[1] else torch.zeros_like(soft)
