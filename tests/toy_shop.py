@@ -95,7 +95,9 @@ def narrow() -> Any:
             "parser": partial(mini.parser, width=12),
             "attribute_net": partial(mini.attribute_net, width=16, blocks=1),
             "vit": partial(mini.vit, **{k: v for k, v in small.items() if k != "projection_dim"}),
-            "recogniser": partial(mini.recogniser, width=4, depth=(1, 1)),
+            # A 1x1 convolution with a stride and fewer than 8 channels breaks torch's heap on CPUs without
+            # AVX-512, going backwards over channels that lie last.
+            "recogniser": partial(mini.recogniser, width=8, depth=(1, 1)),
             "judge_recogniser": partial(mini.judge_recogniser, width=4, depth=(1, 1)),
             "unet": partial(mini.unet, **widths),
         }

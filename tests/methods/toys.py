@@ -211,7 +211,7 @@ class ToyInstantPortrait(Toy):
         with torch.no_grad():
             for unet in self.unets:
                 unet.conv_in.weight += 0.1 * torch.randn_like(unet.conv_in.weight)
-        self.recogniser = RecogniserNet(width=4, depth=(1, 1), dim=16).eval().requires_grad_(False)
+        self.recogniser = RecogniserNet(width=8, depth=(1, 1), dim=16).eval().requires_grad_(False)
         self.backbone = tiny.backbone()
         self.discriminator = Discriminator(self.backbone, width=8)
 

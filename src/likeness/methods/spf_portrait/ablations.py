@@ -107,7 +107,7 @@ PLAN = Plan(
         Variant(WORDS, partial(_train, ABLATIONS["words"].contrastive), FIRST_WORDS),
     ),
     paintings=(
-        *(Painting(name, name) for name in (FIRST, NAIVE, SECOND, BOTH, *WITHOUT, WORDS)),
+        *(Painting(name, name) for name in (FIRST, NAIVE, SECOND, BOTH, *WITHOUT, FIRST_WORDS, WORDS)),
         *(Painting(_base_alone(name), name, {"target": ""}) for name in (NAIVE, BOTH, WORDS)),
     ),
     claims=_claims(),
