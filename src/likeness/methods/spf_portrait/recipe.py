@@ -16,7 +16,7 @@ from likeness.data.build_attributes import build_attributes, columns
 from likeness.diffusion.load import load_base
 from likeness.files.deltas import DELTA
 from likeness.methods.spf_portrait.clip import load_clip_space
-from likeness.methods.spf_portrait.config import RATE_TIMES, NaiveTraining, Preset, SpfTraining
+from likeness.methods.spf_portrait.config import ABLATIONS, RATE_TIMES, NaiveTraining, SpfTraining
 from likeness.methods.spf_portrait.own_data import AttributeTraining
 from likeness.methods.spf_portrait.pipeline import Delta
 from likeness.methods.spf_portrait.weights import load_delta
@@ -40,7 +40,8 @@ NAIVE_SHARE = 0.4
 """Of the training that stage 1 takes."""
 PEOPLE = 600
 BATCH = 8
-PRESET = Preset()
+PRESET = ABLATIONS["words"]
+"""What is learned for the target's tokens alone leaves a small base as it was; see `config.WeightSet`."""
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
