@@ -71,10 +71,15 @@ def test_bf16_is_near_enough_on_the_pack_that_comes_along() -> None:
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(2, 16, 16, 16, generator=generator)
     rows = encode_prompts(plain, ["a woman in a red hat", ""]).rows
+    import openvino  # loaded by now, without its telemetry
+
+    # A processor without bf16 computes in fp32 whatever it is asked for.
+    rounded = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    least, most = (1e-4, 0.03) if rounded else (0.0, 1e-4)
     for step in (999, 500, 20):
         given = latents, torch.tensor(step), rows
-        assert 1e-4 < apart(plain.unet(*given).sample, fast.unet(*given).sample) < 0.03
-    assert 1e-4 < apart(plain.vae.decode(latents).sample, fast.vae.decode(latents).sample) < 0.03
+        assert least < apart(plain.unet(*given).sample, fast.unet(*given).sample) < most
+    assert least < apart(plain.vae.decode(latents).sample, fast.vae.decode(latents).sample) < most
 
 
 @torch.no_grad()
