@@ -157,6 +157,14 @@ def write_mini(folder: Path, side_px: int = 64) -> Path:
     return folder
 
 
+def write_guide(folder: Path, **settings: object) -> Path:
+    """Give a base that was written here a guide: its UNet's sizes with other weights."""
+    torch.manual_seed(7)
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    UNet2DConditionModel.from_config({**config, **settings}).save_pretrained(folder / "guide")
+    return folder
+
+
 def write_image_encoder(folder: Path, dim: int = 16) -> Path:
     torch.manual_seed(3)
     config = CLIPVisionConfig(

@@ -100,6 +100,28 @@ def test_precision_and_vae_class(folders: dict[str, Path]) -> None:
     assert type(base.vae).__name__ == "PatchAutoencoderKL"
 
 
+@pytest.mark.parametrize("family", WRITERS)
+def test_a_guide_comes_along_where_there_is_one(
+    folders: dict[str, Path], family: str, tmp_path: Path
+) -> None:
+    assert load_base(folders[family]).guide is None
+    folder = shutil.copytree(folders[family], tmp_path / "base")
+    base = load_base(tiny.write_guide(folder), dtype=torch.bfloat16)
+    assert base.guide.dtype == torch.bfloat16
+    assert not base.guide.training
+    assert not any(parameter.requires_grad for parameter in base.guide.parameters())
+    assert [record.name for record in base.weights if record.role == "guide"] == [
+        "base/guide/diffusion_pytorch_model.safetensors"
+    ]
+
+
+def test_a_guide_that_reads_something_else_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["mini"], tmp_path / "base")
+    tiny.write_guide(folder, in_channels=4)
+    with pytest.raises(IncompatibleWeightsError, match="its guide has in_channels 4, its UNet 8"):
+        load_base(folder)
+
+
 def broken(folders: dict[str, Path], tmp_path: Path, case: str) -> Path:
     """One way of being no base."""
     target = tmp_path / "base"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,11 +14,11 @@ from diffusers import StableDiffusionXLPipeline
 from likeness.diffusion.guidance import guide
 from likeness.diffusion.load import Base, load_base
 from likeness.diffusion.noise import generator
-from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
 from likeness.diffusion.text_to_image import denoise, paint_text
 from likeness.errors import InputError
-from tests.tiny import write_mini, write_sdxl
+from tests.tiny import write_guide, write_mini, write_sdxl
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,38 @@ def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> N
             torch.testing.assert_close(after, wanted, atol=1e-5, rtol=0)
         painted = base.decode(told[-1][1]).clamp(-1, 1)
     assert torch.equal(painted, paint_text(base, ["a man"], [3], steps=4, guidance=2.0))
+
+
+@pytest.mark.parametrize("write", [write_mini, write_sdxl])
+def test_a_guide_is_asked_without_words_in_the_unets_stead(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    base = load_base(write_guide(write(tmp_path)))
+    text = encode_prompts(base, ["", "a man", "a woman"])
+    side = base.size_px // base.downscale
+    away, words = text[:1].beside(text[1:])[:2], text[1:]
+    added, added_away = (size_conditions(t.pooled, (side, side), base.downscale) for t in (words, away))
+    sources = [generator(3), generator(4)]
+    with torch.no_grad():
+        told = list(denoise(base, text[:1], words, sources, steps=3, guidance=2.5))
+        for (timestep, before), (_, after) in pairwise(told):
+            with_words = base.unet(before, timestep, words.rows, added_cond_kwargs=added).sample
+            without = base.guide(before, timestep, away.rows, added_cond_kwargs=added_away).sample
+            guided = guide(without, with_words, 2.5, guidance_rescale(base.scheduler))
+            wanted = denoised(ddim(base.scheduler, 3), guided, timestep, before)
+            torch.testing.assert_close(after, wanted, atol=1e-5, rtol=0)
+
+
+def test_the_unet_as_its_own_guide_is_classifier_free_guidance(base: Base) -> None:
+    own = replace(base, guide=base.unet)
+    painted = [paint_text(one, ["a man", "a woman"], [1, 2], steps=3, guidance=4.0) for one in (base, own)]
+    torch.testing.assert_close(*painted, atol=1e-4, rtol=0)
+
+
+def test_without_guidance_no_guide_is_asked(base: Base) -> None:
+    never = replace(base, guide="not to be called")
+    painted = [paint_text(one, ["a man"], [1], steps=2, guidance=1.0) for one in (base, never)]
+    assert torch.equal(*painted)
 
 
 def test_denoising_paints_any_size(base: Base) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,35 @@ def latents_of(monkeypatch: pytest.MonkeyPatch, pipeline: ConsistentIDPipeline) 
 
     monkeypatch.setattr(pipeline.base.vae, "decode", listen)
     return seen
+
+
+def test_a_guide_knows_neither_person_nor_processors(toy: ToyConsistentID) -> None:
+    """The UNet as its own guide: with nobody put in it is what guidance leads away from anyway."""
+    own = dataclasses.replace(toy.base, guide=toy.base.unet)
+    nobody = {"identity_scale": 0.0, "lora_scale": 0.0, "merge_step": 1.0}
+    fixed = {"references": (picture(0),), "guidance": 3.0, "negative_prompt": "a beard"}
+    plain, guided = (
+        painted(pipeline_of(toy, base=base), **fixed, options=nobody) for base in (toy.base, own)
+    )
+    assert np.abs(plain - guided).max() <= 1
+    asked: list[tuple[int, ...]] = []
+
+    class Guide:
+        """Listens to what it is asked; answers like another base's UNet, to which nothing is attached."""
+
+        def __init__(self) -> None:
+            self.unet = type(toy.base.unet).from_config(toy.base.unet.config).eval()
+
+        def __call__(self, latents: torch.Tensor, step: torch.Tensor, rows: torch.Tensor, **more: Any) -> Any:
+            asked.append((len(latents), *rows.shape[:2]))
+            return self.unet(latents, step, rows, **more)
+
+    other = dataclasses.replace(toy.base, guide=Guide())
+    people = Person((picture(0),)), Person((picture(1),))
+    assert not np.array_equal(
+        painted(pipeline_of(toy, base=other), *people), painted(pipeline_of(toy, base=toy.base), *people)
+    )
+    assert asked == [(1, 1, 77)] * 2 * 3, "three steps of two people, by words alone"
 
 
 def test_a_person_reaches_as_far_as_the_own_window(

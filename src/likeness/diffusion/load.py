@@ -36,7 +36,7 @@ _HUB_LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML OpenRAIL-M",
     "stabilityai/stable-diffusion-xl-base-1.0": "CreativeML Open RAIL++-M",
 }
-_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
+_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "guide", "scheduler")
 _SIZES_PX: dict[Family, int] = {"mini": 128, "sd15": 512, "sdxl": 1024}
 
 
@@ -46,7 +46,8 @@ class Base:
 
     text_encoders, tokenizers: one each for SD1.5 and mini, two for SDXL. size_px: the side of the
     square pictures it paints best. folder: where it lies when it is a diffusers folder.
-    runtime: what runs the UNet and the decoder, "torch" or "openvino".
+    runtime: what runs the UNet and the decoder, "torch" or "openvino". guide: a weaker UNet that
+    guidance leads away from (`diffusion.guidance`), where the base has one; else its own does that.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Base:
     dtype: torch.dtype
     folder: Path | None = None
     runtime: str = "torch"
+    guide: Any = None
 
     @property
     def downscale(self) -> int:
@@ -151,7 +153,9 @@ def _device(given: torch.device | str) -> torch.device:
 
 def _through_openvino(base: Base) -> Base:
     require_openvino()
-    return replace(base, unet=OpenVinoUnet(base.unet), vae=OpenVinoVae(base.vae), runtime=OPENVINO)
+    guide = None if base.guide is None else OpenVinoUnet(base.guide)
+    unet, vae = OpenVinoUnet(base.unet), OpenVinoVae(base.vae)
+    return replace(base, unet=unet, vae=vae, guide=guide, runtime=OPENVINO)
 
 
 def _folder_licence(folder: Path) -> str:
@@ -194,6 +198,8 @@ def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dt
         "tokenizers": tuple(tokenizers),
         "scheduler": _scheduler(folder / "scheduler" / "scheduler_config.json"),
     }
+    if (folder / "guide").is_dir():
+        parts["guide"] = load_part(folder / "guide", UNet2DConditionModel, dtype)
     return _base(name, parts, records, device, dtype, folder)
 
 
@@ -219,7 +225,8 @@ def _base(
     folder: Path | None,
 ) -> Base:
     family = _family(name, parts["unet"].config, parts["vae"])
-    for model in (parts["unet"], parts["vae"], *parts["text_encoders"]):
+    guides = [parts["guide"]] if "guide" in parts else []
+    for model in (parts["unet"], parts["vae"], *parts["text_encoders"], *guides):
         model.to(device)
     widths = [encoder.config.hidden_size for encoder in parts["text_encoders"]]
     if sum(widths) != parts["unet"].config.cross_attention_dim:
@@ -227,6 +234,13 @@ def _base(
             f"{name}: the text encoders make rows of width {sum(widths)}, the UNet reads "
             f"{parts['unet'].config.cross_attention_dim}; its parts come from different bases."
         )
+    for guide in guides:
+        for size in ("in_channels", "out_channels", "cross_attention_dim", "addition_embed_type"):
+            if guide.config[size] != parts["unet"].config[size]:
+                raise IncompatibleWeightsError(
+                    f"{name}: its guide has {size} {guide.config[size]}, its UNet "
+                    f"{parts['unet'].config[size]}; a guide reads and predicts what the UNet does."
+                )
     side = _SIZES_PX[family]
     if family == "mini":
         side = int(parts["vae"].config.get("sample_size", side))

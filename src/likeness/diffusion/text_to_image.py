@@ -35,7 +35,7 @@ def denoise(
     size_px: tuple[int, int] | None = None,
     eta: float = 0.0,
 ) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """DDIM with classifier-free guidance, from noise to clean latents, one generator a picture.
+    """DDIM with guidance (`diffusion.guidance`), from noise to clean latents, one generator a picture.
 
     words: of B pictures; without: those that guidance leads away from, of B or of one. size_px: (width,
     height), the base's own by default. eta: noise added anew at each step, see `schedule.denoised`.
@@ -58,17 +58,22 @@ def denoise(
             for source in sources
         ]
     )
-    guided = guidance > 1
-    read = without.beside(words) if guided else words
+    guided, apart = guidance > 1, base.guide is not None
+    both = without.beside(words)
+    away, words = both[: len(latents)], both[len(latents) :]
+    read = both if guided and not apart else words
     sides = (latents.shape[-2], latents.shape[-1])
-    added = size_conditions(read.pooled, sides, base.downscale)
+    added, added_away = (size_conditions(text.pooled, sides, base.downscale) for text in (read, away))
     for timestep in scheduler.timesteps:
         yield timestep, latents
-        seen = torch.cat([latents, latents]) if guided else latents
+        seen = torch.cat([latents, latents]) if guided and not apart else latents
         prediction = base.unet(seen, timestep, read.rows, added_cond_kwargs=added).sample
         if guided:
-            plain, with_words = prediction.chunk(2)
-            prediction = guide(plain, with_words, guidance, guidance_rescale(base.scheduler))
+            if apart:
+                plain = base.guide(latents, timestep, away.rows, added_cond_kwargs=added_away).sample
+            else:
+                plain, prediction = prediction.chunk(2)
+            prediction = guide(plain, prediction, guidance, guidance_rescale(base.scheduler))
         latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
     yield None, latents
 

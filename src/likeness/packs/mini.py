@@ -31,6 +31,7 @@ __all__ = [
     "attribute_net",
     "autoencoder",
     "first_seed",
+    "guide",
     "image_encoder",
     "image_processor",
     "judge_recogniser",
@@ -73,6 +74,7 @@ MINUTES = {
     "attributes": 60.0,
     "vit": 20.0,
     "unet": 400.0,
+    "guide": 15.0,
 }
 """How long each part trains unless told otherwise, on two cores with bf16: over ten hours in all."""
 
@@ -298,6 +300,11 @@ def unet(**sizes: Any) -> Any:
         "norm_num_groups": 32,
     }
     return UNet2DConditionModel(**{**config, **sizes})
+
+
+def guide(**sizes: Any) -> Any:
+    """What guidance leads away from (`diffusion.guidance`): `unet` with a third of its width."""
+    return unet(**{"block_out_channels": (64, 64, 96), **sizes})
 
 
 def scheduler() -> Any:

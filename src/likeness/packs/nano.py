@@ -31,6 +31,7 @@ __all__ = [
     "SIZE_PX",
     "attribute_net",
     "autoencoder",
+    "guide",
     "image_encoder",
     "image_processor",
     "judge_recogniser",
@@ -50,7 +51,7 @@ WIDTH = 96
 LATENT_CHANNELS = 32
 BORROWED = ("landmarks", "recogniser", "judge_recogniser", "vit")
 """Folders of the mini pack that are copied beside the base."""
-MINUTES = {"autoencoder": 2.0, "clip": 3.0, "unet": 30.0}
+MINUTES = {"autoencoder": 2.0, "clip": 3.0, "unet": 30.0, "guide": 3.0}
 """On two cores with bf16."""
 
 
@@ -86,6 +87,11 @@ def unet(**sizes: Any) -> Any:
         "cross_attention_dim": WIDTH,
     }
     return mini.unet(**{**small, **sizes})
+
+
+def guide(**sizes: Any) -> Any:
+    """What guidance leads away from: `unet` with less than half its width."""
+    return unet(**{"block_out_channels": (64, 64), **sizes})
 
 
 def _tower() -> dict[str, int]:

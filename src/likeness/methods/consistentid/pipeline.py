@@ -138,8 +138,8 @@ class ConsistentIDPipeline:
                     options,
                 )
             )
-        guided = (request.guidance or 1.0) > 1
-        size_px, painters = painters_of(self.base, people, conditions, size_px, guided)
+        both = (request.guidance or 1.0) > 1 and self.base.guide is None
+        size_px, painters = painters_of(self.base, people, conditions, size_px, both)
         conditioned = time.perf_counter()
         kept = Kept.of(self.base, target[1], source) if target else None
         control = control_pixels(request.control_images, size_px, self.base)
@@ -241,23 +241,28 @@ class ConsistentIDPipeline:
         control: Sequence[Tensor],
     ) -> Tensor:
         """What the UNet says of one painter's window, with guidance."""
-        scale = request.guidance or 1.0
+        base, scale = self.base, request.guidance or 1.0
         rows = painter.before if early else painter.after
-        window = painter.region.of(latents)
-        if scale > 1:
-            window = torch.cat([window, window])
+        cell = base.downscale
+        added = painter.added(cell)
+        alone = painter.region.of(latents)
+        window = torch.cat([alone] * len(rows))
         more = {}
         if control:
-            cell = self.base.downscale
             pictures = [painter.region.times(cell).of(picture) for picture in control]
             scales = [request.control_scale] * len(pictures)
             text = rows[:, : -self.adapter.sizes.id_tokens]
-            more = residuals(self.controlnets, pictures, scales, window, timestep, text, painter.added)
-        prediction = self.base.unet(window, timestep, rows, added_cond_kwargs=painter.added, **more).sample
+            more = residuals(self.controlnets, pictures, scales, window, timestep, text, added)
+        prediction = base.unet(window, timestep, rows, added_cond_kwargs=added, **more).sample
         if scale <= 1:
             return prediction  # type: ignore[no-any-return]
-        without, with_all = prediction.chunk(2)
-        return guide(without, with_all, scale, guidance_rescale(self.base.scheduler))
+        if base.guide is not None:
+            words, pooled = painter.conditions.negative, painter.conditions.pooled
+            added = painter.added(cell, None if pooled is None else pooled[:1])
+            without, with_all = base.guide(alone, timestep, words, added_cond_kwargs=added).sample, prediction
+        else:
+            without, with_all = prediction.chunk(2)
+        return guide(without, with_all, scale, guidance_rescale(base.scheduler))
 
     def _target(self, request: PortraitRequest) -> tuple[Image.Image, Patch] | None:
         """What of `request.image` is painted anew, by default its one face: the mask and the patch."""
@@ -293,7 +298,7 @@ class ConsistentIDPipeline:
             face = replace(face, box_xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
             mask = head_mask(face, image.size)
             patch = Patch.around(image, mask, base.size_px, base.unit_px)
-            alone = [painter.moved(patch.cells(base), base.downscale)]
+            alone = [painter.moved(patch.cells(base))]
             kept = Kept.of(base, patch, source)
             latents = self._denoise(
                 request, options, alone, patch.image.size, source, check, kept, SECOND_PASS_STRENGTH

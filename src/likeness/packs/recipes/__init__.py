@@ -12,7 +12,7 @@ from likeness.packs.recipes.decoder import train_decoder
 from likeness.packs.recipes.landmarks import train_landmarks
 from likeness.packs.recipes.parser import train_parser
 from likeness.packs.recipes.recogniser import train_judge_recogniser, train_recogniser
-from likeness.packs.recipes.unet import train_unet
+from likeness.packs.recipes.unet import train_guide, train_unet
 from likeness.packs.recipes.vit import train_vit
 from likeness.training import TrainResult
 
@@ -34,5 +34,6 @@ RECIPES: dict[str, Recipe] = {
     "attributes": train_attributes,
     "vit": train_vit,
     "unet": train_unet,
+    "guide": train_guide,
 }
 """The adapters of methods are not here: they stand above packs, and their methods train them."""

@@ -25,7 +25,7 @@ from likeness.training import cosine
 from likeness.training.precision import autocast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Generator, Tensor
 
@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["FACE_LABELS", "LOW_SHARE", "UnetPhase", "latent_spread", "latents_of", "train_unet"]
+__all__ = [
+    "FACE_LABELS",
+    "LOW_SHARE",
+    "UnetPhase",
+    "latent_spread",
+    "latents_of",
+    "train_guide",
+    "train_unet",
+]
 
 LOW_SHARE = 0.15
 """Share of the training spent on 8x8 latents, where a step of three times the batch costs the same."""
@@ -56,7 +64,7 @@ FACE_LABELS = (
 )
 """Sitters' part labels that make up a face."""
 FACE = [LABELS.index(name) for name in FACE_LABELS]
-DROP = 0.1
+DROP, GUIDE_DROP = 0.1, 0.5
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
 
@@ -183,6 +191,18 @@ def without_parts(model: Any, plain: Any) -> Any:
 
 def train_unet(shop: Workshop) -> TrainResult:
     """Train on 8x8 averages of the latents first, then on the latents; needs vae, tokenizer, text_encoder."""
+    return _train(shop, "unet", shop.preset.unet, DROP)
+
+
+def train_guide(shop: Workshop) -> TrainResult:
+    """The UNet that guidance leads away from (`diffusion.guidance`): the same, but smaller and young.
+
+    Half of the captions are left out: without words is what it is mostly asked.
+    """
+    return _train(shop, "guide", shop.preset.guide, GUIDE_DROP)
+
+
+def _train(shop: Workshop, part: str, preset: Callable[..., Any], drop: float) -> TrainResult:
     from diffusers.models.attention_processor import AttnProcessor
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -202,11 +222,11 @@ def train_unet(shop: Workshop) -> TrainResult:
     empty = text_states(text, tokenizer, [[""]])[0, 0]
     allowed = rows_without(pictures, shop.held_back)
     torch.manual_seed(shop.seed)
-    model = shop.preset.unet(out_channels=latents.shape[1] + parts.shape[1])
+    model = preset(out_channels=latents.shape[1] + parts.shape[1])
     for name, parameter in model.named_parameters():
         if ".proj_out." in name:  # attention begins as no change, as in the published UNets
             nn.init.zeros_(parameter)
-    begun = shop.begin(model, "unet")
+    begun = shop.begin(model, part)
     model = model.to(shop.device, memory_format=torch.channels_last)
     if shop.device == "cpu":  # torch's fused attention goes backwards slowly on CPUs: 1.5 times the step
         model.set_attn_processor(AttnProcessor())
@@ -220,7 +240,7 @@ def train_unet(shop: Workshop) -> TrainResult:
         mean = latents[rows].float()
         noisy = mean + spread * torch.randn(mean.shape, generator=generator)
         drawn = states[rows, torch.randint(states.shape[1], (size,), generator=generator)].float()
-        drawn[torch.rand(size, generator=generator) < DROP] = empty.float()
+        drawn[torch.rand(size, generator=generator) < drop] = empty.float()
         shares = parts[rows].float() / 255
         if low:
             noisy, shares = F.avg_pool2d(noisy, 2), F.avg_pool2d(shares, 2)
@@ -232,12 +252,12 @@ def train_unet(shop: Workshop) -> TrainResult:
         cosine(RATE_FURTHER if begun else RATE, warmup_steps=150),
         compiled=shop.compiled,
     )
-    result = shop.train([phase], batches, "unet", ema_decay=EMA)
+    result = shop.train([phase], batches, part, ema_decay=EMA)
     if result.finished:
         shop.preset.scheduler().save_pretrained(shop.pack / "scheduler")
         averaged: Any = result.emas["unet"].module
-        plain = without_parts(averaged.to("cpu"), shop.preset.unet())
+        plain = without_parts(averaged.to("cpu"), preset())
         held_back = len(pictures) - len(allowed)
         measures: dict[str, Any] = {"pictures_held_back": held_back} if held_back else {}
-        shop.export("unet", "unet", plain, "portraits", **measures)
+        shop.export(part, part, plain, "portraits", **measures)
     return result
