@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -376,6 +377,29 @@ def test_style_boost_feeds_the_output_in_again(pipeline: InstantPortraitPipeline
     again = edited(pipeline, prompt="a hat", references=(Image.fromarray(once),)).astype(np.int16)
     assert np.abs(boosted - again).mean() < 1, "but for the rounding to bytes between"
     assert np.abs(boosted - once).mean() > 1
+
+
+def test_a_guide_says_what_there_is_without_picture_and_words(tmp_path: Path) -> None:
+    toy = ToyInstantPortrait(tiny.write_guide(tiny.write_mini(tmp_path / "mini")))
+    plain = InstantPortraitPipeline(
+        dataclasses.replace(toy.base, guide=None), toy.unets[0], EditSettings("mini", "ide-net", steps=4)
+    )
+
+    def without_picture(latents: torch.Tensor, timestep: torch.Tensor, rows: torch.Tensor) -> Any:
+        return toy.unets[0](torch.cat([latents, torch.zeros_like(latents)], dim=1), timestep, rows)
+
+    own = InstantPortraitPipeline(
+        dataclasses.replace(toy.base, guide=without_picture), toy.unets[0], plain.settings
+    )
+    several = {"steps": 3, "guidance": 4.0, "options": {"image_guidance": 2.0}}
+    assert np.abs(edited(plain, **several).astype(int) - edited(own, **several)).max() <= 1
+    guided = InstantPortraitPipeline(toy.base, toy.unets[0], plain.settings)
+    assert not np.array_equal(edited(plain, **several), edited(guided, **several))
+    roles = [
+        {weights.role for weights in one.provenance.weights}
+        for one in guided([PortraitRequest("a hat", (picture(0),), steps=steps) for steps in (1, 2)])
+    ]
+    assert ["guide" in one for one in roles] == [False, True]
 
 
 @pytest.mark.parametrize("size", [(72, 56), (128, 72), (64, 64)])

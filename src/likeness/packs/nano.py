@@ -91,7 +91,12 @@ def unet(**sizes: Any) -> Any:
 
 def guide(**sizes: Any) -> Any:
     """What guidance leads away from: `unet` with less than half its width."""
-    return unet(**{"block_out_channels": (64, 64), **sizes})
+    small = {
+        "block_out_channels": (64, 64),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    return unet(**{**small, **sizes})
 
 
 def _tower() -> dict[str, int]:

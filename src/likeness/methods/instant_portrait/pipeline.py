@@ -185,6 +185,8 @@ class InstantPortraitPipeline:
         if options.keep_background:
             after = self._with_background(before, after)
         finished = time.perf_counter()
+        # One step is painted without guidance.
+        weights = tuple(one for one in self.weights if request.steps != 1 or one.role != "guide")
         recipe = {
             **base_recipe(self.base),
             "stage": self.settings.stage,
@@ -198,7 +200,7 @@ class InstantPortraitPipeline:
         return PortraitResult(
             image=after,
             request=request,
-            provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
+            provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
             warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
             timings_s={"conditioning": conditioned - started, "denoising": finished - conditioned},
         )
@@ -229,17 +231,24 @@ class InstantPortraitPipeline:
         options: InstantPortraitOptions,
         tick: Callable[[], None],
     ) -> Tensor:
-        """DDIM with guidance by picture and by words (InstructPix2Pix, arXiv 2211.09800, eq. 3)."""
+        """DDIM with guidance by picture and by words (InstructPix2Pix, arXiv 2211.09800, eq. 3).
+
+        Where the base has a guide, it says what there would be without either (`diffusion.guidance`).
+        """
         scheduler = ddim(self.base.scheduler, request.steps or self.settings.steps)
         by_words = 1 + options.style * ((request.guidance or self.settings.guidance) - 1)
         by_image = options.image_guidance or self.settings.image_guidance
-        nothing = torch.zeros_like(image)
-        images = torch.cat([nothing, image, image])
-        texts = torch.cat([text[:1], text[:1], text[1:]])
+        images, texts = torch.cat([image, image]), text
+        if self.base.guide is None:
+            images = torch.cat([torch.zeros_like(image), images])
+            texts = torch.cat([text[:1], texts])
         for timestep in scheduler.timesteps:
             tick()
-            seen = torch.cat([latents.expand(3, -1, -1, -1), images], dim=1)
-            plain, with_image, with_both = self.unet(seen, timestep, texts).sample.chunk(3)
+            seen = torch.cat([latents.expand(len(images), -1, -1, -1), images], dim=1)
+            predicted = self.unet(seen, timestep, texts).sample
+            if self.base.guide is not None:
+                predicted = torch.cat([self.base.guide(latents, timestep, text[:1]).sample, predicted])
+            plain, with_image, with_both = predicted.chunk(3)
             prediction = plain + by_image * (with_image - plain) + by_words * (with_both - with_image)
             latents = denoised(scheduler, prediction, timestep, latents)
         return latents
