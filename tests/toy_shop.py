@@ -100,5 +100,6 @@ def narrow() -> Any:
             "recogniser": partial(mini.recogniser, width=8, depth=(1, 1)),
             "judge_recogniser": partial(mini.judge_recogniser, width=4, depth=(1, 1)),
             "unet": partial(mini.unet, **widths),
+            "guide": partial(mini.guide, **{**widths, "block_out_channels": (8, 8, 16)}),
         }
     )

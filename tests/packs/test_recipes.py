@@ -34,7 +34,7 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     card = read_card(shop.pack)
     folders = {
         "vae", "text_encoder", "image_encoder", "landmarks", "recogniser", "judge_recogniser", "parser",
-        "attributes", "vit", "unet",
+        "attributes", "vit", "unet", "guide",
     }  # fmt: skip
     assert set(card.parts) == folders
     assert card.bytes == sum(f.stat().st_size for f in shop.pack.rglob("*.safetensors"))
@@ -44,12 +44,15 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
         assert "_name_or_path" not in config
         weights = next((shop.pack / folder).glob("*.safetensors"))
         kinds = {t.dtype for t in load_file(weights).values() if t.is_floating_point()}
-        assert kinds == {torch.float16}
+        assert kinds <= {torch.float16, torch.float32} and torch.float16 in kinds, folder
+        assert (kinds == {torch.float16}) == (folder != "guide"), "scales of int8 are fp32"
     assert (shop.pack / "scheduler" / "scheduler_config.json").is_file()
     assert "hat" in known_words(shop.pack)
     assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
-    assert set(table) == {*RECIPES} - {"decoder"}
+    assert set(table) == {*RECIPES} - {"decoder", "guide"}
+    base = load_base(shop.pack)
+    assert base.guide.config.block_out_channels != base.unet.config.block_out_channels
     assert 0 <= table["parser"]["mean_iou"] <= 1
     assert 0 < table["attributes"]["light_error_deg"] < 180
     assert 5 < table["autoencoder"]["psnr_db"] < 60

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from likeness.diffusion.parts import save_part
 from likeness.errors import MissingWeightsError
 from likeness.files.int8 import INT8_FILE, from_int8
 from likeness.packs import mini
@@ -131,11 +132,13 @@ class Workshop:
         *,
         hours_before: float = 0.0,
         views: int | None = None,
+        int8: bool = False,
         **measures: float,
     ) -> Path:
         """Write a part as fp16 safetensors with its config, whole, and enter it in the pack's card.
 
-        `folder` is relative to the pack. Floating point buffers and weights are stored in fp16.
+        `folder` is relative to the pack. Floating point buffers and weights are stored in fp16, or with
+        `int8` half as large (`diffusion.parts.save_part`).
         hours_before: of training by another recipe, whose work this one continues. views: pictures of each
         person, where more than one split was learned from.
         """
@@ -143,8 +146,11 @@ class Workshop:
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         dtypes = [tensor.dtype for tensor in model.state_dict().values()]
-        halved = model.to("cpu").half()
-        halved.save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
+        model.to("cpu")
+        if int8:
+            save_part(model, partial, int8=True)
+        else:
+            model.half().save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
         model.to(next(d for d in dtypes if d.is_floating_point))
         _forget_origin(partial / "config.json")
         shutil.rmtree(target, ignore_errors=True)

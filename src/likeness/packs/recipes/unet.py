@@ -259,5 +259,5 @@ def _train(shop: Workshop, part: str, preset: Callable[..., Any], drop: float) -
         plain = without_parts(averaged.to("cpu"), preset())
         held_back = len(pictures) - len(allowed)
         measures: dict[str, Any] = {"pictures_held_back": held_back} if held_back else {}
-        shop.export(part, part, plain, "portraits", **measures)
+        shop.export(part, part, plain, "portraits", int8=part == "guide", **measures)
     return result
