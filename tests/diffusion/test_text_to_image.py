@@ -96,9 +96,7 @@ def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> N
 
 
 @pytest.mark.parametrize("write", [write_mini, write_sdxl])
-def test_a_guide_is_asked_without_words_in_the_unets_stead(
-    write: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_guidance_leads_away_from_the_guide_as_well(write: Callable[[Path], Path], tmp_path: Path) -> None:
     base = load_base(write_guide(write(tmp_path)))
     text = encode_prompts(base, ["", "a man", "a woman"])
     side = base.size_px // base.downscale
@@ -109,10 +107,14 @@ def test_a_guide_is_asked_without_words_in_the_unets_stead(
         told = list(denoise(base, text[:1], words, sources, steps=3, guidance=2.5))
         for (timestep, before), (_, after) in pairwise(told):
             with_words = base.unet(before, timestep, words.rows, added_cond_kwargs=added).sample
-            without = base.guide(before, timestep, away.rows, added_cond_kwargs=added_away).sample
-            guided = guide(without, with_words, 2.5, guidance_rescale(base.scheduler))
+            without, weaker = (
+                net(before, timestep, away.rows, added_cond_kwargs=added_away).sample
+                for net in (base.unet, base.guide)
+            )
+            assert not torch.allclose(without, weaker, atol=1e-2)
+            guided = guide((without + weaker) / 2, with_words, 2.5, guidance_rescale(base.scheduler))
             wanted = denoised(ddim(base.scheduler, 3), guided, timestep, before)
-            torch.testing.assert_close(after, wanted, atol=1e-5, rtol=0)
+            torch.testing.assert_close(after, wanted, atol=1e-4, rtol=0)
 
 
 def test_the_unet_as_its_own_guide_is_classifier_free_guidance(base: Base) -> None:

@@ -379,13 +379,15 @@ def test_style_boost_feeds_the_output_in_again(pipeline: InstantPortraitPipeline
     assert np.abs(boosted - once).mean() > 1
 
 
-def test_a_guide_says_what_there_is_without_picture_and_words(tmp_path: Path) -> None:
+def test_a_guide_too_says_what_there_is_without_picture_and_words(tmp_path: Path) -> None:
     toy = ToyInstantPortrait(tiny.write_guide(tiny.write_mini(tmp_path / "mini")))
     plain = InstantPortraitPipeline(
         dataclasses.replace(toy.base, guide=None), toy.unets[0], EditSettings("mini", "ide-net", steps=4)
     )
 
-    def without_picture(latents: torch.Tensor, timestep: torch.Tensor, rows: torch.Tensor) -> Any:
+    def without_picture(
+        latents: torch.Tensor, timestep: torch.Tensor, rows: torch.Tensor, added_cond_kwargs: None
+    ) -> Any:
         return toy.unets[0](torch.cat([latents, torch.zeros_like(latents)], dim=1), timestep, rows)
 
     own = InstantPortraitPipeline(

@@ -1,23 +1,48 @@
 """Guidance: away from what a picture would be without words, or by a weaker UNet.
 
 Classifier-free guidance (arXiv 2207.12598) asks the UNet twice, with words and without. A base may have a
-*guide*: a UNet that is smaller and has learned less, and makes the same mistakes more often. Asked without
-words in the UNet's stead, guidance leads away from its mistakes as well (autoguidance, arXiv 2406.02507), and
-a step costs little more than one call of the UNet.
+*guide*: a UNet that is smaller and has learned less, and makes the same mistakes more often. It is asked
+without words too, and guidance leads away from the mean of both answers: from what the words do not say, and
+from the guide's mistakes (autoguidance, arXiv 2406.02507). From the guide's answer alone faces come out
+cleaner still, but words are followed less.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-__all__ = ["guide"]
+__all__ = ["GUIDE_SHARE", "guide", "with_guide"]
+
+GUIDE_SHARE = 0.5
+"""How much of what guidance leads away from is the guide's answer; the rest is the UNet's own."""
+
+
+def with_guide(
+    asked: Any,
+    unconditional: Tensor,
+    latents: Tensor,
+    timestep: Tensor,
+    rows: Tensor,
+    added: dict[str, Tensor] | None = None,
+) -> Tensor:
+    """What guidance leads away from, (B, C, h, w): the UNet's prediction without words and the guide's.
+
+    asked: the base's guide, or None, which leaves `unconditional` as it is. latents (B, C, h, w), rows
+    (B, 77, D) and `added`, SDXL's further conditions, are those of `unconditional`.
+    """
+    if asked is None:
+        return unconditional
+    answer = asked(latents, timestep, rows, added_cond_kwargs=added).sample
+    return unconditional.lerp(answer, GUIDE_SHARE)
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
     """`u + scale * (c - u)`, optionally brought back to the contrast of `c`.
 
-    unconditional: the UNet's prediction without words, or the guide's. Both (B, C, h, w). rescale: phi of
-    arXiv 2305.08891, eq. 15-16, in [0, 1]; it undoes the over-exposure that guidance brings with a zero
+    unconditional: the prediction without words, or `with_guide`. Both (B, C, h, w). rescale: phi of arXiv
+    2305.08891, eq. 15-16, in [0, 1]; it undoes the over-exposure that guidance brings with a zero
     terminal SNR schedule (they use 0.7).
     """
     guided = unconditional + scale * (conditional - unconditional)

@@ -47,7 +47,7 @@ class Base:
     text_encoders, tokenizers: one each for SD1.5 and mini, two for SDXL. size_px: the side of the
     square pictures it paints best. folder: where it lies when it is a diffusers folder.
     runtime: what runs the UNet and the decoder, "torch" or "openvino". guide: a weaker UNet that
-    guidance leads away from (`diffusion.guidance`), where the base has one; else its own does that.
+    guidance leads away from (`diffusion.guidance`), beside the UNet itself, or None.
     """
 
     name: str

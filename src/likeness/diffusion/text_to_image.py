@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from likeness.diffusion.guidance import guide
+from likeness.diffusion.guidance import guide, with_guide
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, denoised, guidance_rescale
@@ -58,22 +58,19 @@ def denoise(
             for source in sources
         ]
     )
-    guided, apart = guidance > 1, base.guide is not None
-    both = without.beside(words)
-    away, words = both[: len(latents)], both[len(latents) :]
-    read = both if guided and not apart else words
+    guided = guidance > 1
+    read = without.beside(words) if guided else words
+    away = read[: len(latents)]
     sides = (latents.shape[-2], latents.shape[-1])
     added, added_away = (size_conditions(text.pooled, sides, base.downscale) for text in (read, away))
     for timestep in scheduler.timesteps:
         yield timestep, latents
-        seen = torch.cat([latents, latents]) if guided and not apart else latents
+        seen = torch.cat([latents, latents]) if guided else latents
         prediction = base.unet(seen, timestep, read.rows, added_cond_kwargs=added).sample
         if guided:
-            if apart:
-                plain = base.guide(latents, timestep, away.rows, added_cond_kwargs=added_away).sample
-            else:
-                plain, prediction = prediction.chunk(2)
-            prediction = guide(plain, prediction, guidance, guidance_rescale(base.scheduler))
+            plain, with_words = prediction.chunk(2)
+            plain = with_guide(base.guide, plain, latents, timestep, away.rows, added_away)
+            prediction = guide(plain, with_words, guidance, guidance_rescale(base.scheduler))
         latents = denoised(scheduler, prediction, timestep, latents, eta, sources)
     yield None, latents
 

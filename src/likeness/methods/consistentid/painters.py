@@ -51,37 +51,35 @@ class Conditions:
 class Painter:
     """Paints one region by its conditions.
 
-    before, after: encoder states until and after the merge step, (2, 77 + K, D) with the unconditional
-    branch, else (1, 77 + K, D). pooled: SDXL's pooled text for them, or None.
+    before, after: encoder states until and after the merge step, (2, 77 + K, D) with guidance, else
+    (1, 77 + K, D). added: SDXL's further conditions, or None.
     """
 
     region: Region
     conditions: Conditions
     before: Tensor
     after: Tensor
-    pooled: Tensor | None
+    added: dict[str, Tensor] | None
 
     @staticmethod
-    def of(region: Region, conditions: Conditions, both: bool) -> Painter:
-        """both: with the unconditional branch, where the UNet itself is asked without words for guidance."""
+    def of(region: Region, conditions: Conditions, guided: bool, downscale: int) -> Painter:
+        """guided: with the unconditional branch for guidance. downscale: picture px to a latent cell."""
         before, after = (
             torch.cat([rows, conditions.id_tokens], dim=1) for rows in (conditions.text, conditions.fused)
         )
         pooled = conditions.pooled
-        if both:
+        if guided:
             nothing = torch.cat([conditions.negative, conditions.null_id_tokens], dim=1)
             before, after = torch.cat([nothing, before]), torch.cat([nothing, after])
         elif pooled is not None:
             pooled = pooled[1:]
-        return Painter(region, conditions, before, after, pooled)
-
-    def added(self, downscale: int, pooled: Tensor | None = None) -> dict[str, Tensor] | None:
-        """SDXL's further conditions of this window, for its own pooled text or another; else None.
-
-        downscale: picture px to a latent cell.
-        """
-        text = self.pooled if pooled is None else pooled
-        return size_conditions(text, (self.region.height, self.region.width), downscale)
+        return Painter(
+            region,
+            conditions,
+            before,
+            after,
+            size_conditions(pooled, (region.height, region.width), downscale),
+        )
 
     def counts_at(self, face: Face, downscale: int) -> float:
         """The painter's weight in the middle of a face of its window."""
@@ -97,9 +95,12 @@ class Painter:
         corners = (left + columns.min(), top + rows.min(), left + columns.max() + 1, top + rows.max() + 1)
         return [int(value) * downscale for value in corners]
 
-    def moved(self, region: Region) -> Painter:
+    def moved(self, region: Region, downscale: int) -> Painter:
         """The same painter on another region."""
-        return replace(self, region=region)
+        pooled = None if self.added is None else self.added["text_embeds"]
+        return replace(
+            self, region=region, added=size_conditions(pooled, (region.height, region.width), downscale)
+        )
 
 
 def people_of(request: PortraitRequest) -> tuple[Person, ...]:
@@ -112,7 +113,7 @@ def painters_of(
     people: Sequence[Person],
     conditions: Sequence[Conditions],
     size_px: tuple[int, int] | None,
-    both: bool,
+    guided: bool,
 ) -> tuple[tuple[int, int], list[Painter]]:
     """The size (width, height) of the picture and its painters.
 
@@ -124,7 +125,7 @@ def painters_of(
     if len(people) == 1 and people[0].box_xyxy is None and people[0].mask is None:
         size_px = size_px or (native, native)
         region = whole((size_px[0] // cell, size_px[1] // cell))
-        return size_px, [Painter.of(region, conditions[0], both)]
+        return size_px, [Painter.of(region, conditions[0], guided, cell)]
     placed = [person.box_xyxy is not None or person.mask is not None for person in people]
     if any(placed) and not all(placed):
         raise InputError("Give a box or a mask for every person, or for none: then they stand side by side.")
@@ -139,10 +140,10 @@ def painters_of(
     painters = []
     for person, box, about in zip(people, boxes, conditions, strict=True):
         region = _region(person, box, size, size_px, base)
-        painters.append(Painter.of(region, about, both))
+        painters.append(Painter.of(region, about, guided, cell))
     if not covered([painter.region for painter in painters], size):
         around = replace(whole(size), weight=torch.full((size[1], size[0]), 1e-4))
-        painters.append(Painter.of(around, conditions[0].nobody(), both))
+        painters.append(Painter.of(around, conditions[0].nobody(), guided, cell))
     return size_px, painters
 
 

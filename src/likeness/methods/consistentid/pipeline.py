@@ -17,7 +17,7 @@ from torch import Tensor
 import likeness
 from likeness.diffusion.attention import attached
 from likeness.diffusion.control import ControlNet, control_pixels, residuals
-from likeness.diffusion.guidance import guide
+from likeness.diffusion.guidance import guide, with_guide
 from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
@@ -138,8 +138,8 @@ class ConsistentIDPipeline:
                     options,
                 )
             )
-        both = (request.guidance or 1.0) > 1 and self.base.guide is None
-        size_px, painters = painters_of(self.base, people, conditions, size_px, both)
+        guided = (request.guidance or 1.0) > 1
+        size_px, painters = painters_of(self.base, people, conditions, size_px, guided)
         conditioned = time.perf_counter()
         kept = Kept.of(self.base, target[1], source) if target else None
         control = control_pixels(request.control_images, size_px, self.base)
@@ -243,8 +243,7 @@ class ConsistentIDPipeline:
         """What the UNet says of one painter's window, with guidance."""
         base, scale = self.base, request.guidance or 1.0
         rows = painter.before if early else painter.after
-        cell = base.downscale
-        added = painter.added(cell)
+        cell, added = base.downscale, painter.added
         alone = painter.region.of(latents)
         window = torch.cat([alone] * len(rows))
         more = {}
@@ -256,12 +255,9 @@ class ConsistentIDPipeline:
         prediction = base.unet(window, timestep, rows, added_cond_kwargs=added, **more).sample
         if scale <= 1:
             return prediction  # type: ignore[no-any-return]
-        if base.guide is not None:
-            words, pooled = painter.conditions.negative, painter.conditions.pooled
-            added = painter.added(cell, None if pooled is None else pooled[:1])
-            without, with_all = base.guide(alone, timestep, words, added_cond_kwargs=added).sample, prediction
-        else:
-            without, with_all = prediction.chunk(2)
+        without, with_all = prediction.chunk(2)
+        away = None if added is None else {name: value[:1] for name, value in added.items()}
+        without = with_guide(base.guide, without, alone, timestep, painter.conditions.negative, away)
         return guide(without, with_all, scale, guidance_rescale(base.scheduler))
 
     def _target(self, request: PortraitRequest) -> tuple[Image.Image, Patch] | None:
@@ -298,7 +294,7 @@ class ConsistentIDPipeline:
             face = replace(face, box_xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
             mask = head_mask(face, image.size)
             patch = Patch.around(image, mask, base.size_px, base.unit_px)
-            alone = [painter.moved(patch.cells(base))]
+            alone = [painter.moved(patch.cells(base), base.downscale)]
             kept = Kept.of(base, patch, source)
             latents = self._denoise(
                 request, options, alone, patch.image.size, source, check, kept, SECOND_PASS_STRENGTH

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import likeness
+from likeness.diffusion.guidance import with_guide
 from likeness.diffusion.load import Base
 from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
@@ -233,22 +234,19 @@ class InstantPortraitPipeline:
     ) -> Tensor:
         """DDIM with guidance by picture and by words (InstructPix2Pix, arXiv 2211.09800, eq. 3).
 
-        Where the base has a guide, it says what there would be without either (`diffusion.guidance`).
+        Where the base has a guide, it too says what there would be without either (`diffusion.guidance`).
         """
         scheduler = ddim(self.base.scheduler, request.steps or self.settings.steps)
         by_words = 1 + options.style * ((request.guidance or self.settings.guidance) - 1)
         by_image = options.image_guidance or self.settings.image_guidance
-        images, texts = torch.cat([image, image]), text
-        if self.base.guide is None:
-            images = torch.cat([torch.zeros_like(image), images])
-            texts = torch.cat([text[:1], texts])
+        nothing = torch.zeros_like(image)
+        images = torch.cat([nothing, image, image])
+        texts = torch.cat([text[:1], text[:1], text[1:]])
         for timestep in scheduler.timesteps:
             tick()
-            seen = torch.cat([latents.expand(len(images), -1, -1, -1), images], dim=1)
-            predicted = self.unet(seen, timestep, texts).sample
-            if self.base.guide is not None:
-                predicted = torch.cat([self.base.guide(latents, timestep, text[:1]).sample, predicted])
-            plain, with_image, with_both = predicted.chunk(3)
+            seen = torch.cat([latents.expand(3, -1, -1, -1), images], dim=1)
+            plain, with_image, with_both = self.unet(seen, timestep, texts).sample.chunk(3)
+            plain = with_guide(self.base.guide, plain, latents, timestep, text[:1])
             prediction = plain + by_image * (with_image - plain) + by_words * (with_both - with_image)
             latents = denoised(scheduler, prediction, timestep, latents)
         return latents
