@@ -1,7 +1,7 @@
 """What the mini pack's guide is worth: guidance away from the UNet without words, and from the guide as well.
 
-The same held-out captions, people and seeds either way: words alone, then ConsistentID. Each way has the scale
-that suits it: 3 was the pack's before it had a guide.
+The same held-out captions, people and seeds either way: words alone, then ConsistentID. Each way has the
+scale that suits it: 3 was the pack's before it had a guide.
 """
 
 from __future__ import annotations
