@@ -2,7 +2,7 @@
 
 The same weights, words, steps and guidance, one picture at a time, fp32 eager against bf16 compiled.
 Routes take turns, so that a busy machine slows them alike; what converting costs once stands beside. With the
-pack's guide, which diffusers' loop has not, each step asks a small UNet without words, not the large one.
+pack's guide, which diffusers' loop has not, each step asks a smaller UNet as well.
 """
 
 from __future__ import annotations

@@ -71,6 +71,14 @@ def test_a_part_resumes_and_one_that_stands_on_others_says_so(shop: Workshop) ->
     assert (shop.pack / "vae" / "config.json").is_file()
 
 
+def test_the_guide_learns_from_pictures_of_its_own(shop: Workshop) -> None:
+    """Not from what was kept of the UNet's, whose labels and rows are others."""
+    for part in ("autoencoder", "clip", "unet", "guide"):
+        RECIPES[part](shop)
+    kept = {file.name.rsplit("-", 2)[0] for file in (shop.work / "kept").rglob("*.npy")}
+    assert kept == {f"{what}-{split}" for what in ("latents", "text") for split in ("portraits", "train")}
+
+
 def test_the_unet_of_a_pack_can_be_trained_further(shop: Workshop) -> None:
     for part in ("autoencoder", "clip", "unet"):
         RECIPES[part](shop)

@@ -61,7 +61,7 @@ WIDTH = 192
 VOCABULARY = 2048
 
 STEPS, GUIDANCE = 30, 4.0
-"""How the pack paints unless told otherwise: denoising steps and classifier-free guidance."""
+"""How the pack paints unless told otherwise: denoising steps and guidance (`diffusion.guidance`)."""
 
 MINUTES = {
     "autoencoder": 25.0,

@@ -197,8 +197,8 @@ def train_unet(shop: Workshop) -> TrainResult:
 def train_guide(shop: Workshop) -> TrainResult:
     """The UNet that guidance leads away from (`diffusion.guidance`): smaller, young, on heads of every turn.
 
-    One that is much worse than the UNet (twice its loss) dyes and darkens pictures; one on the same portraits
-    mends fewer faces than one that has seen them in every pose.
+    One that is much worse than the UNet (twice its loss) dyes and darkens pictures. One of a quarter of the
+    size, on the same portraits, mended fewer faces; which of the two it was is not known.
     """
     return _train(shop, "guide", shop.preset.guide, "train")
 
@@ -215,11 +215,11 @@ def _train(shop: Workshop, part: str, preset: Callable[..., Any], split: str) ->
     text = CLIPTextModel.from_pretrained(shop.part("text_encoder"), dtype=torch.float32).to(shop.device)
     tokenizer = CLIPTokenizer.from_pretrained(shop.pack / "tokenizer")
     pictures = shop.pictures(split)
-    latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device))
+    latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device), split)
     spread = latent_spread(vae)
     parts = part_shares(pictures.labels, latents.shape[-1])
     captions = all_captions(pictures)
-    states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions))
+    states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions), split)
     empty = text_states(text, tokenizer, [[""]])[0, 0]
     allowed = rows_without(pictures, shop.held_back)
     torch.manual_seed(shop.seed)
