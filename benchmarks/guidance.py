@@ -7,7 +7,6 @@ scale that suits it: 3 was the pack's before it had a guide.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +43,11 @@ def by_words(
     """Each held-out caption painted: columns of what is seen, and the pictures."""
     detector = open_detector("mini", references_are_sitters=True)
     captions = [pictures.captions[i][0] for i in rows.tolist()]
-    started = time.perf_counter()
     painted = paint_text(base, captions, rows.tolist(), steps=mini.STEPS, guidance=scale)
-    seconds = (time.perf_counter() - started) / len(rows)
     net = mini.load_attributes(mini_path() / "attributes")
     seen = attributes_right(net, painted, attribute_truth(pictures, net.config.kinds), rows).numpy()
     found = np.array([float(len(detector(picture)) == 1) for picture in to_pictures(painted)])
-    return {"named attributes seen": seen, "one face found": found, "seconds": np.array([seconds])}, painted
+    return {"named attributes seen": seen, "one face found": found}, painted
 
 
 def of_people(base: Base, scale: float, references: Sequence[Image.Image]) -> dict[str, np.ndarray]:
@@ -58,16 +55,14 @@ def of_people(base: Base, scale: float, references: Sequence[Image.Image]) -> di
     pipeline = load_pipeline("consistentid", base, sitters=True)
     detector = open_detector("mini", references_are_sitters=True)
     judge, own = open_judge("mini", detector, sitters=True), pipeline.face_encoder.name
-    rows, seconds = [], []
+    rows = []
     for number, reference in enumerate(references):
         requests = [PortraitRequest(words, (reference,), seed=number, guidance=scale) for words in PROMPTS]
         for result in pipeline(requests):
             rows.append(judge.compare(result.image, [reference], own))
-            seconds.append(sum(result.timings_s.values()))
     return {
         "same person": np.array([np.nan if row.chance is None else row.chance for row in rows]),
         "face found": np.array([float(bool(row.cosines)) for row in rows]),
-        "seconds": np.array(seconds),
     }
 
 
@@ -94,14 +89,13 @@ if __name__ == "__main__":
     words: dict[str, dict[str, np.ndarray]] = {}
     people: dict[str, dict[str, np.ndarray]] = {}
     metrics: dict[str, MetricValue] = {}
-    units = {"seconds": "s", "same person": "chance"}
+    units = {"same person": "chance"}
     for name, (route, scale) in routes.items():
         words[name], painted = by_words(route, scale, pictures, even)
         people[name] = of_people(route, scale, references)
         for what, columns in (("words", words[name]), ("ConsistentID", people[name])):
             for column, values in columns.items():
-                one = summarised(values, units.get(column, "share"))
-                metrics[f"{what}: {column}, {name}"] = single(one.mean, "s") if len(values) == 1 else one
+                metrics[f"{what}: {column}, {name}"] = summarised(values, units.get(column, "share"))
         distance = frechet(image_embeddings(mini_path(), painted), truth, real)
         times, half = distance["fid_times_real"], distance["fid_times_real_interval"]
         fid = single(times, "ratio", len(even)).model_copy(update={"low": times - half, "high": times + half})
