@@ -112,7 +112,8 @@ def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 
 
 @torch.no_grad()
 def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, float]:
-    """UNet: attributes its pictures show by the judge's word, of captions it has never read; and FID.
+    """UNet: attributes its pictures show by the judge's word, of captions it has never read, all of them and
+    by category; and FID.
 
     Captions are the full ones of `count` held-out scenes, people counted even. A kind counts where the
     caption's scene shows it. `judge` is the same judge's answer on the real pictures: no painter can
@@ -137,10 +138,14 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
     net = mini.load_attributes(pack / "attributes")
     truth = attribute_truth(pictures, net.config.kinds)
     out: dict[str, float] = {"pictures": float(len(rows)), "seconds_a_picture": seconds}
-    for name, seen in (("named", painted), ("judge", mini.to_unit(pictures.pixels[rows]))):
-        right = attributes_right(net, seen, truth, rows)
-        value, interval = mean_interval(right)
-        out |= {f"{name}_attributes_seen": value, f"{name}_attributes_seen_interval": interval}
+    sides = {"named": painted, "judge": mini.to_unit(pictures.pixels[rows])}
+    for category, kinds in {"attributes": None, **CATEGORIES}.items():
+        for name, pixels in sides.items():
+            right = attributes_right(net, pixels, truth, rows, kinds)
+            if right.isnan().all():
+                continue
+            value, interval = mean_interval(right[~right.isnan()])
+            out |= {f"{name}_{category}_seen": value, f"{name}_{category}_seen_interval": interval}
     real, truth_of, seen = (
         image_embeddings(pack, p)
         for p in (
