@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from likeness.methods.consistentid.weights import load_adapter
 from likeness.packs import mini_path
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_same_person
 from likeness.sitters.render import render
-from likeness.training import Budget, Moment
+from likeness.training import Budget, Moment, loop
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
 
@@ -204,6 +205,19 @@ def test_a_rehearsal_says_what_it_costs_and_keeps_nothing(toy: ToyConsistentID, 
     cost = finetune.dry_run(one, accumulate=2)
     assert cost["parameters_trained"] == sum(p.numel() for p in one.pipeline.adapter.parameters())
     assert cost["seconds_a_step"] > 0 and cost["peak_memory_mib"]["process"] > 100
+
+
+def test_a_rehearsal_does_not_count_the_checkpoint(
+    toy: ToyConsistentID, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = loop.save_checkpoint
+
+    def slow(*given: Any, **more: Any) -> Any:
+        time.sleep(4)
+        return saved(*given, **more)
+
+    monkeypatch.setattr(loop, "save_checkpoint", slow)
+    assert 0 < finetune.dry_run(training(toy, dataset))["seconds_a_step"] < 4
 
 
 @pytest.mark.skipif(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,9 +23,11 @@ from likeness.data.cheese.truth import TruthAnnotator, right
 from likeness.data.duplicates import difference_hash
 from likeness.data.engine import build
 from likeness.data.reading import read_set
+from likeness.data.triplets import read_triplets
 from likeness.errors import AnswerError, InputError
 from likeness.files.images import write_png
 from likeness.files.vision_language import VisionLanguageModel, asked_so_far
+from likeness.finetune import split_people
 from likeness.packs import mini_path
 from likeness.sitters import Scene, sample_scene, with_same_person
 from likeness.sitters.describe import describe
@@ -168,6 +171,44 @@ def test_an_instruction_under_tau_is_given_back_m_times(
     again = [text for text in texts if "An earlier instruction was 'nod'" in text]
     assert again and all(f"{trail[0]['score']:.3f}"[:3] in text or "similarity was" in text for text in again)
     assert all("has to be above 1" in text for text in again)
+
+
+class Named:
+    """An annotator that says which picture becomes which."""
+
+    name = "named"
+
+    def pair(self, *_: object) -> tuple[PairVerdict, tuple[str, ...]]:
+        return PairVerdict(near_duplicates=False, scene_drifted=False), ()
+
+    def instruct(self, reference: Shot, target: Shot, *_: object) -> tuple[Instruction, tuple[str, ...]]:
+        words = f"{reference.name}>{target.name}"
+        return Instruction(camera="c", layout="l", subject="s", instruction=words), ()
+
+
+def test_a_collection_named_in_a_row_is_one_person(tmp_path: Path) -> None:
+    rows = []
+    for shoot in range(4):
+        for number in range(2):
+            write_png(picture(10 * shoot + number), tmp_path / "in" / f"{shoot}-{number}.png")
+            rows.append({"file_name": f"{shoot}-{number}.png", "collection": f"shoot {shoot}"})
+    (tmp_path / "in" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    build(builder(tmp_path / "in", tmp_path / "set", Named(), verify=False), tmp_path / "set")
+    triplets = read_triplets(tmp_path / "set")
+    learned, held = split_people(triplets, 1)
+    shown = [
+        {name for row in rows for name in triplets.rows[row].instruction.split(">")}
+        for rows in (learned, held)
+    ]
+    assert len(held) == 2 and not shown[0] & shown[1], "nobody is on both sides"
+
+
+def test_a_pair_in_two_collections_counts_once(tmp_path: Path) -> None:
+    for number in range(2):
+        write_png(picture(number), tmp_path / "in" / "anna" / f"{number}.png")
+    shutil.copytree(tmp_path / "in" / "anna", tmp_path / "in" / "best")
+    made = build(builder(tmp_path / "in", tmp_path / "set", Named(), verify=False), tmp_path / "set")
+    assert [row["identity"] for row in made.rows] == ["anna"] * 2 and made.reasons() == {"copy": 2}
 
 
 def sitter_shots(folder: Path, count: int = 4) -> list[list[Scene]]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from likeness.cli.main import main
 from likeness.data.build import QUESTIONS, Captions, build, parse, sidecar
+from likeness.data.image_folder import listed_pictures
 from likeness.data.manifest import Dataset, check, read_dataset
 from likeness.errors import InputError
 from likeness.faces.parsing import CLASSES, ParserNet
@@ -133,6 +134,32 @@ def test_built_again_only_what_is_new_is_looked_at(photos: Path) -> None:
         built(photos, licence="MIT")
 
 
+def test_who_it_is_can_be_corrected(photos: Path) -> None:
+    def told(who: str) -> list[str]:
+        rows = [{"file_name": "anna/0.png", "identity": "anna"}, {"file_name": "carl.png", "identity": who}]
+        (photos / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return [row.person for row in built(photos).rows]
+
+    assert told("anna") == ["anna", "anna"]
+    assert told("carl") == ["anna", "carl"]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_captions_may_have_any_line_mark(photos: Path, mark: str) -> None:
+    text = f"A man.{mark}He laughs."
+    made = built(photos, captions=Captions("m", lambda *_: (text, "A face.")))
+    assert made.rows[0].caption == text and check(made.folder) == []
+    row = {"file_name": "carl.png", "text": text}
+    (photos / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    assert listed_pictures(photos)[photos / "carl.png"] == row
+
+
+def test_words_of_another_encoding_are_named(photos: Path) -> None:
+    (photos / "anna" / "0.txt").write_bytes("Renée".encode("latin-1"))
+    with pytest.raises(InputError, match=r"0.txt is no UTF-8 text"):
+        built(photos)
+
+
 def test_what_was_done_before_a_stop_is_kept(photos: Path) -> None:
     def tell(path: Path, read: object) -> tuple[str, str]:
         if path.parent.name == "ben" and path.name == "1.png":
@@ -208,6 +235,10 @@ def test_broken_files_are_named(photos: Path, capsys: pytest.CaptureFixture[str]
     assert check(folder, hashes=False) == []
     np.save(folder / "embeddings.npy", 2 * read_dataset(folder).embeddings)
     assert sum(p.file == "embeddings.npy" for p in check(folder, hashes=False)) == 5
+    np.save(folder / "embeddings.npy", np.ones(5))
+    assert "has shape (5,) for 5 rows" in str(check(folder, hashes=False)[0])
+    (folder / "embeddings.npy").write_bytes(b"")
+    assert "is no array" in str(check(folder, hashes=False)[0])
     np.save(folder / "embeddings.npy", np.zeros((4, 48)))
     assert "has shape (4, 48) for 5 rows" in str(check(folder)[0])
     (folder / "dataset.json").unlink()

@@ -146,6 +146,40 @@ def test_an_image_folder_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         list(PairImporter(tmp_path / "broken.parquet").items())
 
 
+def listed(source: Path, *rows: tuple[int, str]) -> None:
+    """An image folder of these pairs and instructions, in this order."""
+    for n, _ in rows:
+        for late, name in enumerate("ab"):
+            write_png(picture(2 * n + late), source / f"{name}{n}.png")
+    columns = [{"before_file_name": f"a{n}.png", "after_file_name": f"b{n}.png"} for n, _ in rows]
+    lines = [
+        json.dumps({**names, "instruction": words}) for names, (_, words) in zip(columns, rows, strict=True)
+    ]
+    (source / "metadata.jsonl").write_text("\n".join(lines))
+
+
+def test_imported_again_what_stands_at_a_place_counts_not_the_place(tmp_path: Path) -> None:
+    one, other, out = tmp_path / "one", tmp_path / "other", tmp_path / "set"
+    listed(one, (0, "a"))
+    build(PairImporter(one), out)
+    listed(one, (1, "new"), (0, "a"))
+    made = build(PairImporter(one), out)
+    assert [row["instruction"] for row in made.rows] == ["new", "a"] and not made.rejects
+    listed(other, (2, "c"), (3, "d"))
+    assert [row["instruction"] for row in build(PairImporter(other), out).rows] == ["c", "d"]
+
+
+def test_a_broken_prompt_is_left_out(tmp_path: Path) -> None:
+    for n, text in enumerate(('{"edit": "x"}', "{", "[1]")):
+        folder = tmp_path / "ip2p" / f"{n}"
+        folder.mkdir(parents=True)
+        for late in range(2):
+            picture(2 * n + late).save(folder / f"7_{late}.jpg")
+        (folder / "prompt.json").write_text(text)
+    made = build(PairImporter(tmp_path / "ip2p"), tmp_path / "set")
+    assert len(made.rows) == 1 and made.reasons() == {"no instruction": 2}
+
+
 def test_one_picture_stays_in_one_split_with_all_its_edits(tmp_path: Path) -> None:
     shared = pa.table(
         {

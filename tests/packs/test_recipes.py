@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+from contextlib import suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import numpy as np
 import pytest
@@ -196,6 +200,13 @@ def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:
     )
 
 
+def test_the_order_of_pictures_is_of_its_seed(shop: Workshop) -> None:
+    folder = shop.work / "data/train"
+    shared, fresh = (load_pictures(folder, people=6, views=2) for _ in range(2))
+    shared.indices(0, 12, seed=0)  # another part of the same process trained before
+    assert torch.equal(shared.indices(0, 12, seed=1), fresh.indices(0, 12, seed=1))
+
+
 def test_verification_scores_of_a_perfect_and_of_a_blind_recogniser() -> None:
     person = torch.arange(100).repeat_interleave(4)
     perfect = torch.eye(100)[person]
@@ -234,6 +245,26 @@ def test_what_a_frozen_part_makes_is_kept_until_weights_or_pictures_change(shop:
     assert shop.kept("latents", "vae", build).tolist() == [[3.0] * 3] * 2
     assert len(made) == 3
     assert len(list((shop.work / "kept").rglob("*.npy"))) == 1  # gigabytes: the old ones are gone
+
+
+def keep(shop: Workshop, both: Barrier) -> None:
+    def build() -> torch.Tensor:
+        with suppress(BrokenBarrierError):
+            both.wait(2)  # both are at it, unless one waits for the other
+        return torch.ones(500, 16, 16, 16, dtype=torch.bfloat16)
+
+    assert (shop.kept("latents", None, build) == 1).all()
+
+
+def test_two_processes_keep_the_same(shop: Workshop) -> None:
+    context = multiprocessing.get_context("fork")
+    both = context.Barrier(2)
+    processes = [context.Process(target=keep, args=(shop, both)) for _ in range(2)]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join(60)
+    assert [one.exitcode for one in processes] == [0, 0]
 
 
 def test_a_smaller_size_keeps_what_its_own_pictures_gave(shop: Workshop) -> None:

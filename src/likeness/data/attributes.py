@@ -131,8 +131,8 @@ def read_looked(folder: Path) -> tuple[AttributesAbout, list[AttributeRow]]:
     """
     try:
         about = AttributesAbout.model_validate_json((folder / ABOUT).read_text(encoding="utf-8"))
-        lines = (folder / LOOKED).read_text(encoding="utf-8").splitlines()
-        return about, [AttributeRow.model_validate_json(line) for line in lines]
+        lines = (folder / LOOKED).read_text(encoding="utf-8").split("\n")
+        return about, [AttributeRow.model_validate_json(line) for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(f"The data set {folder} cannot be taken up: {error}") from error
 

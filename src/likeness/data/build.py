@@ -85,7 +85,10 @@ class _Beside:
 
     def text(self, path: Path) -> str:
         file = path.with_suffix(".txt")
-        text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
+        try:
+            text = " ".join(file.read_text(encoding="utf-8-sig").split()) if file.is_file() else ""
+        except UnicodeDecodeError:
+            raise InputError(f"{file} is no UTF-8 text; save it as UTF-8.") from None
         return text or self.listed.get(path, {}).get("text") or f"a photo of a {self.word}"
 
     def tell(self, path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
@@ -170,12 +173,13 @@ class PeopleBuilder:
         listed, files = pictures_in(self.source, self.folder)
         for path in files:
             name, digest = Path(os.path.relpath(path, self.folder)).as_posix(), sha256_of(path)
-            mark = hashlib.sha256(self.captions.mark(path).encode()).hexdigest()
+            person = self.person or person_of(path, self.source, listed)
+            mark = hashlib.sha256(f"{person}\0{self.captions.mark(path)}".encode()).hexdigest()
             data = {
                 "picture": name,
                 "path": str(path),
                 "sha256": digest,
-                "person": self.person or person_of(path, self.source, listed),
+                "person": person,
             }
             yield Item(f"{name}#{digest[:16]}{mark[:8]}", data, digest)
 

@@ -24,7 +24,8 @@ from PIL import Image
 from likeness.data.engine import Built, Item, RejectedError, Sample, Work
 from likeness.data.image_folder import METADATA, listed_rows
 from likeness.errors import InputError
-from likeness.files.images import image_from
+from likeness.files.images import image_from, to_json
+from likeness.files.weights import sha256_of
 
 __all__ = ["NAMES", "PairImporter", "pair_sample"]
 
@@ -90,10 +91,11 @@ class PairImporter:
         names = _schema(path)
         columns = self._columns(names, str(path))
         where = path.name if path == self.source else path.relative_to(self.source).as_posix()
+        mark = sha256_of(path)[:12]  # what a row is depends on what is in the file
         for group, rows in enumerate(_group_sizes(path)):
             for row in range(rows):
                 data = {"table": str(path), "group": group, "row": row, "columns": columns}
-                yield Item(f"{where}:{group}:{row}", data)
+                yield Item(f"{where}:{group}:{row}#{mark}", data)
 
     def _listed_items(self, file: Path) -> Iterator[Item]:
         columns: dict[str, str] = {}
@@ -101,7 +103,8 @@ class PairImporter:
             names = {name.removesuffix("_file_name"): name for name in row}
             columns = columns or self._columns(list(names), f"{file}:{number}")
             found = {name: row.get(names.get(column, column)) for name, column in columns.items()}
-            yield Item(f"{file.name}:{number}", {"row": found})
+            pictures = [self._size(found[name]) for name in ("before", "after")]
+            yield Item(f"{file.name}:{number}#{_mark(found, pictures)}", {"row": found})
 
     def _folder_items(self) -> Iterator[Item]:
         for prompt in sorted(self.source.glob(f"*/{PROMPT}")):
@@ -112,7 +115,8 @@ class PairImporter:
                     "before": str(before),
                     "after": f"{prompt.parent}/{stem}_1.jpg",
                 }
-                yield Item(f"{prompt.parent.name}/{stem}", data)
+                seen = [_stat(Path(data[name])) for name in ("prompt", "before", "after")]
+                yield Item(f"{prompt.parent.name}/{stem}#{_mark(seen)}", data)
 
     def _columns(self, names: list[str], where: str) -> dict[str, str]:
         found = {}
@@ -130,19 +134,26 @@ class PairImporter:
     def _pair(self, item: Item) -> list[Sample]:
         data = item.data
         if "prompt" in data:
-            told = json.loads(Path(data["prompt"]).read_text(encoding="utf-8"))
+            try:
+                told = json.loads(Path(data["prompt"]).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                raise RejectedError("no instruction", f"{data['prompt']} is no JSON.") from None
             values: dict[str, Any] = {"before": data["before"], "after": data["after"]}
-            values["instruction"] = told.get("edit")
+            values["instruction"] = told.get("edit") if isinstance(told, dict) else None
         elif "table" in data:
             row = _group(data["table"], data["group"]).slice(data["row"], 1).to_pylist()[0]
             values = {name: row[column] for name, column in data["columns"].items()}
         else:
             values = data["row"]
-        pictures = {name: self._bytes(values[name], f"{item.key}, {name}") for name in ("before", "after")}
+        key = item.key.rpartition("#")[0]
+        pictures = {name: self._bytes(values[name], f"{key}, {name}") for name in ("before", "after")}
         words = values["instruction"]
         if not isinstance(words, str) or not words.strip():
-            raise RejectedError("no instruction", f"{item.key} has no instruction.")
-        return [pair_sample(pictures, words.strip(), f"{self.source.name}: {item.key}", self.licence)]
+            raise RejectedError("no instruction", f"{key} has no instruction.")
+        return [pair_sample(pictures, words.strip(), f"{self.source.name}: {key}", self.licence)]
+
+    def _size(self, cell: Any) -> list[int]:
+        return _stat(self.source / cell) if isinstance(cell, str) else []
 
     def _bytes(self, cell: Any, where: str) -> bytes:
         """Of a picture as tables hold them: bytes, a path, or both as the hub's `Image` feature."""
@@ -157,6 +168,15 @@ class PairImporter:
             return (root / cell if not Path(cell).is_absolute() else Path(cell)).read_bytes()
         except OSError as error:
             raise RejectedError("no picture", f"{where}: {cell} cannot be read ({error.strerror}).") from None
+
+
+def _stat(path: Path) -> list[int]:
+    """What changes when a file does, without reading it."""
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []
+
+
+def _mark(*told: Any) -> str:
+    return hashlib.sha256(to_json(told, indent=None).encode()).hexdigest()[:12]
 
 
 def pair_sample(

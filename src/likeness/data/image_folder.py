@@ -18,7 +18,11 @@ METADATA = "metadata.jsonl"
 
 def listed_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a `metadata.jsonl` with their line numbers, from 1. Raises: InputError naming the line."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 stays in its line
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is no UTF-8 text; save it as UTF-8.") from None
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

@@ -203,7 +203,7 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
             wrong.append(("sha256", f"the same picture as in line {seen[row.sha256]}"))
         seen.setdefault(row.sha256, line)
         problems += [found.problem(line, key, text) for key, text in wrong]
-    if embeddings is not None and len(embeddings) == len(rows):
+    if embeddings is not None and embeddings.ndim == 2 and len(embeddings) == len(rows):
         lengths = np.linalg.norm(embeddings, axis=1)
         for number, (line, length) in enumerate(zip(rows, lengths, strict=True)):
             if not abs(length - 1) < 1e-2:
@@ -222,6 +222,8 @@ def read_records(folder: Path, about: type[AnyAbout], row: type[AnyRow]) -> Reco
         problems.append(Problem("is missing; build it with `likeness dataset build`", ABOUT))
     except ValidationError as error:
         problems.append(Problem(_said(error.errors()[0]), ABOUT))
+    except UnicodeDecodeError:
+        problems.append(Problem("is no UTF-8 text", ABOUT))
     if not (folder / MANIFEST).is_file():
         problems.append(Problem("is missing", MANIFEST))
     texts = dict(enumerate(_lines(folder / MANIFEST), start=1))
@@ -243,7 +245,7 @@ def _read(folder: Path) -> tuple[Records[About, Row], NDArray[np.float32] | None
     found, embeddings = read_records(folder, About, Row), None
     try:
         embeddings = np.load(folder / EMBEDDINGS, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         text = "is missing" if isinstance(error, OSError) else "is no array"
         found.problems.append(Problem(text, EMBEDDINGS))
     rows, problems = found.rows, found.problems
@@ -255,7 +257,9 @@ def _read(folder: Path) -> tuple[Records[About, Row], NDArray[np.float32] | None
 
 def _lines(file: Path) -> Iterator[str]:
     if file.is_file():
-        yield from file.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not splitlines, which also parts at U+2028, U+2029 and U+0085: JSON leaves them as they are.
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        yield from lines if lines[-1] else lines[:-1]
 
 
 def _wrong_in(folder: Path, row: Row, hashes: bool) -> Iterator[tuple[str, str]]:
@@ -272,7 +276,12 @@ def _wrong_in(folder: Path, row: Row, hashes: bool) -> Iterator[tuple[str, str]]
     if not (folder / row.parsing).is_file():
         yield "parsing", f"{row.parsing} is not there"
         return
-    labels = np.asarray(Image.open(folder / row.parsing))
+    try:
+        with Image.open(folder / row.parsing) as opened:
+            labels = np.asarray(opened)
+    except (OSError, SyntaxError) as error:
+        yield "parsing", f"{row.parsing} is a broken picture ({error})"
+        return
     if labels.shape != (height, width):
         yield "parsing", f"{row.parsing} has shape {labels.shape}, not ({height}, {width}) of grey values"
     elif labels.max(initial=0) >= len(CLASSES):

@@ -92,7 +92,7 @@ class Pictures:
     person: Tensor
     captions: list[list[str]]
     folder: Path | None = None
-    _orders: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    _orders: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -104,12 +104,13 @@ class Pictures:
         return torch.stack([self._order(int(w) // count, seed)[int(w) % count] for w in where])
 
     def _order(self, epoch: int, seed: int) -> Tensor:
-        if epoch not in self._orders:
-            for old in [e for e in self._orders if e < epoch - 1]:
+        key = (seed, epoch)
+        if key not in self._orders:
+            for old in [one for one in self._orders if one[0] != seed or one[1] < epoch - 1]:
                 del self._orders[old]
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-            self._orders[epoch] = torch.randperm(len(self), generator=generator)
-        return self._orders[epoch]
+            self._orders[key] = torch.randperm(len(self), generator=generator)
+        return self._orders[key]
 
 
 def build_pictures(

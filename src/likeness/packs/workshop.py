@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from likeness.diffusion.parts import save_part
@@ -243,14 +244,18 @@ class Workshop:
         made_of = f"{name}-{split}-{digest}-{self.people}x{self.views}"
         file = self.work / "kept" / self.preset.NAME / f"{made_of}.npy"
         world = World.here()
-        if world.writes and not file.is_file():
-            made = build().cpu()
+        if world.writes:
             file.parent.mkdir(parents=True, exist_ok=True)
-            for old in file.parent.glob(f"{name}-{split}-*"):
-                old.unlink()
-            partial = file.with_suffix(".partial.npy")
-            np.save(partial, made.view(torch.int16).numpy() if made.dtype == torch.bfloat16 else made.numpy())
-            partial.replace(file)
+            # Other trainings may want it at the same time (`files.sharing`): one of them makes it.
+            with FileLock(file.with_name(f".{made_of}.lock")):
+                if not file.is_file():
+                    made = build().cpu()
+                    for old in file.parent.glob(f"{name}-{split}-*"):
+                        old.unlink()
+                    partial = file.with_suffix(".partial.npy")
+                    plain = made.view(torch.int16) if made.dtype == torch.bfloat16 else made
+                    np.save(partial, plain.numpy())
+                    partial.replace(file)
         world.wait()
         found = torch.from_numpy(np.load(file, mmap_mode="c"))
         return found.view(torch.bfloat16) if found.dtype == torch.int16 else found
@@ -281,7 +286,9 @@ def _pictures(
 ) -> Pictures:
     world, folder = World.here(), split_folder(data, split, skip, size_px)
     if world.writes:
-        draw_split(data, split, people=people, views=views, skip=skip, size_px=size_px, workers=workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            draw_split(data, split, people=people, views=views, skip=skip, size_px=size_px, workers=workers)
     world.wait()
     return load_pictures(folder, people=people, views=views)
 

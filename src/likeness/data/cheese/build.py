@@ -10,6 +10,7 @@ Every attempt stands in the manifest, or in the rejects, with the names of its e
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from likeness.data.cheese.annotate import Annotator, Attempt, Shot
 from likeness.data.duplicates import difference_hash
 from likeness.data.engine import Built, Item, RejectedError, Sample, Work
 from likeness.errors import AnswerError, InputError
-from likeness.files.images import read_image
+from likeness.files.images import read_image, to_json
 from likeness.files.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ class CheeseBuilder:
         """All ordered pairs inside each collection."""
         for collection, shots in collections_in(self.source, self.folder).items():
             for reference, target in itertools.permutations(shots, 2):
-                key = f"{reference['sha256'][:16]}-{target['sha256'][:16]}"
-                yield Item(key, {"collection": collection, "reference": reference, "target": target})
+                pair = f"{reference['sha256'][:16]}-{target['sha256'][:16]}"
+                told = [collection, *((one["identity"], one["about"]) for one in (reference, target))]
+                mark = hashlib.sha256(to_json(told, indent=None).encode()).hexdigest()[:8]
+                data = {"collection": collection, "reference": reference, "target": target}
+                yield Item(f"{pair}-{mark}", data, pair)
 
     def open(self) -> Work:
         """Annotates one pair."""
@@ -188,6 +192,8 @@ def collections_in(source: Path, folder: Path) -> dict[str, list[dict[str, Any]]
         identity = person_of(path, source, listed)
         parent = path.relative_to(source).parent.as_posix()
         collection = about.get("collection") or (identity if parent == "." or about else parent)
+        if about.get("collection") and not about.get("identity") and parent == ".":
+            identity = str(collection)  # a collection shows one person
         digest = sha256_of(path)
         found.setdefault(str(collection), {}).setdefault(
             digest,
