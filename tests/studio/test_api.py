@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from likeness.errors import InputError, ServiceError
-from likeness.files.images import png_bytes
-from likeness.studio import Client
+from likeness.errors import ImageError, InputError, ServiceError
+from likeness.files.images import png_bytes, read_recipe, write_json, write_png
+from likeness.studio import Client, library, work
 from likeness.studio.app import Studio, studio_app
 from likeness.studio.databases import Sqlite
 from likeness.studio.library import safe_file
 from likeness.studio.serve import open_studio, sweep
+from likeness.studio.worker import Worker
 from tests.studio.servers import ask, free_port
 
 PNG = png_bytes(Image.new("RGB", (64, 48), "teal"))
@@ -187,6 +188,80 @@ def test_forgetting_a_person_leaves_nothing_of_them(served: Served) -> None:
     assert served.json(f"/people/{person}")[0] == served.json(f"/jobs/{job}")[0] == 404
     assert served.json(f"/jobs/{kept}")[0] == 200
     assert served.json(f"/people/{person}", "DELETE")[0] == 404
+
+
+def paint_it(served: Served, recipe: dict[str, Any]) -> None:
+    """What a worker would do with the next job."""
+    claim = served.studio.store.claim("w")
+    assert claim is not None
+    folder = served.studio.library.folder / "results" / claim.name
+    write_png(Image.new("RGB", (64, 64), "red"), folder / "a.png", recipe)
+    served.studio.store.finish(claim, {"folder": claim.name, "pictures": [{"file": "a.png"}]})
+
+
+def test_a_study_is_blind_and_goes_with_whom_it_shows(served: Served) -> None:
+    person, picture = sitter_picture(served)
+    for method in ("consistentid", "scheese"):
+        served.json("/jobs", "POST", paint(method=method, references=[picture], group="g"))
+        paint_it(served, {"method": method})
+    place = served.studio.library.folder / "studies"
+    assert served.json("/studies", "POST", {"name": "s", "kind": "pairs", "groups": ["g"]})[0] == 201
+    for file in (place / "s" / "pictures").iterdir():
+        with pytest.raises(ImageError, match="no recipe"):
+            read_recipe(file)
+    served.json(f"/people/{person}", "DELETE")
+    assert not (place / "s").exists()
+
+
+def test_a_replays_replay_is_forgotten_too(served: Served) -> None:
+    person, picture = sitter_picture(served)
+    job = served.json("/jobs", "POST", paint(references=[picture]))[1]["id"]
+    for _ in range(2):
+        paint_it(served, {})
+        job = served.json("/jobs", "POST", {"kind": "replay", "job": job, "file": "a.png"})[1]["id"]
+    assert served.json(f"/people/{person}", "DELETE")[1]["jobs"] == 3
+    assert served.json(f"/jobs/{job}")[0] == 404
+
+
+def test_a_person_forgotten_during_an_upload_stays_forgotten(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = served.studio.library
+    person = place.add_person("Ben", "real").id
+
+    def slow(image: Image.Image, path: Path) -> None:
+        write_png(image, path)
+        place.forget(person)
+
+    monkeypatch.setattr(library, "write_png", slow)
+    with pytest.raises(InputError, match="no such person"):
+        place.add_picture(person, PNG)
+    assert list((place.folder / "pictures").iterdir()) == []
+
+
+def test_what_is_written_after_the_last_look_is_forgotten_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place = served.studio.store, served.studio.library
+    person, _ = sitter_picture(served)
+    store.submit("dataset", {}, people=[person])
+
+    def late(kept: Any, claim: Any, progress: Any, folder: Path) -> dict[str, Any]:
+        served.json(f"/people/{person}", "DELETE")
+        write_json(place.folder / "datasets" / claim.name / "set" / "embeddings.json", [1.0])
+        return {}
+
+    monkeypatch.setattr(work, "do", late)
+    claim = store.claim("w")
+    assert claim is not None
+    Worker(store, place, device=None, base="mini").do(claim)
+    assert list((place.folder / "datasets").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "studio.sqlite").write_text("no database at all " * 20)
+    with pytest.raises(ServiceError, match="choose another --data"):
+        open_studio(tmp_path)
 
 
 def test_pictures_that_are_none_or_too_much_are_refused(served: Served) -> None:

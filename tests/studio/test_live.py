@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from likeness.cli.main import main
 from likeness.editing import flicker
 from likeness.files.video import frames_of
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
-from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app
+from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app, serve_live
 from likeness.types import PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
@@ -158,6 +160,17 @@ def test_the_command_refuses_what_is_no_video(tmp_path: Path, capsys: pytest.Cap
             main(["live", *words])
         assert left.value.code
         assert said in capsys.readouterr().err
+
+
+def test_a_name_of_another_site_is_turned_away(
+    toy: ToyInstantPortrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"private")
+    monkeypatch.setattr(uvicorn, "run", lambda *given, **more: None)
+    app = live_app(editor(toy), tmp_path / "v.mp4")
+    serve_live(app, "127.0.0.1", 8013)
+    for name, status in (("evil.example", 400), ("127.0.0.1", 200)):
+        assert TestClient(app, base_url=f"http://{name}:8013").get("/source").status_code == status
 
 
 def write_y4m(file: Path, frames: list[Image.Image], rate: int = 20) -> None:

@@ -115,10 +115,13 @@ class Sqlite(_Pool):
         self.file = file
 
     def _open(self) -> sqlite3.Connection:
-        found = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        found.row_factory = sqlite3.Row
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
-            found.execute(f"PRAGMA {pragma}")
+        try:
+            found = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            found.row_factory = sqlite3.Row
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
+                found.execute(f"PRAGMA {pragma}")
+        except sqlite3.Error as error:
+            raise ServiceError(f"{self.file} cannot be used ({error}); choose another --data.") from None
         return found
 
     def _usable(self, connection: sqlite3.Connection) -> bool:

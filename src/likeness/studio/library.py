@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from likeness.studio.databases import Database
 
 __all__ = [
+    "PEOPLE",
     "UPLOAD_BYTES",
     "UPLOAD_PIXELS",
     "Consent",
@@ -47,6 +48,8 @@ __all__ = [
 
 UPLOAD_BYTES = 25 * 2**20
 UPLOAD_PIXELS = 40_000_000
+PEOPLE = "people.json"
+"""Beside a study made here: whose pictures it shows. It goes when one of them is forgotten."""
 FOLDERS = ("pictures", "results", "runs", "datasets", "studies", "previews", "work", "adapters")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}")
 SCHEMA = """
@@ -151,6 +154,9 @@ class Library:
             rows("DELETE FROM people WHERE id = ?", identifier)
         for picture in gone:
             self.picture_file(picture).unlink(missing_ok=True)
+        for file in (self.folder / "studies").glob(f"*/{PEOPLE}"):
+            if identifier in json.loads(file.read_text(encoding="utf-8")):
+                shutil.rmtree(file.parent, ignore_errors=True)
         return gone
 
     # Pictures.
@@ -173,13 +179,17 @@ class Library:
         identifier = secrets.token_hex(12)
         write_png(image, self.picture_file(identifier))
         with self.database.writing() as rows:
-            [row] = rows(
+            there = rows("UPDATE people SET id = id WHERE id = ? RETURNING id", person)  # locks the row
+            kept = there and rows(
                 "INSERT INTO pictures (id, person, label, width, height, sitter, pixels, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, :now) RETURNING *",
                 identifier, person, label[:200], image.width, image.height, int(shows_sitter),
                 pixels_sha256(image),
             )  # fmt: skip
-        return _picture(row)
+        if not kept:  # forgotten while the picture was being read
+            self.picture_file(identifier).unlink(missing_ok=True)
+            raise InputError("There is no such person; add them first.")
+        return _picture(kept[0])
 
     def picture(self, identifier: str) -> Picture | None:
         """What is known of a picture."""
@@ -229,13 +239,20 @@ class Library:
             known = self.picture(identifier)
             if known is None:
                 raise InputError(f"There is no picture {identifier}; add it first.")
-            owner = self.person(known.person)
-            if owner is not None and owner.kind == "real" and owner.consent is None:
+            people[known.person] = None
+        return self.agreed(list(people))
+
+    def agreed(self, people: Sequence[str]) -> list[str]:
+        """People, where all may be painted. Raises: NoConsent; InputError for one who was forgotten."""
+        for identifier in people:
+            owner = self.person(identifier)
+            if owner is None:
+                raise InputError("A person whose pictures took part was forgotten.")
+            if owner.kind == "real" and owner.consent is None:
                 raise NoConsent(
                     f"{owner.name} is a real person and nobody has said that they agreed: record their "
                     "consent first."
                 )
-            people[known.person] = None
         return list(people)
 
     # Files of jobs.

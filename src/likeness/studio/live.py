@@ -24,7 +24,7 @@ from likeness.editing import FlickerMeter
 from likeness.errors import ImageError, LikenessError
 from likeness.files.images import image_from
 from likeness.files.video import video_sink
-from likeness.studio.pages import read_page
+from likeness.studio.pages import only_here, read_page
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -229,4 +229,5 @@ def live_app(
 
 def serve_live(app: FastAPI, host: str, port: int) -> None:
     """Serve `live_app` until Ctrl-C."""
+    only_here(app, host)
     uvicorn.run(app, host=host, port=port, log_level="warning")

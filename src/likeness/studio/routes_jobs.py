@@ -201,7 +201,7 @@ def _checked(studio: Studio, task: Paint | Replay | MakeDataset | Train) -> tupl
         if job is None or folder is None or safe_file(library.folder / "results" / folder, task.file) is None:
             raise InputError("There is no such picture to replay.")
         task.file = f"{folder}/{task.file}"
-        people = library.allowed(Paint(**job.request).pictures()) if job.kind == "paint" else []
+        people = library.agreed(studio.store.people_of(job.id))  # also of a replay's replay
         return people, f"replay {job.request.get('prompt', '')}"
     if isinstance(task, MakeDataset):
         if task.person is None:

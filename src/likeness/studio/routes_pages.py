@@ -138,6 +138,7 @@ def _variants(studio: Studio, group: str) -> list[dict[str, Any]]:
         found[job.request["method"]] = {
             "method": job.request["method"],
             "prompt": job.request["prompt"],
+            "people": studio.store.people_of(job.id),
             "reference": str(studio.library.picture_file(references[0])),
             "pictures": [str(results / job.result["folder"] / one["file"]) for one in job.result["pictures"]],
         }

@@ -305,6 +305,11 @@ class JobStore:
             )
         return [_job(row) for row in found]
 
+    def people_of(self, identifier: str) -> list[str]:
+        """Whose pictures took part in a job."""
+        with self.database.reading() as rows:
+            return [row["person"] for row in rows("SELECT person FROM job_people WHERE job = ?", identifier)]
+
     def forget(self, person: str) -> list[str]:
         """Wipe every job of a person, those running too: their workers find that they hold nothing.
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from likeness.errors import InputError
 from likeness.evaluation.study import Answer, Item, Study, answer, answers_of, load_study, report, shown_to
-from likeness.files.images import to_json, write_json
+from likeness.files.images import read_image, to_json, write_json, write_png
 from likeness.studio.jobs import Conflict
+from likeness.studio.library import PEOPLE
 
 __all__ = ["items", "keep", "listed", "make", "summary"]
 
@@ -76,6 +77,7 @@ def make(place: Path, name: str, kind: str, groups: list[list[dict[str, Any]]]) 
         variants = tuple(dict.fromkeys(one for row in rows for one in sorted(row.variants)))
         study = Study(kind=kind, seed=seed, variants=variants, items=tuple(rows))  # type: ignore[arg-type]
         write_json(part / "study.json", study.model_dump(mode="json"))
+        write_json(part / PEOPLE, sorted({one for rows in groups for row in rows for one in row["people"]}))
         part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -89,7 +91,7 @@ def _items(
 
     def copied(file: str) -> str:
         shown = f"pictures/{rng.getrandbits(64):016x}.png"
-        shutil.copyfile(file, part / shown)
+        write_png(read_image(file), part / shown)  # without its recipe, which names the method
         return shown
 
     found = list[Item]()

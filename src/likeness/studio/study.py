@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from likeness.errors import InputError
 from likeness.evaluation.study import Answer, Item, Study, answer, answers_of, load_study, shown_to
-from likeness.studio.pages import read_page
+from likeness.studio.pages import only_here, read_page
 
 __all__ = ["serve_study", "study_app"]
 
@@ -70,7 +70,9 @@ def study_app(folder: Path) -> FastAPI:
 
 def serve_study(folder: Path, host: str, port: int) -> None:
     """Serve `study_app` until Ctrl-C."""
-    uvicorn.run(study_app(folder), host=host, port=port, log_level="warning")
+    app = study_app(folder)
+    only_here(app, host)
+    uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
 def _shown(study: Study, item: Item, given: dict[str, str]) -> dict[str, Any]:

@@ -151,8 +151,7 @@ class Worker:
         except Cancelled:
             self._commit(claim, work, self.kept.partial(work), self.store.stopped)
         except Lost:
-            if self.store.get(claim.job.id) is None:  # deleted meanwhile: nothing of it is to stay
-                self.library.remove_of_job(claim.job.id)
+            pass
         except LikenessError as error:
             self.store.fail(claim, str(error))
         except Exception as error:  # noqa: BLE001  one job's bug does not end the others
@@ -162,6 +161,8 @@ class Worker:
         finally:
             progress.end()
             shutil.rmtree(work, ignore_errors=True)
+            if self.store.get(claim.job.id) is None:  # forgotten meanwhile: nothing of it is to stay
+                self.library.remove_of_job(claim.job.id)
             gc.collect()
 
     def _commit(
