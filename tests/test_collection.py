@@ -104,6 +104,21 @@ def test_the_weakest_is_painted_again_and_the_better_kept(tmp_path: Path) -> Non
     assert read_image(tmp_path / "contact-sheet.png").width > 4 * 160
 
 
+def test_looking_for_the_weakest_compares_each_pair_once(tmp_path: Path) -> None:
+    asked = []
+
+    class Counting:
+        name = "counting"
+
+        def __call__(self, one: object, two: object) -> float:
+            asked.append((one, two))
+            return 0.5
+
+    painter, seen = Painter(lambda seed: dressed("red", seed)), Coherence([Counting()])
+    make_collection(painter, dressed("red", 9), ["a"], tmp_path, count=6, redo=1, coherence=seen)
+    assert len(asked) <= 5 * 21, "a few times the pairs of seven pictures"
+
+
 def test_a_copy_is_flagged_and_comes_last(tmp_path: Path) -> None:
     reference = dressed("red", 0)
     soft = reference.filter(ImageFilter.GaussianBlur(1))

@@ -16,6 +16,9 @@ from likeness.errors import Cancelled, ImageError, InputError
 from likeness.evaluation.judge import Judge, Likeness
 from likeness.files.images import read_image, read_recipe, write_png
 from likeness.files.video import frames_of, open_video, video_sink
+from likeness.methods.instant_portrait.config import EditSettings
+from likeness.methods.instant_portrait.pipeline import load
+from likeness.methods.instant_portrait.weights import save_editor
 from likeness.types import PortraitPipeline, PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyInstantPortrait, picture
@@ -129,6 +132,27 @@ def test_pictures_are_edited_saved_and_taken_up(
     assert sheet.width > sheet.height
 
 
+def test_a_name_given_out_again_is_not_taken_for_the_old_picture(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    [first] = edit_pictures(pipeline, [job(photos[0])], out)["edits"]
+    (out / first["file"]).unlink()
+    edit_pictures(pipeline, [job(photos[0], seed=7)], out)
+    [again] = edit_pictures(pipeline, [job(photos[0])], out)["edits"]
+    assert read_recipe(out / again["file"])["request"]["seed"] == 0
+
+
+def test_other_weights_are_other_work(
+    toy: ToyInstantPortrait, pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    save_editor(toy.unets[1], EditSettings("mini", "ide-net", steps=4), tmp_path / "other")
+    other, out = load(toy.base, tmp_path / "other"), tmp_path / "out"
+    edit_pictures(pipeline, [job(photos[0])], out)
+    assert edit_pictures(other, [job(photos[0])], out)["taken_up"] == 0
+    assert edit_pictures(other, [job(photos[0])], out)["taken_up"] == 1
+
+
 def test_edits_one_after_another_are_judged_by_the_first_photo(
     pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
 ) -> None:
@@ -217,6 +241,13 @@ def test_the_command(
     assert len(document["edits"]) == 2
     recipe = read_recipe(tmp_path / "out" / document["edits"][0]["file"])
     assert recipe["request"]["options"]["style"] == 1.5
+    videos = [tmp_path / "clips" / name for name in ("видео.mp4", "视频.mp4")]
+    for video in videos:
+        video.parent.mkdir(exist_ok=True)
+        write_video(video, 1)
+    assert run("edit", *map(str, videos), *given[2:], "--out", str(tmp_path / "out")) == 0
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == 2, "neither name has a letter of ours"
+    capsys.readouterr()
     assert run("edit", "--out", str(tmp_path / "x")) == 2
     assert "Give pictures" in capsys.readouterr().err
     assert run("edit", str(photos[0]), "--out", str(tmp_path / "x")) == 2

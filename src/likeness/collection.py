@@ -210,7 +210,8 @@ class _Shoot:
 
     def weakest(self) -> int:
         """The picture that comes last: a copy, then the one that fits to the least of the set."""
-        return min(range(len(self.done)), key=self._rank)
+        scores = self.scores()
+        return min(range(len(self.done)), key=lambda number: self._rank(number, scores))
 
     def scores(self) -> SetScores:
         """Every aspect of every pair, the reference at 0."""
@@ -226,8 +227,8 @@ class _Shoot:
         """`likeness_of_places` with the reference."""
         return likeness_of_places(self.done[number].result.image, self.reference, self.box)
 
-    def _rank(self, number: int) -> tuple[bool, float]:
-        together = self.scores().of(number + 1)
+    def _rank(self, number: int, scores: SetScores | None = None) -> tuple[bool, float]:
+        together = (scores or self.scores()).of(number + 1)
         return self.copied(number) < COPIED, -1.0 if together is None else together
 
     def each(self) -> list[dict[str, Any]]:

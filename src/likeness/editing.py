@@ -114,14 +114,15 @@ def edit_pictures(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the pictures.")
     judge = judge or Judge()
-    known = {row["job"]: row for row in read_log(out / LOG) if (out / row["file"]).is_file()}
+    held = {row["file"]: row for row in read_log(out / LOG)}  # what a file holds is told by its last row
+    known = {row["job"]: row for row in held.values() if (out / row["file"]).is_file()}
     started, rows, again = time.perf_counter(), [], 0
     log: JsonlLog | None = None
     names = {row["file"] for row in known.values()}
     try:
         for number, job in enumerate(jobs):
             first = read_image(job.picture)
-            key = _key(job, first)
+            key = _key(job, first, pipeline)
             if key in known:
                 rows.append(known[key])
                 again += 1
@@ -129,7 +130,7 @@ def edit_pictures(
                 result = _edited(pipeline, job, first, number, len(jobs), on_progress)
                 likeness = judge.compare(result.image, [first], _taught_by(result))
                 result = replace(result, scores={**result.scores, "likeness": likeness.chance})
-                name = _free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
+                name = free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
                 write_png(result.image, out / name, recipe_of(result))
                 log = log or JsonlLog(out / LOG)
                 row = _row_of(job, key, name, result, likeness)
@@ -299,16 +300,18 @@ def _taught_by(result: PortraitResult) -> str | None:
     return found
 
 
-def _key(job: EditJob, picture: Image.Image) -> str:
-    """The same for the same work, wherever the picture lies."""
-    told = {**asdict(job), "picture": pixels_sha256(picture)}
+def _key(job: EditJob, picture: Image.Image, pipeline: PortraitPipeline) -> str:
+    """The same for the same work by the same weights, wherever the picture lies."""
+    weights = [[one.role, one.sha256 or one.name, one.source] for one in getattr(pipeline, "weights", ())]
+    told = {**asdict(job), "picture": pixels_sha256(picture), "weights": weights}
     return hashlib.sha256(to_json(told, None).encode()).hexdigest()[:24]
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = f"{stem}.png", 2
+def free_name(stem: str, taken: set[str], suffix: str = ".png") -> str:
+    """`stem` with a number behind it where that name is taken, which the name then is."""
+    name, number = f"{stem}{suffix}", 2
     while name in taken:
-        name, number = f"{stem}-{number}.png", number + 1
+        name, number = f"{stem}-{number}{suffix}", number + 1
     taken.add(name)
     return name
 

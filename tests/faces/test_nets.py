@@ -19,6 +19,7 @@ from likeness.faces.embed import (
     JudgeRecogniserNet,
     OnnxEncoder,
     RecogniserNet,
+    crop_faces,
     faces_to_tensor,
     load_encoder,
 )
@@ -279,3 +280,11 @@ def test_encoder_files_that_are_none(tmp_path: Path) -> None:
 def test_a_detector_is_no_encoder() -> None:
     with pytest.raises(IncompatibleWeightsError, match="not a"):
         load_encoder(MODEL)
+
+
+def test_places_of_a_crop_are_exact_in_mixed_precision() -> None:
+    pixels = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    affine = torch.tensor([[[2.7, 0.1, 90.3], [-0.1, 2.7, 110.7]]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = crop_faces(pixels, affine)
+    assert torch.allclose(found, crop_faces(pixels, affine), atol=1e-5)

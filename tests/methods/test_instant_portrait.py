@@ -356,6 +356,10 @@ def test_through_openvino_the_picture_is_the_same(toy: ToyInstantPortrait, steps
 
 
 def test_style_runs_from_no_words_to_more_of_them(pipeline: InstantPortraitPipeline) -> None:
+    for steps in (1, 3):
+        none = edited(pipeline, steps=steps, guidance=4.0, options={"style": 0.0})
+        plain = edited(pipeline, prompt="", steps=steps, guidance=4.0, options={"style": 0.0})
+        assert np.abs(none.astype(int) - plain.astype(int)).max() <= 1
     none = edited(pipeline, options={"style": 0.0})
     assert np.abs(none.astype(int) - edited(pipeline, prompt="").astype(int)).max() <= 1
     one = edited(pipeline)
@@ -402,6 +406,12 @@ def test_a_guide_too_says_what_there_is_without_picture_and_words(tmp_path: Path
         for one in guided([PortraitRequest("a hat", (picture(0),), steps=steps) for steps in (1, 2)])
     ]
     assert ["guide" in one for one in roles] == [False, True]
+
+
+def test_a_lora_of_the_base_is_refused(toy: ToyInstantPortrait, tmp_path: Path) -> None:
+    toy.save(tmp_path / "editor")
+    with pytest.raises(InputError, match="no LoRA"):
+        load(toy.base, tmp_path / "editor", loras={"x.safetensors": 1.0})
 
 
 @pytest.mark.parametrize("size", [(72, 56), (128, 72), (64, 64)])

@@ -227,6 +227,29 @@ def test_losses_fall(toy: ToySCheese, tmp_path: Path) -> None:
     assert all(torch.equal(t, before[key]) for key, t in toy.base.unet.state_dict().items())
 
 
+def test_computed_anew_on_the_way_back_the_step_is_the_same(tmp_path: Path) -> None:
+    toy = ToySCheese(tiny.write_mini(tmp_path / "mini"))
+    [phase] = toy.phases()
+    start = {key: t.clone() for key, t in toy.adapter.state_dict().items()}
+    found = []
+    for name in ("kept", "anew"):
+        toy.adapter.load_state_dict(start)
+        train(
+            [phase], lambda moment: toy.batch(0), tmp_path / name, Budget(steps=1), bf16=False, ema_decay=None
+        )
+        found.append({key: t.clone() for key, t in toy.adapter.state_dict().items()})
+        toy.base.unet.enable_gradient_checkpointing()
+        toy.base.unet.train()
+    assert all(torch.allclose(t, found[1][key], atol=1e-6) for key, t in found[0].items())
+    assert any(not torch.equal(t, start[key]) for key, t in found[1].items())
+
+
+def test_a_guide_takes_no_part(tmp_path: Path) -> None:
+    toy = ToySCheese(tiny.write_guide(tiny.write_mini(tmp_path / "mini")))
+    [one] = toy.pipeline()([toy.request(1)])
+    assert "guide" not in {weights.role for weights in one.provenance.weights}
+
+
 def test_features_once_equal_features_at_every_step(toy: ToySCheese, pipeline: SCheesePipeline) -> None:
     calls = 0
 

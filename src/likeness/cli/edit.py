@@ -65,7 +65,7 @@ def edit(
     folder, it goes on where it stopped.
     """
     from likeness.catalog import load_pipeline
-    from likeness.editing import EditJob, edit_pictures, edit_video, jobs_of_file, pictures_in
+    from likeness.editing import EditJob, edit_pictures, edit_video, free_name, jobs_of_file, pictures_in
     from likeness.portraits import find_judge, is_sitter, slug
 
     if bool(batch) == bool(photo):
@@ -85,8 +85,9 @@ def edit(
         judging = find_judge(base, judge or (), sitters=sitters)
         with step_progress("editing", as_json) as on_progress:
             document |= edit_pictures(pipeline, jobs, out, judge=judging, on_progress=on_progress)
+    names: set[str] = set()
     for video in videos:
-        file = out / f"{slug(video.stem)}-{slug(like.instructions[-1])}.mp4"
+        file = out / free_name(f"{slug(video.stem)}-{slug(like.instructions[-1])}", names, ".mp4")
         with step_progress("editing", as_json) as on_progress:
             document["videos"].append(edit_video(pipeline, video, like, file, on_progress=on_progress))
     show({**document, "out": str(out)}, as_json, *_text(document, out))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["attached", "finished", "heads"]
+__all__ = ["attached", "finished", "heads", "within"]
 
 
 @contextmanager
@@ -27,6 +28,27 @@ def attached(unet: Any, processors: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         unet.set_attn_processor(before)
+
+
+@contextmanager
+def within(unet: Any, inside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Inside the block `inside()` holds, and it holds again for what `unet` computes anew on the way back."""
+
+    def anew(module: Any, *given: Any) -> Any:
+        return checkpoint(
+            module.__call__, *given, use_reentrant=False, context_fn=lambda: (nullcontext(), inside())
+        )
+
+    blocks = [one for one in unet.modules() if getattr(one, "gradient_checkpointing", False)]
+    before = [one._gradient_checkpointing_func for one in blocks]
+    for one in blocks:
+        one._gradient_checkpointing_func = anew
+    try:
+        with inside():
+            yield
+    finally:
+        for one, old in zip(blocks, before, strict=True):
+            one._gradient_checkpointing_func = old
 
 
 def heads(attn: Any, x: Tensor) -> Tensor:

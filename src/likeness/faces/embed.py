@@ -218,9 +218,12 @@ def crop_faces(pixels: Tensor, affine: Tensor) -> Tensor:
     half = ALIGNED_PX / 2
     to_crop = torch.tensor([[half, 0, half], [0, half, half], [0, 0, 1]])
     to_unit = torch.tensor([[2 / width, 0], [0, 2 / height]])
-    theta = to_unit.to(affine) @ (affine @ to_crop.to(affine))
-    theta[:, :, 2] -= 1
-    grid = F.affine_grid(theta, [len(pixels), pixels.shape[1], ALIGNED_PX, ALIGNED_PX], align_corners=False)
+    # Under autocast places would be rounded to bfloat16, by pixels.
+    with torch.autocast(affine.device.type, enabled=False):
+        theta = to_unit.to(affine) @ (affine @ to_crop.to(affine))
+        theta[:, :, 2] -= 1
+        size = [len(pixels), pixels.shape[1], ALIGNED_PX, ALIGNED_PX]
+        grid = F.affine_grid(theta, size, align_corners=False)
     return F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
 
 

@@ -289,10 +289,11 @@ def _phase_step(
     optimizer.zero_grad(set_to_none=True)
     detached: dict[str, torch.Tensor] = {}
     for batch, _, generator in parts:
-        with autocast(device, enabled=bf16), trainable_attention(device):
-            terms = phase.loss(batch, generator)
-        total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
-        (total / len(parts)).backward()
+        with trainable_attention(device):  # on the way back too, where activations may be computed anew
+            with autocast(device, enabled=bf16):
+                terms = phase.loss(batch, generator)
+            total = torch.stack([v.float() for k, v in terms.items() if not k.startswith("_")]).sum()
+            (total / len(parts)).backward()
         for name, value in terms.items():
             detached[name] = detached.get(name, 0) + value.detach().float() / len(parts)
     moved = [p for p in phase.trainable.parameters() if p.grad is not None]

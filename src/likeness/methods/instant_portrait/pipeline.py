@@ -16,7 +16,6 @@ from torch import Tensor
 import likeness
 from likeness.diffusion.guidance import with_guide
 from likeness.diffusion.load import Base
-from likeness.diffusion.lora import merge_lora
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
 from likeness.diffusion.pixels import to_pictures, to_pixels
@@ -68,7 +67,11 @@ def load(
     base = open_base(base, device, dtype)
     if base.family not in CARD.bases:
         raise InputError(f"InstantPortrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
-    records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
+    if loras:
+        raise InputError(
+            "InstantPortrait takes no LoRA: its editing UNet paints, and the base's takes no part."
+        )
+    records: list[WeightsRecord] = []
     own = [folder for folder in _own_editors(base) if folder.is_dir()]
     if adapter is not None:
         editors = [adapter]
@@ -237,7 +240,7 @@ class InstantPortraitPipeline:
         Where the base has a guide, it too says what there would be without either (`diffusion.guidance`).
         """
         scheduler = ddim(self.base.scheduler, request.steps or self.settings.steps)
-        by_words = 1 + options.style * ((request.guidance or self.settings.guidance) - 1)
+        by_words = options.style * (request.guidance or self.settings.guidance)
         by_image = options.image_guidance or self.settings.image_guidance
         nothing = torch.zeros_like(image)
         images = torch.cat([nothing, image, image])

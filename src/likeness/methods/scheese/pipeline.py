@@ -121,7 +121,8 @@ class SCheesePipeline:
         self.base = base
         self.adapter = adapter
         self.image_encoder = image_encoder
-        self.weights = (*base.weights, *weights)
+        # A base's guide is not asked.
+        self.weights = (*(one for one in base.weights if one.role != "guide"), *weights)
         self._empty = encode_prompts(base, [""])
         self._known: OrderedDict[str, tuple[Reference, list[Keys]]] = OrderedDict()
 

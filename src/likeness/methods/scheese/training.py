@@ -10,13 +10,15 @@ A batch holds, of B triplets:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
-from likeness.diffusion.attention import attached
+from likeness.diffusion.attention import attached, within
 from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, prediction_target
 from likeness.methods.scheese.config import TRAINING, SCheeseTraining
@@ -80,7 +82,13 @@ class SCheesePhase:
         )
 
         keys = adapter.keys(self._features(batch))
-        with attached(self.base.unet, adapter.processors), adapter.seeing(keys, details):
+
+        @contextmanager
+        def reading() -> Iterator[None]:
+            with attached(self.base.unet, adapter.processors), adapter.seeing(keys, details):
+                yield
+
+        with within(self.base.unet, reading):
             prediction = self.base.unet(
                 noisy, timesteps, rows, added_cond_kwargs=self._added(batch, latents, words)
             ).sample
