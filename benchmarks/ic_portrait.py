@@ -87,6 +87,11 @@ def cosines(judge: Judge, picture: Image.Image, profiles: list[Image.Image]) -> 
     return np.array([next(iter(judge.compare(picture, [one]).cosines.values()), np.nan) for one in profiles])
 
 
+def nearest(found: np.ndarray) -> int:
+    """Whose face it is by its cosines with each; -1 where no face was found."""
+    return -1 if np.isnan(found).all() else int(np.nanargmax(found))
+
+
 def angle_deg(one: torch.Tensor, other: torch.Tensor) -> float:
     cosine = float(torch.nn.functional.cosine_similarity(one, other, dim=-1).clamp(-1, 1))
     return float(np.degrees(np.arccos(cosine)))
@@ -221,7 +226,7 @@ if __name__ == "__main__":
         request = PortraitRequest("", people=tuple(people), seed=number, image=group, strength=RESTYLING)
         [result] = pipeline([request])
         faces = [result.image.crop((128 * i, 0, 128 * i + 128, 128)) for i in range(count)]
-        seen = [np.nan_to_num(cosines(judge, face, own), nan=-1.0).argmax() for face in faces]
+        seen = [nearest(cosines(judge, face, own)) for face in faces]
         right.append(float(seen == list(range(count))))
     metrics["groups with each face whose it should be"] = summarised(np.array(right), "share")
 

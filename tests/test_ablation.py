@@ -87,6 +87,26 @@ def test_variants_are_trained_measured_and_taken_up_again(
         Asked(None, None, seeds=1, cases=1)
 
 
+def test_another_guide_is_another_pack(shop: Workshop) -> None:
+    plan, asked = small(ablation_plan("consistentid")), Asked(1, None, seeds=1, cases=1)
+    root = shop.work / "ablations"
+    root.mkdir()
+    ablation._settle(root, plan, shop, asked)
+    card = json.loads((shop.pack / "pack.json").read_text())
+    card["parts"]["guide"] = card["parts"]["unet"]
+    (shop.pack / "pack.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match="was begun with"):
+        ablation._settle(root, plan, shop, asked)
+
+
+def test_what_is_learned_is_set_against_the_base_by_the_same_words() -> None:
+    plan = ablation_plan("spf-portrait")
+    untaught = {one.name for one in plan.paintings if one.options.get("scale") == 0.0}
+    beaten = {(one.metric, one.better) for one in plan.claims if one.worse in untaught}
+    lenient = {(one.metric, one.better) for one in plan.claims if one.margin < 0}
+    assert lenient and lenient <= beaten, "no worse than another says nothing where neither learned"
+
+
 def test_a_stopped_training_is_no_variant(shop: Workshop) -> None:
     plan = small(ablation_plan("consistentid"))
     first = plan.variants[0]

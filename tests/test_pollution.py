@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from likeness.cli.main import main
 from likeness.diffusion.load import Base, load_base
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
-from likeness.evaluation.case import Case
+from likeness.evaluation.case import Case, Truth
 from likeness.evaluation.judge import Judge
 from likeness.evaluation.metrics.changes import (
     BackgroundChange,
@@ -109,6 +109,11 @@ def test_attributes_by_hand() -> None:
     assert table["hair"].tolist()[:2] == [1, 0] and table["hair"][3] == 1
     found = KindChange(told)(cases)
     assert found[:2].tolist() == [1, 0] and np.isnan(found[2]) and found[3] == 1
+
+    asked = Case("1", one, "", (), source=two, truth=Truth({"hair": "bun"}))
+    assert np.isnan(KindChange(told)([asked])[0]), "what was asked for is no damage"
+    hatted = Case("1", zero, "", (), source=one, truth=Truth({"hat": "cap"}))
+    assert np.isnan(KindChange(told)([hatted])[0]), "nor is the hair under a hat"
 
     def labels(image: Image.Image) -> np.ndarray:
         found = np.zeros((100, 100), np.int64)

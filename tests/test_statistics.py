@@ -52,7 +52,15 @@ def test_bootstrap_interval_of_a_mean_is_that_of_the_formula() -> None:
     assert found == pytest.approx(wanted, rel=0.1)
     table = torch.ones(50, 3, 3).double()
     assert resampled_interval(table, lambda sums: sums[0, 0] / sums.sum()) == pytest.approx(0, abs=1e-9)
-    assert share_interval(0.5, 100) == pytest.approx(0.098)
+    assert share_interval(0.5, 100) == pytest.approx(0.098, abs=0.003)
+    assert 0.01 < share_interval(1.0, 100) < 0.04
+
+
+def test_values_of_one_person_count_as_one() -> None:
+    people = torch.randn(200, generator=torch.Generator().manual_seed(1))
+    mean, half = mean_interval(people)
+    again, same = mean_interval(people.repeat_interleave(4), torch.arange(200).repeat_interleave(4))
+    assert (again, same) == (pytest.approx(mean), pytest.approx(half)), "four equal pictures say no more"
 
 
 def test_words_that_point_at_their_pictures_separate_them(tmp_path: Path) -> None:

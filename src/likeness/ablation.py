@@ -139,7 +139,9 @@ def _settle(root: Path, plan: Plan, shop: Workshop, asked: Asked) -> int:
         **dataclasses.asdict(asked),
         "people": shop.people,
         "views": shop.views,
-        "pack": {name: parts[name].digest for name in ("unet", "vae", "text_encoder") if name in parts},
+        "pack": {
+            name: parts[name].digest for name in ("unet", "vae", "text_encoder", "guide") if name in parts
+        },
     }
     file = root / "plan.json"
     known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -24,14 +24,25 @@ __all__ = [
 ]
 
 
-def mean_interval(values: Tensor) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (normal approximation)."""
-    return float(values.mean()), float(1.96 * values.std() / max(len(values), 1) ** 0.5)
+def mean_interval(values: Tensor, whose: Tensor | None = None) -> tuple[float, float]:
+    """Mean and half width of its 95 % interval (normal approximation).
+
+    whose: (N,) integers from 0, the person each value is of. Values of one person depend on each other, so
+    the interval is that of people's own means.
+    """
+    each = values
+    if whose is not None:
+        counts = torch.bincount(whose)
+        sums = torch.zeros(len(counts), dtype=values.dtype).index_add(0, whose, values)
+        each = (sums / counts)[counts > 0]
+    return float(values.mean()), float(1.96 * each.std() / max(len(each), 1) ** 0.5)
 
 
 def share_interval(share: float, count: int) -> float:
-    """Half width of a proportion's 95 % interval (normal approximation)."""
-    return float(1.96 * (share * (1 - share) / max(count, 1)) ** 0.5)
+    """Half width of a proportion's 95 % interval by Agresti and Coull, which is none too sure of 0 and 1."""
+    count = max(count, 1) + 3.84
+    share = (share * (count - 3.84) + 1.92) / count
+    return float(1.96 * (share * (1 - share) / count) ** 0.5)
 
 
 def resampled_interval(

@@ -147,6 +147,17 @@ def test_a_pack_brings_its_judges_and_their_calibration(tmp_path: Path) -> None:
 
 
 @needs_pack
+def test_the_sheet_beside_portraits_is_not_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    person = Image.fromarray(render(sample_scene(HELD_OUT_SEEDS[1]), 128).rgb)
+    for name in ("reference.png", "001.png", "contact-sheet.png"):
+        write_png(person, tmp_path / name)
+    files = [str(tmp_path / name) for name in ("reference.png", "001.png", "contact-sheet.png")]
+    with pytest.raises(SystemExit):
+        main(["score", *files, "--sitters", "--json"])
+    [row] = json.loads(capsys.readouterr().out)["pictures"]
+    assert row["picture"] == files[1]
+
+
 def test_score_tells_people_apart_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pairs of one person are given more than pairs of two; a blurred picture is named as such."""
     files = []

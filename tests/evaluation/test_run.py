@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from likeness.errors import InputError, NoFaceError
+from likeness.evaluation.case import Case
+from likeness.evaluation.groups import group_tables
 from likeness.evaluation.metrics.distribution import FrechetDistance
 from likeness.evaluation.metrics.embedding import ClipText
 from likeness.evaluation.metrics.faces import FaceSimilarity, FaceViews
@@ -104,6 +106,12 @@ def test_pictures_by_other_weights_are_not_mixed_in(toy, tmp_path: Path) -> None
     with pytest.raises(InputError, match="painted by other weights"):
         paint_cases(Other(), tasks, tmp_path)  # type: ignore[arg-type]
 
+    class Said(Other):
+        weights = ()  # known before anything is painted, as real pipelines know them
+
+    with pytest.raises(InputError, match="painted by other weights"):
+        paint_cases(Said(), tasks[:1], tmp_path)  # type: ignore[arg-type]
+
 
 def test_table_cases_and_report_say_the_same(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tasks = tasks_of(PROTOCOL, [*people(), Person("nobody", "man", ())], 7)
@@ -125,21 +133,47 @@ def test_table_cases_and_report_say_the_same(toy, tmp_path: Path) -> None:  # ty
 
 
 def test_groups_are_told_apart(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    six = Protocol("quick", "consistentid", "a toy", 2, PROMPTS * 2, {})
-    measured = measure(
-        paint_cases(toy, tasks_of(six, people(), 7), tmp_path), looked(), six, base="b", seed=0
-    )
+    six = Protocol("quick", "consistentid", "a toy", 6, PROMPTS, {})
+    everybody = [
+        Person(f"p{n}", "man", (picture(n),), (picture(n + 9),), {"skin": "light" if n < 3 else "dark"})
+        for n in range(6)
+    ]
+    painted = paint_cases(toy, tasks_of(six, everybody, 7), tmp_path)
+    measured = measure(painted, looked(), six, base="b", seed=0)
     [table] = [t for t in measured.result.groups if (t.metric, t.kind) == ("FaceSim", "skin")]
     values = measured.values["FaceSim"]
-    light, dark = values[:4].mean(), values[4:].mean()
-    assert (table.groups["light"].mean, table.groups["light"].n) == (pytest.approx(light), 4)
-    assert (table.groups["dark"].mean, table.groups["dark"].n) == (pytest.approx(dark), 4)
+    light, dark = values[:6].mean(), values[6:].mean()
+    assert (table.groups["light"].mean, table.groups["light"].n) == (pytest.approx(light), 6)
+    assert (table.groups["dark"].mean, table.groups["dark"].n) == (pytest.approx(dark), 6)
     assert table.gap is not None and table.gap.mean == pytest.approx(abs(light - dark))
     assert table.gap.low <= table.gap.mean <= table.gap.high  # type: ignore[operator]
     best, worst = ("light", "dark") if light > dark else ("dark", "light")
     text = report_markdown(measured, looked(), six)
     assert "Largest difference of means: prompts" in text
     assert f"| FaceSim | skin | {best} | {worst} | {abs(light - dark):.3f} |" in text
+
+
+def test_many_pictures_of_few_people_are_few_people() -> None:
+    """People differ and groups do not: of honest 95 % intervals few of a hundred leave out 0."""
+    rng = np.random.default_rng(0)
+    shown, sure = picture(0), 0
+    labels = [("light" if n < 8 else "dark") for n in range(16)]
+    cases = [
+        Case(f"{n}-{k}", shown, "", (), groups={"skin": labels[n]}, person=f"p{n}")
+        for n in range(16)
+        for k in range(36)
+    ]
+    for trial in range(100):
+        values = np.repeat(rng.normal(size=16), 36) + rng.normal(size=16 * 36)
+        [table] = group_tables(
+            FaceSimilarity(FaceViews(PixelEncoder("j"), MiddleDetector())), cases, values, trial
+        )
+        assert table.gap is not None and table.gap.low is not None
+        sure += table.gap.low > 0
+    assert sure <= 20
+    alone = [case for case in cases if case.person in ("p0", "p8")]
+    metric = FaceSimilarity(FaceViews(PixelEncoder("j"), MiddleDetector()))
+    assert group_tables(metric, alone, np.arange(72.0), 0) == [], "a person is no group"
 
 
 def test_too_few_pictures_for_a_distance_spare_the_other_numbers(toy, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

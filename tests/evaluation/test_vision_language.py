@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,36 @@ def test_an_answer_is_asked_once_and_kept(server: tuple[str, str], tmp_path: Pat
         nowhere.ask(Question("How alike are these now?", PICTURES, Rating))
     with pytest.raises(ServiceError, match="cannot be reached"):
         nowhere.ask(Question(asked.text, PICTURES[::-1], Rating))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>hello</html>"),
+        ("application/json", b"<html>"),
+        ("application/json", b'{"choices":[{"message":null}]}'),
+    ],
+)
+def test_a_server_of_another_kind_is_named(kind: str, body: bytes, tmp_path: Path) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    asked = model((f"http://127.0.0.1:{other.server_port}", "m"), tmp_path, attempts=1)
+    with pytest.raises(ServiceError, match="does not speak OpenAI's chat protocol"):
+        asked.ask(Question("How alike are these?", PICTURES, Rating))
+    other.shutdown()
+    other.server_close()
 
 
 def test_a_wrong_answer_is_sent_back(server: tuple[str, str], tmp_path: Path) -> None:

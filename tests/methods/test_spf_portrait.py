@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from likeness.diffusion.clip_tokenizer import clip_tokenizer
 from likeness.diffusion.noise import generator
 from likeness.diffusion.pixels import to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts
@@ -104,6 +105,13 @@ def test_phrases_stand_where_their_tokens_are(toy: ToySpfPortrait) -> None:
     seen = tokenizer.convert_ids_to_tokens(ids)
     joined = ["".join(seen[i] for i in one.tokens).replace("</w>", " ").strip() for one in phrases]
     assert joined == ["a man", "with short hair", "wearing a red hat"]
+    theirs = clip_tokenizer()
+    words = "a woman (smiling), wearing a red hat... in a park"  # CLIP reads "),", "..." as one token each
+    read = theirs.convert_ids_to_tokens(theirs(words).input_ids)
+    spoken = [
+        "".join(read[i] for i in one.tokens).replace("</w>", " ").strip() for one in phrases_of(theirs, words)
+    ]
+    assert spoken[-2:] == ["wearing a red hat", "in a park"]
     long = phrases_of(tokenizer, "hat " * 100)
     assert max(long[0].tokens) == tokenizer.model_max_length - 2
     found = phrase_tokens(phrases, 77)

@@ -6,10 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from likeness.sitters.instruct import GROUPS
+
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Case", "Truth"]
+__all__ = ["Case", "Truth", "touched"]
+
+FOLLOWS: Mapping[str, tuple[str, ...]] = {
+    "hat": ("hair", "fringe", "earrings"),
+    "hair": ("fringe", "greying", "earrings"),
+    "glasses": ("eyes", "gaze", "eyeshadow", "expression"),
+    "expression": ("eyes", "gaze"),
+    "background": ("light", "light_side"),
+    "garment": ("scarf", "necklace"),
+}
+"""What may change with something else without a fault: hair under a hat, light in another place."""
+
+
+def touched(asked: Mapping[str, str]) -> set[str]:
+    """The kinds of attribute that what is asked for takes along."""
+    things = {thing for thing, kinds in GROUPS.items() if any(kind in asked for kind in kinds)}
+    found = things | {other for thing in things for other in FOLLOWS.get(thing, ())}
+    return {kind for thing in found for kind in GROUPS.get(thing, (thing,))} | found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +54,8 @@ class Case:
     taken from. profiles: further real pictures of the person, never shown to the method. source: the
     picture to be kept but for what was asked, the photo an edit began from or what the untuned model
     paints from the same seed. groups: what the person belongs to, such as {"skin tone": "dark"}, for
-    the table by group. truth: what the picture has to show, where sitters make that known.
+    the table by group. truth: what the picture has to show, where sitters make that known. person: whose
+    pictures these are, where a person has several; they do not count as so many people.
     """
 
     id: str
@@ -46,3 +66,4 @@ class Case:
     source: Image.Image | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
     truth: Truth | None = None
+    person: str = ""

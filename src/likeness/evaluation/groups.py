@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "group_tables"]
 
 FEWEST = 3
-"""Cases a group needs to be put in the table."""
+"""People a group needs to be put in the table: what one person is served is no group's."""
 
 
 def group_tables(
@@ -30,16 +30,19 @@ def group_tables(
     """
     tables = []
     rng = np.random.default_rng(seed)
+    people = np.array([case.person or case.id for case in cases])
     for kind in dict.fromkeys(key for case in cases for key in case.groups):
         labels = np.array([case.groups.get(kind, "") for case in cases])
         found: dict[str, NDArray[np.float64]] = {}
+        whose: dict[str, NDArray[np.int64]] = {}
         for group in sorted({*labels} - {""}):
-            known = values[(labels == group) & ~np.isnan(values)]
-            if len(known) >= FEWEST:
-                found[str(group)] = known
+            rows_of = (labels == group) & ~np.isnan(values)
+            names, of = np.unique(people[rows_of], return_inverse=True)
+            if len(names) >= FEWEST:
+                found[str(group)], whose[str(group)] = values[rows_of], of
         if not found:
             continue
-        drawn = {group: _drawn_means(known, rng) for group, known in found.items()}
+        drawn = {group: _drawn_means(known, whose[group], rng) for group, known in found.items()}
         rows = {
             g: _value(float(known.mean()), drawn[g], len(known), metric.unit) for g, known in found.items()
         }
@@ -52,9 +55,13 @@ def group_tables(
     return tables
 
 
-def _drawn_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means of `values` drawn again, (DRAWS,)."""
-    means: NDArray[np.float64] = values[rng.integers(len(values), size=(DRAWS, len(values)))].mean(1)
+def _drawn_means(
+    values: NDArray[np.float64], of: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Means of `values` with their people drawn again, all pictures of each together, (DRAWS,)."""
+    sums, counts = np.bincount(of, values), np.bincount(of)
+    drawn = rng.integers(len(counts), size=(DRAWS, len(counts)))
+    means: NDArray[np.float64] = sums[drawn].sum(1) / counts[drawn].sum(1)
     return means
 
 

@@ -18,7 +18,7 @@ from likeness.evaluation.case import Case
 from likeness.evaluation.groups import group_tables
 from likeness.evaluation.result import MetricValue, Result, commit, machine, summarised
 from likeness.files.images import read_image, read_recipe, whole_file, write_png
-from likeness.files.provenance import recipe_of, request_of
+from likeness.files.provenance import recipe_of, request_of, weights_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def paint_cases(
                 source = source.resize(image.size, Image.Resampling.LANCZOS)
             case = Case(
                 task.id, image, task.words or task.request.prompt, shown, person.profiles, source,
-                {"prompts": task.group, **person.groups}, task.truth,
+                {"prompts": task.group, **person.groups}, task.truth, person.id,
             )  # fmt: skip
             painted.append(
                 Painted(task, case, sum(recipe["timings_s"].values()), recipe["settings"].get("steps"))
@@ -102,7 +102,8 @@ class _Painter:
 
     def __init__(self, pipeline: PortraitPipeline, folder: Path) -> None:
         self._pipeline, self._folder = pipeline, folder
-        self._weights: Any = None
+        known = getattr(pipeline, "weights", None)
+        self._weights: Any = None if known is None else weights_of(known)
 
     def paint(self, request: PortraitRequest, name: str) -> tuple[Image.Image, dict[str, Any]]:
         """The picture and its recipe, as they are in the file."""
@@ -114,12 +115,17 @@ class _Painter:
             write_png(result.image, file, recipe)
         elif not _asked(request_of(request), recipe["request"]):
             raise InputError(f"{self._folder} holds pictures of another evaluation; choose another folder.")
-        if self._weights is not None and recipe["weights"] != self._weights:
+        if self._weights is not None and _but_guide(recipe["weights"]) != _but_guide(self._weights):
             raise InputError(
                 f"{self._folder} holds pictures painted by other weights; choose another folder."
             )
         self._weights = recipe["weights"]
         return read_image(file), recipe
+
+
+def _but_guide(weights: Any) -> Any:
+    """A method may leave the base's guide out of a picture, as InstantPortrait does in one step."""
+    return [one for one in weights if one["role"] != "guide"]
 
 
 def _reference(task: Task) -> str:

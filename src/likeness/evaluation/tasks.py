@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from likeness.errors import InputError
-from likeness.evaluation.case import Truth
+from likeness.evaluation.case import Truth, touched
 from likeness.faces.attributes import NOT_SHOWN
 from likeness.packs.check_words import CATEGORIES
 from likeness.sitters import attributes, captions, instructions, with_same_person
 from likeness.sitters.describe import pronouns
-from likeness.sitters.instruct import GROUPS
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -27,15 +26,6 @@ __all__ = ["Task", "tasks_of"]
 
 COLLECTED = ("hair", "clothes", "accessories", "makeup", "background", "light")
 """Factors of a scene that stay as they are within a collection."""
-FOLLOWS: Mapping[str, tuple[str, ...]] = {
-    "hat": ("hair", "fringe", "earrings"),
-    "hair": ("fringe", "greying", "earrings"),
-    "glasses": ("eyes", "gaze", "eyeshadow", "expression"),
-    "expression": ("eyes", "gaze"),
-    "background": ("light", "light_side"),
-    "garment": ("scarf", "necklace"),
-}
-"""What may change with something else without a fault: hair under a hat, light in another place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +172,7 @@ def _addable(targets: Sequence[Prompt], scene: Scene) -> list[Prompt]:
 
 def _portrait_truth(scene: Scene, shows: Mapping[str, str]) -> Truth:
     """A portrait keeps who it is; the rest is the prompt's."""
-    gone = _touched(shows)
+    gone = touched(shows)
     seen = attributes(scene)
     kept = {kind: seen[kind] for kind in CATEGORIES["person"] if kind in seen and kind not in gone}
     return Truth(shows, kept)
@@ -190,7 +180,7 @@ def _portrait_truth(scene: Scene, shows: Mapping[str, str]) -> Truth:
 
 def _edit_truth(scene: Scene, shows: Mapping[str, str]) -> Truth:
     """An edit keeps everything else, pose and light included."""
-    gone = _touched(shows)
+    gone = touched(shows)
     kept = {kind: value for kind, value in attributes(scene).items() if kind not in gone}
     return Truth(shows, kept, _pose(scene), None if "light" in gone else _light(scene))
 
@@ -209,13 +199,6 @@ def _collect_truth(before: Scene, after: Scene) -> Truth:
     asked = {kind: two.get(kind, NOT_SHOWN) for kind in told if one.get(kind) != two.get(kind)}
     kept = {kind: value for kind, value in two.items() if one.get(kind) == value}
     return Truth(asked, kept, _pose(after), _light(after))
-
-
-def _touched(shows: Mapping[str, str]) -> set[str]:
-    """The kinds that what is asked for takes along."""
-    things = {thing for thing, kinds in GROUPS.items() if any(kind in shows for kind in kinds)}
-    touched = things | {other for thing in things for other in FOLLOWS.get(thing, ())}
-    return {kind for thing in touched for kind in GROUPS.get(thing, (thing,))} | touched
 
 
 def _pose(scene: Scene) -> tuple[float, float, float]:

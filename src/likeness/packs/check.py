@@ -55,7 +55,7 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         again.append(((out.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
         half.append(psnr(vae.decode(F.avg_pool2d(mean, 2)).sample, F.avg_pool2d(wanted, 2)))
         latents.append(mean)
-    value, interval = mean_interval(torch.cat(full))
+    value, interval = mean_interval(torch.cat(full), pictures.person[:512])
     table = {
         "psnr_db": value,
         "psnr_db_interval": interval,
@@ -67,7 +67,7 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         few = dataclasses.replace(pictures, pixels=pictures.pixels[:512], landmarks=pictures.landmarks[:512])
         known = embed_faces(model, aligned_faces(few))
         found = embed_faces(model, aligned_faces(dataclasses.replace(few, pixels=torch.cat(again))))
-        value, interval = mean_interval((known * found).sum(-1))
+        value, interval = mean_interval((known * found).sum(-1), pictures.person[:512])
         table |= {"face_similarity": value, "face_similarity_interval": interval}
     if (pack / "attributes" / "config.json").is_file():
         net = mini.load_attributes(pack / "attributes")
@@ -76,7 +76,8 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         for name, kinds in DETAILS.items():
             for suffix, seen in (("_still", torch.cat(again)), ("", pictures.pixels[: len(rows)])):
                 right = attributes_right(net, mini.to_unit(seen), truth, rows, kinds)
-                value, interval = mean_interval(right[~right.isnan()])
+                asked = ~right.isnan()
+                value, interval = mean_interval(right[asked], pictures.person[rows][asked])
                 table |= {f"{name}_right{suffix}": value, f"{name}_right{suffix}_interval": interval}
     return table
 
@@ -94,24 +95,24 @@ def verification_scores(
     same = (person[:, None] == person[None, :]) & upper
     mates, strangers = similarity[same], similarity[upper & ~same]
     generator = torch.Generator().manual_seed(seed)
-    half = pairs // 2
-    few_mates = mates[torch.randperm(len(mates), generator=generator)[:half]]
-    few_strangers = strangers[torch.randperm(len(strangers), generator=generator)[: len(few_mates)]]
+    chosen = torch.randperm(len(mates), generator=generator)[: pairs // 2]
+    others = torch.randperm(len(strangers), generator=generator)[: len(chosen)]
+    few_mates, few_strangers = mates[chosen], strangers[others]
     thresholds = torch.cat([few_mates, few_strangers]).sort().values
     accept = (few_mates[None, :] >= thresholds[:, None]).float().mean(1)
     reject = (few_strangers[None, :] < thresholds[:, None]).float().mean(1)
     allowed = max(1, len(strangers) // 1000)
     threshold = strangers.topk(allowed).values[-1]
-    accuracy = float(((accept + reject) / 2).max())
-    # Pairs of one person are not independent: the interval is over people, not over pairs.
-    whose = person[:, None].expand_as(similarity)[same]
-    accepted = torch.zeros(int(person.max()) + 1).index_add(0, whose, (mates > threshold).float())
-    pairs_of = torch.bincount(whose, minlength=len(accepted))
-    _, interval = mean_interval((accepted / pairs_of.clamp_min(1))[pairs_of > 0])
+    best = thresholds[((accept + reject) / 2).argmax()]
+    right = torch.cat([few_mates >= best, few_strangers < best]).float()
+    # Pairs of one person are not independent: intervals are over people (of strangers, over the first).
+    whose, of_strangers = (person[:, None].expand_as(similarity)[some] for some in (same, upper & ~same))
+    accuracy, half = mean_interval(right, torch.cat([whose[chosen], of_strangers[others]]))
+    accepted, interval = mean_interval((mates > threshold).float(), whose)
     return {
         "accuracy": accuracy,
-        "accuracy_interval": share_interval(accuracy, 2 * len(few_mates)),
-        "tar_at_far_1e-3": float((mates > threshold).float().mean()),
+        "accuracy_interval": half,
+        "tar_at_far_1e-3": accepted,
         "tar_at_far_1e-3_interval": interval,
         "pairs": float(len(few_mates) * 2),
     }
@@ -149,7 +150,9 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     from likeness.packs.recipes.landmarks import landmark_errors
 
     errors, found = landmark_errors(mini.load_landmarks(pack / "landmarks"), pictures)
-    value, interval = mean_interval(errors)
+    whose = pictures.person[:, None].expand(-1, 5)[pictures.visible[:, :5]]
+    value, interval = mean_interval(errors, whose)
+    people = int(pictures.person.max()) + 1
     detector = find_detector("sitters", pack / "landmarks")
     seen = pictures.pixels[:1000].permute(0, 2, 3, 1).numpy()
     one = sum(len(detector(Image.fromarray(picture))) == 1 for picture in seen) / len(seen)
@@ -158,9 +161,9 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
         "error_interval": interval,
         "within_3_percent": float((errors < 0.03).float().mean()),
         "found": float(found.float().mean()),
-        "found_interval": share_interval(float(found.float().mean()), len(found)),
+        "found_interval": share_interval(float(found.float().mean()), people),
         "one_face_detected": one,
-        "one_face_detected_interval": share_interval(one, len(seen)),
+        "one_face_detected_interval": share_interval(one, int(pictures.person[len(seen) - 1]) + 1),
     }
 
 
@@ -177,7 +180,9 @@ def parsing_overlap(pack: Path, pictures: Pictures) -> dict[str, float]:
         found = net.parse(mini.to_unit(pictures.pixels[rows])).long()
         cells = parsing_of(pictures.labels[rows]) * count + found
         tables += [torch.bincount(one.flatten(), minlength=count * count) for one in cells]
-    table = torch.stack(tables).view(-1, count, count).double()
+    of_pictures = torch.stack(tables).view(-1, count, count).double()
+    table = torch.zeros(int(pictures.person.max()) + 1, count, count).double()
+    table.index_add_(0, pictures.person, of_pictures)
 
     def overlaps(sums: Tensor) -> Tensor:
         both = sums.diagonal()

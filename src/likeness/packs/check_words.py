@@ -71,7 +71,8 @@ def retrieval(pack: Path, pictures: Pictures) -> dict[str, float]:
     ]
     if not right:
         return {}
-    value, interval = mean_interval(torch.cat(right))
+    found = torch.cat(right)
+    value, interval = mean_interval(found, pictures.person[: len(found)])
     separated = separation(images, texts, pictures)
     return {"right_of_100": value, "right_of_100_interval": interval, **separated}
 
@@ -142,10 +143,10 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
     for category, kinds in {"attributes": None, **CATEGORIES}.items():
         for name, pixels in sides.items():
             right = attributes_right(net, pixels, truth, rows, kinds)
-            if right.isnan().all():
-                continue
-            value, interval = mean_interval(right[~right.isnan()])
-            out |= {f"{name}_{category}_seen": value, f"{name}_{category}_seen_interval": interval}
+            asked = ~right.isnan()
+            if asked.any():
+                value, interval = mean_interval(right[asked], pictures.person[rows][asked])
+                out |= {f"{name}_{category}_seen": value, f"{name}_{category}_seen_interval": interval}
     real, truth_of, seen = (
         image_embeddings(pack, p)
         for p in (
@@ -225,11 +226,11 @@ def attribute_accuracy(pack: Path, pictures: Pictures) -> dict[str, float]:
     out: dict[str, float] = {}
     for category, kinds in CATEGORIES.items():
         answers = torch.stack([torch.cat(right[kind]) for kind in kinds if kind in right])
-        value, interval = mean_interval(answers.mean(0))
+        value, interval = mean_interval(answers.mean(0), pictures.person)
         out |= {category: value, f"{category}_interval": interval}
     out |= {f"kind_{kind}": float(torch.cat(values).mean()) for kind, values in right.items()}
     angles = dict(zip(("yaw", "pitch", "roll"), torch.cat(pose).unbind(1), strict=True))
     for name, errors in {**angles, "light": torch.cat(light)}.items():
-        value, interval = mean_interval(errors)
+        value, interval = mean_interval(errors, pictures.person)
         out |= {f"{name}_error_deg": value, f"{name}_error_deg_interval": interval}
     return out

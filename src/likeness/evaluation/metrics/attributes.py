@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from likeness.diffusion.pixels import to_pixels
+from likeness.evaluation.case import touched
 from likeness.faces.attributes import INPUT_PX, NOT_SHOWN, light_direction
 from likeness.packs.check_words import CATEGORIES
 
@@ -132,7 +133,8 @@ class DetailsWrong:
         if case.source is None:
             return {}
         seen = self.views.see(case.source).shown
-        return {k: value for k, value in seen.items() if k not in truth.asked and value != NOT_SHOWN}
+        free = touched(truth.asked)
+        return {k: value for k, value in seen.items() if k not in free and value != NOT_SHOWN}
 
 
 @dataclass(frozen=True, slots=True)

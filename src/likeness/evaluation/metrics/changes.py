@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from likeness.evaluation.case import touched
 from likeness.evaluation.metrics.perceptual import Lpips
 from likeness.evaluation.metrics.segmentation import SegmentationConsistency
 
@@ -131,7 +132,8 @@ class Describer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KindChange:
-    """Of the kinds of attribute that are on either picture, the share that changed."""
+    """Of the kinds of attribute that are on either picture, the share that changed; but for those that were
+    asked for, with what they take along."""
 
     describer: Describer
     name: ClassVar[str] = "attributes"
@@ -150,15 +152,19 @@ class KindChange:
 
 
 def kind_changes(describer: Describer, cases: Sequence[Case]) -> dict[str, NDArray[np.float64]]:
-    """Of each kind, per case: 1 where its value changed, 0 where not, nan where neither picture shows it."""
+    """Of each kind, per case: 1 where its value changed, 0 where not, nan where neither picture shows it, or
+    where the truth says that it was to change."""
+    free = [touched(case.truth.asked) if case.truth else set() for case in cases]
     after = describer([case.image for case in cases])
     before = describer([case.source or case.image for case in cases])
     kinds = dict.fromkeys(kind for row in (*before, *after) for kind in row)
     return {
         kind: np.array(
             [
-                np.nan if kind not in one and kind not in two else float(one.get(kind) != two.get(kind))
-                for one, two in zip(before, after, strict=True)
+                np.nan
+                if kind in asked or (kind not in one and kind not in two)
+                else float(one.get(kind) != two.get(kind))
+                for one, two, asked in zip(before, after, free, strict=True)
             ]
         )
         for kind in kinds

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAN"]
 
 FIRST, NAIVE, SECOND, BOTH = "stage 1", "naive", "stage 2 alone", "SPF-Portrait"
+UNTAUGHT = "the base"
 FIRST_WORDS, WORDS = "stage 1, target's tokens", "target's tokens"
 WITHOUT = {
     "w/o map": "no-map",
@@ -73,13 +74,18 @@ def _claims() -> tuple[Claim, ...]:
         Claim(f"trained for the target's tokens alone less {axis} changes", "ours", axis, WORDS, BOTH)
         for axis in CHANGES
     ]
-    for metric in ("followed", "response"):
+    for metric, margin in (("followed", -0.05), ("response", -0.02)):
+        # Without these, what the base paints of the same words anyway would count as learned.
         found += [
-            Claim(f"{metric}: both stages no worse than naive", "Table 1", metric, BOTH, NAIVE, -0.05),
+            Claim(f"{metric}: {of} more than the base by the same words", "ours", metric, name, UNTAUGHT)
+            for name, of in ((NAIVE, "naive"), (BOTH, "both stages"), (WORDS, "target's tokens"))
+        ]
+        found += [
+            Claim(f"{metric}: both stages no worse than naive", "Table 1", metric, BOTH, NAIVE, margin),
             Claim(f"{metric}: both stages more than stage 2 alone", "Table 5", metric, BOTH, SECOND),
             Claim(f"{metric}: with the map more than without", "Table 5", metric, BOTH, "w/o map"),
             Claim(f"{metric}: with L_tar more than without", "Table 5", metric, BOTH, "w/o L_tar"),
-            Claim(f"{metric}: target's tokens no worse than naive", "ours", metric, WORDS, NAIVE, -0.05),
+            Claim(f"{metric}: target's tokens no worse than naive", "ours", metric, WORDS, NAIVE, margin),
         ]  # fmt: skip
     for axis in ("identity", "picture"):
         found += [
@@ -107,6 +113,7 @@ PLAN = Plan(
         Variant(WORDS, partial(_train, ABLATIONS["words"].contrastive), FIRST_WORDS),
     ),
     paintings=(
+        Painting(UNTAUGHT, FIRST, {"scale": 0.0}),
         *(Painting(name, name) for name in (FIRST, NAIVE, SECOND, BOTH, *WITHOUT, FIRST_WORDS, WORDS)),
         *(Painting(_base_alone(name), name, {"target": ""}) for name in (NAIVE, BOTH, WORDS)),
     ),

@@ -31,13 +31,17 @@ def phrases_of(tokenizer: Any, text: str) -> list[Phrase]:
     Tokens past the encoder's length are left out, and phrases without any.
     """
     limit = tokenizer.model_max_length - 1  # the end token has the last place at the latest
-    pieces: list[tuple[str, bool]] = [
-        (word, bool(_BREAK.fullmatch(word))) for word in re.findall(r"[\w'-]+|[^\w\s]", text)
+    pieces = [
+        (one.group(), bool(_BREAK.fullmatch(one.group())), one.span())
+        for one in re.finditer(r"[\w'-]+|[^\w\s]", text)
     ]
+
+    def tokens_before(end: int) -> int:  # of the text itself: CLIP reads neighbouring signs as one
+        return len(tokenizer(text[:end], add_special_tokens=False, verbose=False).input_ids)
+
     found: list[Phrase] = []
     words: list[str] = []
     tokens: list[int] = []
-    place = 1
 
     def close() -> None:
         if words and tokens:
@@ -45,18 +49,16 @@ def phrases_of(tokenizer: Any, text: str) -> list[Phrase]:
         words.clear()
         tokens.clear()
 
-    for index, (word, is_break) in enumerate(pieces):
-        count = len(tokenizer(word, add_special_tokens=False, verbose=False).input_ids)
+    for index, (word, is_break, (start, end)) in enumerate(pieces):
         if is_break:
             close()
-            place += count
             continue
-        rest = " ".join(piece for piece, _ in pieces[index : index + 3]).lower()
+        rest = " ".join(piece for piece, _, _ in pieces[index : index + 3]).lower()
         if words and any(rest == lead or rest.startswith(f"{lead} ") for lead in _LEADS):
             close()
         words.append(word)
-        tokens += [at for at in range(place, place + count) if at < limit]
-        place += count
+        first, last = 1 + tokens_before(start), 1 + tokens_before(end)
+        tokens += [at for at in range(first, last) if at < limit and at not in tokens]
     close()
     return found
 
