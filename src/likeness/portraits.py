@@ -324,9 +324,11 @@ def _resemblance(chooser: Judge, result: PortraitResult) -> float | None:
 def _compare(judge: Judge, result: PortraitResult, without: str | None = None) -> list[Likeness]:
     """How alike each person of a picture is, in the part of it where the person is."""
     request = result.request
-    if not request.people:
+    if not request.people and request.image is None:
         return [judge.compare(result.image, request.references, without)]
     boxes = result.provenance.recipe["people_px"]
+    if not request.people:  # painted into a picture, where others may be larger
+        return [judge.compare(result.image.crop(boxes[0]), request.references, without)]
     return [
         judge.compare(result.image.crop(box), person.references, without)
         for person, box in zip(request.people, boxes, strict=True)

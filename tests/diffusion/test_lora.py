@@ -16,6 +16,12 @@ from tests import tiny
 
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_out.0"
+CHANGED = (
+    Q, OUT,
+    "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "down_blocks.0.attentions.0.proj_in",
+    "down_blocks.0.resnets.0.conv1",
+)  # fmt: skip
 TEXT = "text_model.encoder.layers.0.self_attn.q_proj"
 
 
@@ -41,7 +47,7 @@ def text_layer(base: Base) -> torch.nn.Module:
 
 def written(base: Base, kind: str, file: Path) -> None:
     unet = base.unet
-    parts = {("unet", Q): unet.get_submodule(Q), ("unet", OUT): unet.get_submodule(OUT)}
+    parts = {("unet", name): unet.get_submodule(name) for name in CHANGED}
     parts["text_encoder", TEXT] = text_layer(base)
     parts["unet", "conv_in"] = unet.conv_in
     tensors, metadata = {}, {}
@@ -65,7 +71,7 @@ def written(base: Base, kind: str, file: Path) -> None:
 @pytest.mark.parametrize(("kind", "factor"), [("kohya", 0.5), ("peft", 0.5), ("diffusers", 1.0)])
 def test_the_change_is_in_the_weights(base: Base, tmp_path: Path, kind: str, factor: float) -> None:
     """factor: alpha / rank."""
-    layers = [base.unet.get_submodule(Q), base.unet.get_submodule(OUT), text_layer(base)]
+    layers = [*(base.unet.get_submodule(name) for name in CHANGED), text_layer(base)]
     if kind != "kohya":
         layers.append(base.unet.conv_in)
     before = [layer.weight.clone() for layer in layers]

@@ -4,6 +4,7 @@ faces, ControlNets and LoRAs. Toy width, the real diffusers classes."""
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,20 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from likeness.diffusion.inpaint import Kept, Patch
+from likeness.diffusion.control import control_pixels, load_controlnet
+from likeness.diffusion.inpaint import Kept, Patch, _eroded
+from likeness.diffusion.load import load_base
 from likeness.diffusion.regions import Region, blended, covered, side_by_side
 from likeness.errors import Cancelled, InputError
+from likeness.evaluation.judge import Judge
 from likeness.faces.parts import head_mask
+from likeness.methods.consistentid import pipeline as consistentid_pipeline
 from likeness.methods.consistentid.loading import load_pipeline
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
-from likeness.types import Person, PortraitRequest
+from likeness.portraits import paint_one
+from likeness.types import Face, Person, PortraitRequest
 from tests import tiny
 from tests.methods.toys import WRITERS, MiddleDetector, PixelEncoder, ToyConsistentID, picture
 
@@ -205,6 +211,78 @@ def test_painting_into_a_picture_keeps_the_rest_of_it(toy: ToyConsistentID) -> N
     assert not np.array_equal(into, other), "the person matters"
 
 
+class Two(MiddleDetector):
+    """Of a picture of two, a large face on the left and a small one on the right."""
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        if image.size != (192, 96):
+            return super().__call__(image)
+        [large] = super().__call__(image.crop((0, 0, 96, 96)))
+        x0, y0, x1, y1 = (side / 2 for side in large.box_xyxy)
+        points = large.landmarks_px * 0.5 + np.array([132, 24], np.float32)
+        return [large, Face((x0 + 132, y0 + 24, x1 + 132, y1 + 24), points)]
+
+
+def into_the_small_face(**settings: Any) -> PortraitRequest:
+    group, mask = Image.new("RGB", (192, 96)), Image.new("L", (192, 96))
+    group.paste(picture(5), (0, 0))
+    group.paste(picture(6), (96, 0))
+    mask.paste(255, (132, 24, 180, 72))
+    fixed = {"steps": 2, "image": group, "mask_image": mask, "options": {"second_pass": 0}, **settings}
+    return PortraitRequest(WORDS, (picture(0),), **fixed)
+
+
+def test_who_is_painted_into_a_picture_is_judged_and_no_bystander(mini: ToyConsistentID) -> None:
+    pipeline = small_base(mini)
+    pipeline.detector = Two()
+    judge = Judge([PixelEncoder("judge")], Two())
+    one = paint_one(pipeline, into_the_small_face(), 0, judge, best_of=3)
+    assert len(set(one.tried.values())) == 3, "seeds differ where they painted"
+    assert one.result.provenance.recipe["people_px"] != [[0, 0, 192, 96]]
+
+
+def test_a_control_picture_is_of_the_whole_picture(
+    mini: ToyConsistentID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ControlNetModel.from_unet(mini.base.unet).save_pretrained(tmp_path / "net")
+    pipeline = pipeline_of(
+        mini, base=dataclasses.replace(mini.base, size_px=64), controlnets=[tmp_path / "net"]
+    )
+    pipeline.detector = Two()
+    seen: list[torch.Tensor] = []
+
+    def looked(*given: Any) -> list[torch.Tensor]:
+        seen.extend(control_pixels(*given))
+        return seen[-1:]
+
+    monkeypatch.setattr(consistentid_pipeline, "control_pixels", looked)
+    lines = Image.new("RGB", (192, 96), "red")
+    lines.paste("blue", (156, 0, 192, 96))  # from the middle of the face on
+    [result] = pipeline([into_the_small_face(control_images=(lines,))])
+    [(x0, _, x1, _)] = result.provenance.recipe["people_px"]
+    assert float(seen[0][0, 0].mean()) == pytest.approx((156 - x0) / (x1 - x0), abs=0.05)
+
+
+def test_a_second_pass_is_no_other_persons(mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people in one window, and a face found for one of them only."""
+    pipeline = small_base(mini)
+    references, [face] = MiddleDetector(), MiddleDetector()(Image.new("RGB", (24, 24)))
+    left = Face(
+        tuple(np.add(face.box_xyxy, (8, 20, 8, 20))), face.landmarks_px + np.array([8, 20], np.float32)
+    )
+
+    class Left(MiddleDetector):
+        def __call__(self, image: Image.Image) -> list[Face]:
+            return references(image) if image.size == (96, 96) else [left]
+
+    pipeline.detector = Left()
+    people = (Person((picture(0),), (0, 8, 32, 56)), Person((picture(1),), (32, 8, 64, 56)))
+    options = {"second_pass": 0.9}
+    request = PortraitRequest(WORDS, people=people, steps=2, size_px=(64, 64), options=options)
+    [result] = pipeline([request])
+    assert result.provenance.recipe["second_pass_faces"] == 1
+
+
 def test_a_weak_repaint_stays_near_the_picture(
     mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +355,29 @@ def test_a_control_net_steers_every_kind_of_base(toy: ToyConsistentID, tmp_path:
     people = Person((picture(0),), (0, 0, 64, 64)), Person((picture(1),), (64, 0, 128, 64))
     halves = painted(trained, *people, size_px=(128, 64), control_images=(picture(5).resize((128, 64)),))
     assert halves.shape == (64, 128, 3)
+
+
+def test_a_control_net_fits_a_base_of_one_file(tmp_path: Path) -> None:
+    folder = tiny.write_sd15(tmp_path / "sd15")
+    ControlNetModel.from_unet(load_base(folder).unet).save_pretrained(tmp_path / "net")
+    base = load_base(tiny.write_single_file(folder, tmp_path / "one.safetensors"))
+    assert load_controlnet(tmp_path / "net", base).weights.role == "ControlNet"
+
+
+@pytest.mark.parametrize("reach", [0, 1, 3, 10])
+def test_a_mask_shrinks_as_by_pillows_filter(reach: int) -> None:
+    levels = np.random.default_rng(reach).integers(0, 256, (40, 60)).astype(np.uint8)
+    mask = Image.fromarray(levels)
+    assert np.array_equal(_eroded(mask, reach), mask.filter(ImageFilter.MinFilter(2 * reach + 1)))
+
+
+def test_a_large_patch_is_laid_back_in_seconds() -> None:
+    photo, mask = Image.new("RGB", (2400, 2400)), Image.new("L", (2400, 2400))
+    mask.paste(255, (300, 300, 2100, 2100))
+    patch = Patch((0, 0, 2400, 2400), photo.resize((512, 512)), mask.resize((512, 512)))
+    started = time.process_time()
+    patch.laid_back(photo, mask, Image.new("RGB", (512, 512), "red"))
+    assert time.process_time() - started < 10
 
 
 def test_remembered_weights_change_nothing(toy: ToyConsistentID) -> None:

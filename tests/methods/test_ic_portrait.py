@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from likeness.diffusion.control import added_up
@@ -483,7 +484,9 @@ def test_weights_of_another_kind_are_refused(toy: ToyIcPortrait, tmp_path: Path)
         load(toy.base, detector=MiddleDetector(), image_encoder=toy.image_encoder)
 
 
-def test_a_persons_unet_beside_the_nets_paints(toy: ToyIcPortrait, tmp_path: Path) -> None:
+def test_a_persons_unet_beside_the_nets_paints(
+    toy: ToyIcPortrait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "person"
     torch.manual_seed(5)
     unet = tiny.unet((32, 64), 64, 4)
@@ -495,3 +498,18 @@ def test_a_persons_unet_beside_the_nets_paints(toy: ToyIcPortrait, tmp_path: Pat
     roles = [one.role for one in result.provenance.weights]
     assert "customised UNet" in roles and "unet" not in roles
     assert result.provenance.recipe["person"] == "anna"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    [same] = toy.loaded(Path("~/person"))([toy.request(1)])
+    assert np.array_equal(np.asarray(same.image), np.asarray(result.image))
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    weight = unet.get_submodule(name).weight
+    change = {"A": torch.randn(3, weight.shape[1]), "B": torch.randn(len(weight), 3)}
+    save_file(
+        {f"unet.{name}.lora_{side}.weight": one for side, one in change.items()}, tmp_path / "l.safetensors"
+    )
+    with_lora = load(
+        toy.base, folder, detector=MiddleDetector(), image_encoder=toy.image_encoder,
+        loras={tmp_path / "l.safetensors": 1.0},
+    )  # fmt: skip
+    [other] = with_lora([toy.request(1)])
+    assert not np.array_equal(np.asarray(other.image), np.asarray(result.image))

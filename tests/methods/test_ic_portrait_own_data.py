@@ -13,12 +13,14 @@ from likeness import finetune
 from likeness.cli.main import main
 from likeness.data.build import build, sidecar
 from likeness.data.manifest import Dataset
+from likeness.diffusion.load import load_base
 from likeness.errors import InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.images import write_png
-from likeness.methods.ic_portrait.config import Training
+from likeness.methods.ic_portrait.config import NETS, Training
+from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.own_data import NEVER, PersonTraining, ViewsTraining
-from likeness.methods.ic_portrait.weights import load_nets
+from likeness.methods.ic_portrait.weights import load_nets, save_nets
 from likeness.packs import mini_path
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_other_view
 from likeness.sitters.render import render
@@ -119,3 +121,32 @@ def test_views_are_built_from_a_folder_for_each_person(
         with pytest.raises(SystemExit) as stop:
             main(mistake)
         assert stop.value.code == 2 and told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    not (mini_path() / "pack.json").exists(), reason="the mini pack is not in this source tree"
+)
+def test_a_person_is_learned_beside_nets_that_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unet = load_base(mini_path()).unet
+    save_nets(Nets(control_net(unet), control_net(unet), NETS["mini"]), tmp_path / "nets")
+    scene = straightened(sample_scene(HELD_OUT_SEEDS[3]))
+    for view in range(3):
+        write_png(
+            Image.fromarray(render(with_other_view(scene, view), 128).rgb), tmp_path / "in" / f"{view}.png"
+        )
+    words = [
+        "train",
+        "ic-portrait",
+        "--person",
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path / "run"),
+        "--dry-run",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--adapter", str(tmp_path / "nets"), "--sitters"])
+    out, err = capsys.readouterr()
+    assert not stop.value.code, err
+    assert "parameters are trained on" in out

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["ControlNet", "added_up", "control_pixels", "load_controlnet", "residuals"]
 
 
+Share = tuple[float, float, float, float]
+WHOLE: Share = (0.0, 0.0, 1.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ControlNet:
     """A loaded ControlNet (arXiv 2302.05543) of the base's family, frozen."""
@@ -44,7 +48,7 @@ def load_controlnet(name_or_path: str | Path, base: Base) -> ControlNet:
     folder = fetched(name_or_path, ("*.json", "diffusion_pytorch_model*.safetensors"), what="ControlNet")
     model = load_part(folder, ControlNetModel, base.dtype).to(base.device)
     for key in ("cross_attention_dim", "in_channels", "block_out_channels"):
-        if model.config[key] != base.unet.config[key]:
+        if _plain(model.config[key]) != _plain(base.unet.config[key]):
             raise IncompatibleWeightsError(
                 f"The ControlNet {name_or_path} is not for {base.name}: its {key} is {model.config[key]}, "
                 f"the base's {base.unet.config[key]}."
@@ -52,11 +56,17 @@ def load_controlnet(name_or_path: str | Path, base: Base) -> ControlNet:
     return ControlNet(model, record_weights(folder, "ControlNet", "see its model card", str(name_or_path)))
 
 
-def control_pixels(pictures: Sequence[Image.Image], size_px: tuple[int, int], base: Base) -> list[Tensor]:
-    """Control pictures, each brought to the size (width, height) that is painted: (1, 3, H, W) in [0, 1]."""
+def control_pixels(
+    pictures: Sequence[Image.Image], size_px: tuple[int, int], base: Base, share: Share = WHOLE
+) -> list[Tensor]:
+    """Control pictures, each brought to the size (width, height) that is painted: (1, 3, H, W) in [0, 1].
+
+    share: (x0, y0, x1, y1) in [0, 1], the part of the picture that is painted, where it is not all of it.
+    """
     found = []
     for picture in pictures:
-        small = picture.convert("RGB").resize(size_px, Image.Resampling.LANCZOS)
+        box = tuple(at * side for at, side in zip(share, picture.size * 2, strict=True))
+        small = picture.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, box=box)
         found.append(to_levels(small).to(base.device, base.dtype))
     return found
 
@@ -102,3 +112,8 @@ def added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         down: [a + b for a, b in zip(one[down], other[down], strict=True)],
         middle: one[middle] + other[middle],
     }
+
+
+def _plain(value: Any) -> Any:
+    """Sizes read from a folder are lists, from a single file tuples."""
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -52,7 +52,9 @@ def merge_lora(base: Base, file: str | Path, scale: float = 1.0) -> WeightsRecor
         part, place = found.groups()
         weight = _weight(parts.get(part), place)
         down, up = state[key].float(), state[other].float()
-        alpha = float(alphas.get(f"{key}.alpha", told.get(f"{part}.lora_alpha", len(down))))
+        # diffusers' conversion names alphas after the weight, or, but for attention, after the layer.
+        own = alphas.get(f"{key}.alpha", alphas.get(f"{key.split('.lora.')[0]}.alpha"))
+        alpha = float(told.get(f"{part}.lora_alpha", len(down)) if own is None else own)
         change = (up.flatten(1) @ down.flatten(1)) * (scale * alpha / len(down))
         if weight is None or len(change) != len(weight) or change.numel() != weight.numel():
             raise IncompatibleWeightsError(

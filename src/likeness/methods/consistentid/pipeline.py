@@ -16,7 +16,7 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.attention import attached
-from likeness.diffusion.control import ControlNet, control_pixels, residuals
+from likeness.diffusion.control import WHOLE, ControlNet, control_pixels, residuals
 from likeness.diffusion.guidance import guide, with_guide
 from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
@@ -142,7 +142,8 @@ class ConsistentIDPipeline:
         size_px, painters = painters_of(self.base, people, conditions, size_px, guided)
         conditioned = time.perf_counter()
         kept = Kept.of(self.base, target[1], source) if target else None
-        control = control_pixels(request.control_images, size_px, self.base)
+        share = target[1].share_of(target[0]) if target else WHOLE
+        control = control_pixels(request.control_images, size_px, self.base, share)
         latents = self._denoise(
             request, options, painters, size_px, source, progress.tick, kept, request.strength, control
         )
@@ -163,7 +164,9 @@ class ConsistentIDPipeline:
             "merge_step": self._merge_step(request, options),
             "options": options.model_dump(mode="json"),
             "second_pass_faces": again,
-            "people_px": [painter.box_px(self.base.downscale) for painter in painters[: len(people)]],
+            "people_px": [list(target[1].box)]
+            if target
+            else [painter.box_px(self.base.downscale) for painter in painters[: len(people)]],
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name,
         }
@@ -285,7 +288,9 @@ class ConsistentIDPipeline:
         for painter in painters:
             window = painter.region.times(base.downscale)
             left, top = window.left, window.top
-            faces = self.detector(image.crop((left, top, left + window.width, top + window.height)))
+            found = self.detector(image.crop((left, top, left + window.width, top + window.height)))
+            own = painter.region.weight.max() / 2  # as in `box_px`: other faces are other people's
+            faces = [one for one in found if painter.counts_at(one, base.downscale) > own]
             # Of several people near each other each is the one that its painter is for.
             face = max(faces, key=lambda one: painter.counts_at(one, base.downscale), default=None)
             if face is None or face.size_px >= options.second_pass * base.size_px:

@@ -6,14 +6,15 @@ width W, E identity width.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from likeness.diffusion.attention import attached
+from likeness.diffusion.attention import attached, within
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
 from likeness.faces.embed import identity_loss
@@ -21,6 +22,9 @@ from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
     from likeness.diffusion.load import Base
     from likeness.methods.consistentid.conditioning import Identity
     from likeness.methods.consistentid.model import ConsistentIDAdapter
@@ -114,8 +118,14 @@ class ConsistentIDPhase:
             batch["id_embedding"] * keep, batch["image_states"] * keep[..., None]
         )
 
-        maps = self._record("part_masks" in batch and self.facial_weight > 0)
-        with attached(self.base.unet, self.adapter.processors):
+        wanted = "part_masks" in batch and self.facial_weight > 0
+        maps: list[list[Tensor]] = []  # the first of the prediction, others of what is computed anew
+
+        def reading() -> AbstractContextManager[None]:
+            maps.append([])
+            return self._reading(maps[-1] if wanted else None)
+
+        with within(self.base.unet, reading):
             prediction = self.base.unet(
                 noisy,
                 timesteps,
@@ -124,7 +134,6 @@ class ConsistentIDPhase:
                     text.pooled, batch["latents"].shape[-2:], self.base.downscale
                 ),
             ).sample
-        self._record(False)
 
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         terms = {"noise": noise_loss(prediction, target, self._place_weight(batch))}
@@ -136,9 +145,9 @@ class ConsistentIDPhase:
             unlike = self._unlike(clean, batch, rows)
             terms["identity"] = self.identity_weight * unlike
             terms["_unlike"] = unlike.detach()
-        if maps is not None:
+        if wanted:
             facial = facial_localisation_loss(
-                maps, batch["part_masks"], batch["part_tokens"], used, normalise=self.normalise_maps
+                maps[0], batch["part_masks"], batch["part_tokens"], used, normalise=self.normalise_maps
             )
             terms["facial"] = self.facial_weight * facial
             terms["_facial_unweighted"] = facial.detach()
@@ -193,8 +202,15 @@ class ConsistentIDPhase:
         )
         return fused
 
-    def _record(self, wanted: bool) -> list[Tensor] | None:
-        maps: list[Tensor] | None = [] if wanted else None
-        for processor in self.adapter.adapter_modules:
-            processor.record = maps  # type: ignore[assignment]
-        return maps
+    @contextmanager
+    def _reading(self, maps: list[Tensor] | None) -> Iterator[None]:
+        """Inside the block the UNet reads the adapter; maps: what attention maps of text are appended to."""
+        processors: list[Any] = list(self.adapter.adapter_modules)
+        try:
+            for processor in processors:
+                processor.record = maps
+            with attached(self.base.unet, self.adapter.processors):
+                yield
+        finally:
+            for processor in processors:
+                processor.record = None

@@ -50,7 +50,6 @@ def load_pipeline(
         raise InputError(f"IC-Portrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
     if base.runtime != "torch":
         raise InputError("IC-Portrait's nets do not run with --device openvino: take cpu or cuda.")
-    records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
     if adapter is None:
         own = base.folder / "adapters" / "ic-portrait" if base.folder else None
         if own is None or not own.is_dir():
@@ -60,11 +59,11 @@ def load_pipeline(
             )
         adapter = own
     nets, more = load_nets(adapter, base)
-    records += more
     person = load_person(adapter, base)
     if person is not None:
         weights = tuple(one for one in base.weights if one.role != "unet")
         base = replace(base, unet=person, weights=weights)
+    records = [*(merge_lora(base, file, scale) for file, scale in (loras or {}).items()), *more]
     if not isinstance(image_encoder, ImageEncoder):
         image_encoder, record = open_image_encoder(base, nets.settings, image_encoder)
         records.append(record)

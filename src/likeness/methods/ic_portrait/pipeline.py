@@ -84,7 +84,9 @@ class IcPortraitPipeline:
         self.image_encoder = image_encoder
         self.detector = detector
         self.controlnets = tuple(controlnets)
-        self.weights = (*base.weights, *weights, *(net.weights for net in controlnets))
+        # A base's guide is not asked.
+        own = (one for one in base.weights if one.role != "guide")
+        self.weights = (*own, *weights, *(net.weights for net in controlnets))
         if face_encoder is not None:
             self.face_encoder = face_encoder
 
@@ -185,7 +187,8 @@ class IcPortraitPipeline:
         noise = draw(pair.latents_profile.shape, source, device=base.device, dtype=base.dtype)
         profile = Kept(pair.latents_profile, torch.zeros_like(kept.changes), noise)
         condition = self._condition(pair, options, source)
-        control = control_pixels(request.control_images, patch.image.size, base)
+        share = patch.share_of(head.mask)
+        control = control_pixels(request.control_images, patch.image.size, base, share)
         aggregation, matching = self._aggregation(options), None
         timesteps = [*scheduler.timesteps, None]
         target = kept.at(scheduler, timesteps[first])

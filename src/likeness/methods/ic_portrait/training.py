@@ -249,7 +249,7 @@ class AppearancePhase:
         noisiest = pair.timesteps.masked_fill(~clear, -1).argsort(descending=True)
         rows = noisiest[: min(IDENTITY_ROWS, int(clear.sum()))]
         clean = predicted_latents(self._scheduler, pair.latents[rows], prediction[rows], pair.timesteps[rows])
-        target, _ = halves(clean, pair.swapped[rows])
+        target, _ = halves(clean, pair.swapped[rows.cpu()])
         if not len(rows):
             return target.sum() * 0
         pixels, person = self.base.decode(target), batch["id_embedding"][rows]

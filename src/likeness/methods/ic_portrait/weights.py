@@ -71,7 +71,8 @@ def load_person(name_or_path: str | Path, base: Base) -> Any | None:
     """The UNet beside the nets that was customised for one person, or None."""
     from diffusers import UNet2DConditionModel
 
-    folder = Path(name_or_path) / "unet"
+    files = [f"{part}/*" for part in ROLES]
+    folder = fetched(name_or_path, ("config.json", *files), what="IC-Portrait") / "unet"
     return load_part(folder, UNet2DConditionModel, base.dtype).to(base.device) if folder.is_dir() else None
 
 
