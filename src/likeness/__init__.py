@@ -1,10 +1,10 @@
 """Portraits that keep the person: five published systems behind one library.
 
-    from likeness import PortraitRequest, load_pipeline, read_image
+    from likeness import PortraitRequest, load_pipeline, read_image, save_portrait
 
     pipeline = load_pipeline("consistentid", base="mini")
     [result] = pipeline([PortraitRequest("wearing a red hat", (read_image("me.png"),))])
-    result.image.save("portrait.png")
+    save_portrait(result, "portrait.png")
 
 Names are imported when first used: `import likeness` loads neither torch nor Pillow.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SeveralFacesError,
     )
     from likeness.files.images import read_image, read_recipe
+    from likeness.files.provenance import save_portrait
     from likeness.types import (
         Face,
         MethodCard,
@@ -68,6 +69,7 @@ __all__ = [
     "method_names",
     "read_image",
     "read_recipe",
+    "save_portrait",
 ]
 
 
@@ -79,9 +81,9 @@ def __getattr__(name: str) -> Any:
     for module in (catalog, errors, types):
         if name in module.__all__:
             return getattr(module, name)
-    from likeness.files import images
+    from likeness.files import images, provenance
 
-    return getattr(images, name)
+    return getattr(provenance if name in provenance.__all__ else images, name)
 
 
 def __dir__() -> list[str]:

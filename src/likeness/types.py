@@ -103,7 +103,8 @@ class PortraitRequest:
 
     image: PIL RGB, a picture to paint into instead of a new one. mask_image: L, of its size, white where it
     is painted anew; by default around the one face. strength: in (0, 1], how far from what was there, 1 is
-    anything. control_images: one for each ControlNet of the pipeline. control_scale: how much they count.
+    anything. control_images: one for each ControlNet of the pipeline, each of the whole picture, any size.
+    control_scale: how much they count.
     """
 
     prompt: str

@@ -37,6 +37,11 @@ def test_the_card_is_the_packs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(digest in out for part in card.parts.values() for digest in part.sha256.values())
 
 
+def test_a_wrong_split_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "draw", "nonsense", "--work", str(tmp_path))
+    assert code == 2 and "There is no split 'nonsense'" in err
+
+
 def test_a_sheet_holds_its_captions_and_is_the_same_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,11 +169,14 @@ def draw(
     as_json: AsJson = False,
 ) -> None:
     """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
+    from likeness.errors import InputError
     from likeness.packs.data import draw_split
 
     counts = dict.fromkeys(("train", "portraits", "edits", "views", "stand-ins", "dressed"), people)
     counts |= {"judge": judge_people, "held_out": held_out_people}
     chosen = split or list(counts)
+    for wrong in [one for one in chosen if one not in counts]:
+        raise InputError(f"There is no split {wrong!r}; there are {', '.join(counts)}.")
     for one in chosen:
         draw_split(
             work / "data",

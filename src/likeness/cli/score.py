@@ -40,9 +40,11 @@ def score(
     from likeness.errors import ImageError
     from likeness.evaluation.judge import UNLIKE, explanation, open_judge
     from likeness.files.images import read_image, read_recipe
-    from likeness.portraits import needed_px, open_detector
+    from likeness.portraits import CONTACT_SHEET, needed_px, open_detector
 
     known = [read_image(path) for path in (reference, *(also or ()))]
+    # `out/*.png` names the sheet beside the portraits too: many faces, and no recipe.
+    pictures = [path for path in pictures if path.name != CONTACT_SHEET] or pictures
     painted = [read_image(path) for path in pictures]
 
     def recipe(path: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def train(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     world = join_world(device)
     if own and world.writes:
-        _of_own(method, base, own, out / "data", sitters, as_json)
+        _of_own(method, base, own, out / "data", adapter, sitters, as_json)
     world.wait()
     dataset = open_dataset(out / "data" if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
@@ -184,7 +184,9 @@ def _stages(given: Sequence[str], known: Sequence[str], method: str) -> list[str
     return [one for one in known if one in given]
 
 
-def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, as_json: bool) -> None:
+def _of_own(
+    method: str, base: str, photos: Path, folder: Path, adapter: Path | None, sitters: bool, as_json: bool
+) -> None:
     """Build a data set of one person's photos, known by the method's own face encoder."""
     from likeness.catalog import load_pipeline
     from likeness.data.build import build, sidecar
@@ -192,7 +194,7 @@ def _of_own(method: str, base: str, photos: Path, folder: Path, sitters: bool, a
 
     if not photos.is_dir():
         raise InputError(f"{photos} is no folder; give one with photos of one person.")
-    pipeline = load_pipeline(method, base, sitters=sitters)
+    pipeline = load_pipeline(method, base, adapter=adapter, sitters=sitters)
     if not isinstance(pipeline, KnowsFaces):
         raise InputError(f"{method} knows nobody by their face; give it a data set with --data.")
     with step_progress("looking", as_json) as on_picture:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from likeness.files.images import write_png
 from likeness.files.weights import sha256_of
 from likeness.types import WeightsRecord
 
@@ -14,9 +17,27 @@ if TYPE_CHECKING:
 
     from likeness.types import PortraitRequest, PortraitResult
 
-__all__ = ["RECIPE_FORMAT", "pixels_sha256", "recipe_of", "record_weights", "request_of"]
+__all__ = [
+    "RECIPE_FORMAT",
+    "pixels_sha256",
+    "recipe_of",
+    "record_weights",
+    "request_of",
+    "save_portrait",
+    "weights_of",
+]
 
 RECIPE_FORMAT = 1
+
+
+def weights_of(chain: Iterable[WeightsRecord]) -> list[dict[str, str]]:
+    """A chain of weights as a recipe holds it."""
+    return [dataclasses.asdict(link) for link in chain]
+
+
+def save_portrait(result: PortraitResult, path: str | Path) -> None:
+    """Write a painted picture as a PNG that holds its recipe, whole."""
+    write_png(result.image, Path(path), recipe_of(result))
 
 
 def recipe_of(result: PortraitResult) -> dict[str, Any]:
@@ -33,16 +54,7 @@ def recipe_of(result: PortraitResult) -> dict[str, Any]:
         "version": made.version,
         "request": request_of(result.request) | {"seed": made.seed},
         "settings": dict(made.recipe),
-        "weights": [
-            {
-                "name": link.name,
-                "role": link.role,
-                "licence": link.licence,
-                "sha256": link.sha256,
-                "source": link.source,
-            }
-            for link in made.weights
-        ],
+        "weights": weights_of(made.weights),
         "scores": dict(result.scores),
         "warnings": list(result.warnings),
         "timings_s": {name: round(seconds, 3) for name, seconds in result.timings_s.items()},

@@ -186,8 +186,16 @@ class VisionLanguageModel:
                 f"{self.url} refused the request for {self.model!r} with status {error.status_code}: "
                 f"{' '.join(error.message.split()):.200}"
             ) from None
-        text = str(out.choices[0].message.content or "") if out.choices else ""
-        return text, (out.usage.prompt_tokens, out.usage.completion_tokens) if out.usage else (0, 0)
+        except ValueError:  # its body is no JSON
+            raise ServiceError(self._other_tongue()) from None
+        try:
+            text = str(out.choices[0].message.content or "") if out.choices else ""
+            return text, (out.usage.prompt_tokens, out.usage.completion_tokens) if out.usage else (0, 0)
+        except AttributeError:
+            raise ServiceError(self._other_tongue()) from None
+
+    def _other_tongue(self) -> str:
+        return f"{self.url} does not speak OpenAI's chat protocol; give the address up to and with /v1."
 
     def _file(self, question: Question[Any]) -> Path:
         told = json.dumps(
