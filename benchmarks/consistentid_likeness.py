@@ -62,17 +62,20 @@ if __name__ == "__main__":
             requests = [PortraitRequest(p, (reference,), seed=number, options=options) for p in PROMPTS]
             found[name] += [judge.compare(one.image, [reference], own) for one in pipeline(requests)]
     metrics: dict[str, MetricValue] = {}
+    twice = np.arange(len(references)).repeat(len(PROMPTS))
     for name, rows in found.items():
-        metrics[f"same person, {name}"] = summarised(chances(rows), "chance")
-        metrics[f"cosine, {name}"] = summarised(cosines(rows), "cosine")
+        whose = twice if name in OPTIONS else None
+        metrics[f"same person, {name}"] = summarised(chances(rows), "chance", whose=whose)
+        metrics[f"cosine, {name}"] = summarised(cosines(rows), "cosine", whose=whose)
     for name in OPTIONS:
         faces = np.array([float(bool(row.cosines)) for row in found[name]])
-        metrics[f"face found, {name}"] = summarised(faces, "share")
+        metrics[f"face found, {name}"] = summarised(faces, "share", whose=twice)
     claim = ordering(
         "a portrait is likelier of its person with identity than by the same words without",
         "ConsistentID (arXiv 2404.16771), its purpose",
         chances(found["with identity"]),
         chances(found["words only"]),
+        whose=twice,
     )
     count = len(found["with identity"])
     record(

@@ -90,12 +90,16 @@ if __name__ == "__main__":
     people: dict[str, dict[str, np.ndarray]] = {}
     metrics: dict[str, MetricValue] = {}
     units = {"same person": "chance"}
+    twice = np.arange(len(references)).repeat(len(PROMPTS))
     for name, (route, scale) in routes.items():
         words[name], painted = by_words(route, scale, pictures, even)
         people[name] = of_people(route, scale, references)
         for what, columns in (("words", words[name]), ("ConsistentID", people[name])):
             for column, values in columns.items():
-                metrics[f"{what}: {column}, {name}"] = summarised(values, units.get(column, "share"))
+                whose = twice if what == "ConsistentID" else None
+                metrics[f"{what}: {column}, {name}"] = summarised(
+                    values, units.get(column, "share"), whose=whose
+                )
         distance = frechet(image_embeddings(mini_path(), painted), truth, real)
         times, half = distance["fid_times_real"], distance["fid_times_real_interval"]
         fid = single(times, "ratio", len(even)).model_copy(update={"low": times - half, "high": times + half})
@@ -107,6 +111,7 @@ if __name__ == "__main__":
             "arXiv 2406.02507",
             of[guide][column],
             of[without][column],
+            whose=twice if what == "ConsistentID" else None,
         )
         for what, of, columns in (
             ("words", words, ("named attributes seen", "one face found")),

@@ -78,15 +78,17 @@ if __name__ == "__main__":
             better = load_pipeline("consistentid", "mini", adapter=weights, sitters=True)
             before += chances(plain, photos[0], kept, judge, without)
             after += chances(better, photos[0], kept, judge, without)
+    whose = np.arange(people).repeat(len(PROMPTS))
     metrics = {
-        "same person, before": summarised(np.array(before), "chance"),
-        f"same person, after {given.steps} steps": summarised(np.array(after), "chance"),
+        "same person, before": summarised(np.array(before), "chance", whose=whose),
+        f"same person, after {given.steps} steps": summarised(np.array(after), "chance", whose=whose),
     }
     claim = ordering(
         "portraits are likelier of a person after training on a few photos of them",
         "ours",
         np.array(after),
         np.array(before),
+        whose=whose,
     )
     record(
         "own-photos", "consistentid", metrics, given=given, n=len(before), seed=given.seed, orderings=[claim]

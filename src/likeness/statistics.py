@@ -40,9 +40,9 @@ def mean_interval(values: Tensor, whose: Tensor | None = None) -> tuple[float, f
 
 def share_interval(share: float, count: int) -> float:
     """Half width of a proportion's 95 % interval by Agresti and Coull, which is none too sure of 0 and 1."""
-    count = max(count, 1) + 3.84
-    share = (share * (count - 3.84) + 1.92) / count
-    return float(1.96 * (share * (1 - share) / count) ** 0.5)
+    counted = max(count, 1) + 3.84
+    middle = (share * (counted - 3.84) + 1.92) / counted
+    return float(1.96 * (middle * (1 - middle) / counted) ** 0.5)
 
 
 def resampled_interval(

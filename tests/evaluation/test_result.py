@@ -146,3 +146,16 @@ def test_a_claim_may_ask_for_more_or_allow_a_little_less() -> None:
     assert not ordering("by .4", "ours", better, worse, margin=0.4).holds
     assert ordering("at most .4 less", "ours", worse, better, margin=-0.4).holds
     assert not ordering("at most .2 less", "ours", worse, better, margin=-0.2).holds
+
+
+def test_pictures_of_one_person_are_drawn_together() -> None:
+    people = np.random.default_rng(0).normal(size=30)
+    one = summarised(people, "x")
+    many = summarised(people.repeat(8), "x", whose=np.arange(30).repeat(8))
+    blind = summarised(people.repeat(8), "x")
+    assert one.low is not None and many.low is not None and blind.low is not None
+    assert many.mean == pytest.approx(one.mean) and many.n == 240
+    assert many.low == pytest.approx(one.low, abs=0.05)
+    assert many.low < blind.low, "eight equal pictures are no eight people"
+    lost = np.where(np.arange(240) % 8 == 0, np.nan, people.repeat(8))
+    assert summarised(lost, "x", whose=np.arange(30).repeat(8)).n == 210

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from likeness.diffusion.attention import attached
 from likeness.diffusion.channels import with_input_channels
+from likeness.diffusion.shapes import unet_of
 from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.files.weights import read_metadata
@@ -343,7 +344,7 @@ def test_training_begins_from_a_published_ip_adapter(toy: ToySCheese, tmp_path: 
         begin_from_ip_adapter(fresh, tmp_path / "other.safetensors")
 
 
-def test_the_plan_counts_the_published_sizes() -> None:
+def test_the_plan_counts_the_published_sizes(tmp_path: Path) -> None:
     plan = memory_plan("sdxl")
     parts = plan["parameters"]
     assert parts["denoising net"] == 2_567_463_684
@@ -357,6 +358,8 @@ def test_the_plan_counts_the_published_sizes() -> None:
     assert plan["train_gb"] == pytest.approx(
         (20 * plan["parameters_trained"] + 2 * sum(list(parts.values())[4:])) / 1e9, abs=1e-3
     )
+    unet_of("sdxl").save_config(tmp_path / "model" / "unet")
+    assert memory_plan(tmp_path / "model")["parameters"] == parts, "a folder is of its family"
     with pytest.raises(InputError, match=r"no unet/config\.json"):
         memory_plan("nowhere")
     assert set(SIZES) == {"mini", "sd15", "sdxl"}

@@ -65,7 +65,8 @@ def control_pixels(
     """
     found = []
     for picture in pictures:
-        box = tuple(at * side for at, side in zip(share, picture.size * 2, strict=True))
+        (x0, y0, x1, y1), (width, height) = share, picture.size
+        box = (x0 * width, y0 * height, x1 * width, y1 * height)
         small = picture.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, box=box)
         found.append(to_levels(small).to(base.device, base.dtype))
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from likeness.evaluation.result import DRAWS, GroupTable, MetricValue
+from likeness.evaluation.result import GroupTable, MetricValue, drawn_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,15 +34,14 @@ def group_tables(
     for kind in dict.fromkeys(key for case in cases for key in case.groups):
         labels = np.array([case.groups.get(kind, "") for case in cases])
         found: dict[str, NDArray[np.float64]] = {}
-        whose: dict[str, NDArray[np.int64]] = {}
+        whose: dict[str, NDArray[np.str_]] = {}
         for group in sorted({*labels} - {""}):
             rows_of = (labels == group) & ~np.isnan(values)
-            names, of = np.unique(people[rows_of], return_inverse=True)
-            if len(names) >= FEWEST:
-                found[str(group)], whose[str(group)] = values[rows_of], of
+            if len(np.unique(people[rows_of])) >= FEWEST:
+                found[str(group)], whose[str(group)] = values[rows_of], people[rows_of]
         if not found:
             continue
-        drawn = {group: _drawn_means(known, whose[group], rng) for group, known in found.items()}
+        drawn = {group: drawn_means(known, whose[group], rng) for group, known in found.items()}
         rows = {
             g: _value(float(known.mean()), drawn[g], len(known), metric.unit) for g, known in found.items()
         }
@@ -53,16 +52,6 @@ def group_tables(
         gap = _value(apart, drawn[best] - drawn[worst], several, metric.unit) if len(found) > 1 else None
         tables.append(GroupTable(metric=metric.name, kind=kind, groups=rows, gap=gap))
     return tables
-
-
-def _drawn_means(
-    values: NDArray[np.float64], of: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Means of `values` with their people drawn again, all pictures of each together, (DRAWS,)."""
-    sums, counts = np.bincount(of, values), np.bincount(of)
-    drawn = rng.integers(len(counts), size=(DRAWS, len(counts)))
-    means: NDArray[np.float64] = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return means
 
 
 def _value(mean: float, drawn: NDArray[np.float64], n: int, unit: str) -> MetricValue:

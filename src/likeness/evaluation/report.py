@@ -139,7 +139,7 @@ def _lead(measured: Measured, protocol: Protocol) -> str:
     return (
         f"{result.method} on {result.base}: {result.n} pictures of {people} people, the {protocol.name} "
         f"protocol of {protocol.source}. Seed {result.seed}, commit {result.commit}. Intervals are 95 %, "
-        "by bootstrap over the cases."
+        "by bootstrap over people."
     )
 
 

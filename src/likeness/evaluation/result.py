@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -122,21 +122,40 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def summarised(values: NDArray[np.float64], unit: str, *, seed: int = 0) -> MetricValue:
+def drawn_means(
+    values: NDArray[np.float64], whose: NDArray[Any], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Means of (N,) values with the people they are of, (N,), drawn again: all pictures of each together."""
+    _, of = np.unique(whose, return_inverse=True)
+    sums, counts = np.bincount(of, values), np.bincount(of)
+    drawn = rng.integers(len(counts), size=(DRAWS, len(counts)))
+    means: NDArray[np.float64] = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return means
+
+
+def summarised(
+    values: NDArray[np.float64], unit: str, *, whose: NDArray[Any] | None = None, seed: int = 0
+) -> MetricValue:
     """Mean and interval of a metric's values, (N,) or (S, N) as in `bootstrap_interval`.
 
-    Cases without a value (nan) are left out of `n`.
+    Cases without a value (nan) are left out of `n`. whose: (N,), the person each value is of, where a person
+    has several: the interval is over people then, of whom `n` still counts the pictures.
     """
-    mean, low, high, n = _mean_and_interval(values, seed)
+    mean, low, high, n = _mean_and_interval(values, seed, whose)
     return MetricValue(mean=mean, low=low, high=high, n=n, unit=unit)
 
 
 def _mean_and_interval(
-    values: NDArray[np.float64], seed: int
+    values: NDArray[np.float64], seed: int, whose: NDArray[Any] | None = None
 ) -> tuple[float | None, float | None, float | None, int]:
-    known = values[~np.isnan(values)]
+    there = ~np.isnan(values)
+    known = values[there]
     if not len(known):
         return None, None, None, 0
+    if whose is not None:
+        means = drawn_means(known, whose[there], np.random.default_rng(seed))
+        low, high = (float(one) for one in np.percentile(means, [2.5, 97.5]))
+        return float(known.mean()), low, high, len(known)
     low, high = bootstrap_interval(known if values.ndim == 1 else values, seed=seed)
     return float(known.mean()), low, high, len(known)
 
@@ -149,17 +168,19 @@ def ordering(
     *,
     higher_is_better: bool = True,
     margin: float = 0.0,
+    whose: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Ordering:
     """Compare two variants on the same cases, (N,) or (S, N) values each; pairs with a nan are left out.
 
-    margin: what the difference has to be more than; it is what the interval is compared with.
+    whose: as for `summarised`. margin: what the difference has to be more than; it is what the interval is
+    compared with.
     Raises: InputError for different numbers of cases.
     """
     if better.shape != worse.shape:
         raise InputError(f"{claim!r} needs the same cases twice, got {better.size} and {worse.size}.")
     difference = better - worse if higher_is_better else worse - better
-    mean, low, high, n = _mean_and_interval(difference, seed)
+    mean, low, high, n = _mean_and_interval(difference, seed, whose)
     holds = low is not None and low > margin
     return Ordering(claim=claim, source=source, difference=mean, low=low, high=high, n=n, holds=holds)
 

@@ -162,15 +162,17 @@ def measure(
 ) -> Measured:
     """All metrics of a suite over all painted cases.
 
-    Set metrics compare with the references and profiles of the people painted; their intervals come from
-    painted cases drawn again and again. parameters: of the networks that painted (`parameters_of`).
+    Intervals are over people, each with all their pictures. Set metrics compare with the references and
+    profiles of the people painted; their intervals come from painted cases drawn again and again.
+    parameters: of the networks that painted (`parameters_of`).
     Raises: InputError where nothing was painted.
     """
     cases = [one.case for one in painted if one.case is not None]
     if not cases:
         raise InputError(f"Nothing was painted: {painted[0].reason if painted else 'there is no task'}.")
     values = {metric.name: metric(cases) for metric in suite.metrics}
-    metrics = {m.name: summarised(values[m.name], m.unit, seed=seed) for m in suite.metrics}
+    people = np.array([case.person or case.id for case in cases])
+    metrics = {m.name: summarised(values[m.name], m.unit, whose=people, seed=seed) for m in suite.metrics}
     real = list({id(p): p for case in cases for p in (*case.references, *case.profiles)}.values())
     for distance in suite.sets:
         metrics[distance.name] = _distance(distance, [case.image for case in cases], real, seed)

@@ -228,10 +228,15 @@ def _replay(kept: Kept, task: Replay, progress: Progress, work: Path) -> dict[st
 
 
 def _adapter_of(library: Library, task: Replay) -> str | None:
-    """The adapter that the job of a picture was painted with."""
+    """The adapter that the job of a picture was painted with; a replay's is that of what it replays."""
+    job: str | None = task.job
+    request: dict[str, Any] = {}
     with library.database.reading() as rows:
-        found = rows("SELECT request FROM jobs WHERE id = ?", task.job)
-    return json.loads(found[0]["request"]).get("adapter") if found else None
+        while job is not None:
+            found = rows("SELECT request FROM jobs WHERE id = ?", job)
+            request = json.loads(found[0]["request"]) if found else {}
+            job = request.get("job")
+    return request.get("adapter")
 
 
 def _look(pipeline: PortraitPipeline, progress: Progress) -> Callable[[Callable[[], Tensor]], None]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["memory_plan"]
 
 GB = 1e9
+FAMILIES = {768: "sd15", 2048: "sdxl"}
+"""By the width of the text that a UNet reads; other widths are packs'."""
 PAINT_BYTES, FROZEN_BYTES = 2, 2
 TRAINED_BYTES = 20
 """A trained parameter in fp32: itself, its gradient, AdamW's two moments, and the running average."""
@@ -35,9 +37,10 @@ def memory_plan(base: str | Path = "mini") -> dict[str, Any]:
     """
     where = base if str(base) in SIZES and str(base) != "mini" else pack_folder(base)
     unet = unet_of(where)
-    family = next((name for name in ("sd15", "sdxl") if str(base) == name), "mini")
+    family = FAMILIES.get(unet.config.cross_attention_dim, "mini")
     sizes = SIZES[family]
-    encoder = image_tower_of(where, sizes.image_width)
+    others = where if family == "mini" else family  # a folder of SD1.5 or SDXL has its family's, but the UNet
+    encoder = image_tower_of(others, sizes.image_width)
     if family == "mini":
         width = unet.config.cross_attention_dim
         image = encoder.config.hidden_size
@@ -53,9 +56,9 @@ def memory_plan(base: str | Path = "mini") -> dict[str, Any]:
     }
     frozen = {
         "denoising net": _count([unet]),
-        "text encoders": _count(text_towers_of(where)),
+        "text encoders": _count(text_towers_of(others)),
         "image encoder": _count([encoder]),
-        "autoencoder": _count([vae_of(where)]),
+        "autoencoder": _count([vae_of(others)]),
     }
     features = _features(adapter, unet)
     every = sum(trained.values()) + sum(frozen.values())
