@@ -26,7 +26,8 @@ def metrics_of(checked: dict[str, dict[str, float]], people: int) -> dict[str, M
             half = values.get(name + INTERVAL)
             one = single(value, UNITS.get(name, ""), people)
             if half is not None:
-                one = one.model_copy(update={"low": value - half, "high": value + half})
+                end = 1.0 if value <= 1 and not one.unit else float("inf")  # shares and cosines end there
+                one = one.model_copy(update={"low": value - half, "high": min(value + half, end)})
             found[f"{part}: {name.replace('_', ' ')}"] = one
     return found
 
