@@ -28,6 +28,7 @@ from likeness.methods.consistentid.weights import load_adapter, new_adapter, sav
 from likeness.packs import mini as mini_sizes
 from likeness.packs.recipes.landmarks import face_affines
 from likeness.sitters import render_many, sample_scene
+from likeness.training.precision import trainable_attention
 from likeness.types import Face
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
@@ -432,3 +433,23 @@ def test_text_too_long_for_the_caption(mini: ToyConsistentID) -> None:
     )
     assert lost.parts in (("face",), ())
     assert lost.warnings
+
+
+def test_computed_anew_on_the_way_back_the_step_is_the_same(tmp_path: Path) -> None:
+    toy = ToyConsistentID(tiny.write_mini(tmp_path / "mini"))
+    [phase] = toy.phases()
+    found = []
+    for _ in range(2):
+        phase.trainable.zero_grad()
+        with trainable_attention("cpu"):
+            terms = phase.loss(toy.batch(0), torch.Generator().manual_seed(0))
+            assert "facial" in terms, "attention maps are part of it"
+            (terms["noise"] + terms["facial"]).backward()
+        found.append(
+            {name: p.grad.clone() for name, p in phase.trainable.named_parameters() if p.grad is not None}
+        )
+        toy.base.unet.enable_gradient_checkpointing()
+        toy.base.unet.train()
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.allclose(grad, found[1][name], atol=1e-6) for name, grad in found[0].items())
+    assert any(grad.abs().max() > 0 for grad in found[0].values())

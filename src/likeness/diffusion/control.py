@@ -20,11 +20,20 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
-__all__ = ["ControlNet", "added_up", "control_pixels", "load_controlnet", "residuals"]
+__all__ = [
+    "WHOLE",
+    "ControlNet",
+    "added_up",
+    "control_pixels",
+    "load_controlnet",
+    "residuals",
+    "unlike_size",
+]
 
 
 Share = tuple[float, float, float, float]
 WHOLE: Share = (0.0, 0.0, 1.0, 1.0)
+"""Of a picture, (x0, y0, x1, y1) in shares of its sides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,12 +56,12 @@ def load_controlnet(name_or_path: str | Path, base: Base) -> ControlNet:
         raise InputError("ControlNets do not run with --device openvino: take cpu or cuda.")
     folder = fetched(name_or_path, ("*.json", "diffusion_pytorch_model*.safetensors"), what="ControlNet")
     model = load_part(folder, ControlNetModel, base.dtype).to(base.device)
-    for key in ("cross_attention_dim", "in_channels", "block_out_channels"):
-        if _plain(model.config[key]) != _plain(base.unet.config[key]):
-            raise IncompatibleWeightsError(
-                f"The ControlNet {name_or_path} is not for {base.name}: its {key} is {model.config[key]}, "
-                f"the base's {base.unet.config[key]}."
-            )
+    key = unlike_size(model, base)
+    if key is not None:
+        raise IncompatibleWeightsError(
+            f"The ControlNet {name_or_path} is not for {base.name}: its {key} is {model.config[key]}, "
+            f"the base's {base.unet.config[key]}."
+        )
     return ControlNet(model, record_weights(folder, "ControlNet", "see its model card", str(name_or_path)))
 
 
@@ -115,6 +124,14 @@ def added_up(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Sizes read from a folder are lists, from a single file tuples."""
-    return list(value) if isinstance(value, (list, tuple)) else value
+def unlike_size(net: Any, base: Base) -> str | None:
+    """The first size in which a ControlNet is not the base's UNet's, None where it fits.
+
+    Sizes read from a folder are lists, from a single file tuples.
+    """
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, (list, tuple)) else value
+
+    sizes = ("cross_attention_dim", "in_channels", "block_out_channels")
+    return next((key for key in sizes if plain(net.config[key]) != plain(base.unet.config[key])), None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from likeness.diffusion.control import unlike_size
 from likeness.diffusion.load import fetched
 from likeness.diffusion.parts import load_part, save_part
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
@@ -46,13 +47,14 @@ def load_nets(name_or_path: str | Path, base: Base) -> tuple[Nets, list[WeightsR
     nets: dict[str, Any] = {}
     for part in ("appearance", "matching"):
         nets[part] = load_part(folder / part, ControlNetModel, base.dtype).to(base.device)
-        for key in ("cross_attention_dim", "in_channels", "block_out_channels"):
-            found, wanted = nets[part].config[key], base.unet.config[key]
-            if settings.family != base.family or _plain(found) != _plain(wanted):
-                raise IncompatibleWeightsError(
-                    f"{name_or_path} is for {settings.family} ({key} {found}), and does not fit the base "
-                    f"{base.name} ({base.family}, {key} {wanted}): give weights trained for it."
-                )
+        key = unlike_size(nets[part], base)
+        if settings.family != base.family or key is not None:
+            key = key or "cross_attention_dim"
+            raise IncompatibleWeightsError(
+                f"{name_or_path} is for {settings.family} ({key} {nets[part].config[key]}), and does not fit "
+                f"the base {base.name} ({base.family}, {key} {base.unet.config[key]}): give weights trained "
+                "for it."
+            )
     blocks = len(base.unet.up_blocks)
     if not all(-blocks <= one < blocks for one in settings.descriptor_blocks):
         raise IncompatibleWeightsError(
@@ -93,7 +95,3 @@ def save_nets(
         if model is not None:
             save_part(model, folder / name, dtype, int8=int8)
     write_json(folder / "config.json", asdict(nets.settings))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
