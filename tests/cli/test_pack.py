@@ -11,6 +11,7 @@ import pytest
 from likeness.cli.main import main
 from likeness.files.images import read_image, read_recipe
 from likeness.packs import mini_path, read_card
+from likeness.training import TrainResult
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -40,6 +41,24 @@ def test_the_card_is_the_packs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_split_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, "draw", "nonsense", "--work", str(tmp_path))
     assert code == 2 and "There is no split 'nonsense'" in err
+
+
+def test_a_new_build_forgets_every_stage_of_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its first stage and taken up, it would go on in the second where another build stood."""
+    monkeypatch.setattr(
+        "likeness.catalog.adapter_recipe", lambda name: lambda shop: TrainResult(1, 0.1, "finished", {})
+    )
+    runs = tmp_path / "runs" / "mini"
+    for run_of in ("instant-portrait-teacher", "instant-portrait-2", "ic-portrait-matching"):
+        (runs / run_of / "checkpoint-00000005").mkdir(parents=True)
+    order = ("build", "--part", "instant-portrait", "--work", str(tmp_path), "--pack", str(tmp_path / "pack"))
+    for more, left in (("--resume",), 3), ((), 1):
+        code, _, err = run(capsys, *order, *more)
+        assert code == 0, err
+        assert len(list(runs.iterdir())) == left
+    assert (runs / "ic-portrait-matching").is_dir()
 
 
 def test_a_sheet_holds_its_captions_and_is_the_same_twice(

@@ -62,6 +62,24 @@ def test_the_unet_says_the_same(both: tuple[Base, Base]) -> None:
         assert apart(wanted, first) < 1e-4  # not written over by the later call
     latents, _, _ = inputs(plain, 2, batch=1)[0]
     assert apart(plain.vae.decode(latents).sample, fast.vae.decode(latents).sample) < 1e-4
+    pixels = torch.rand(1, 3, 64, 48, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    wanted, found = (base.vae.encode(pixels).latent_dist for base in both)
+    assert 0 < apart(wanted.mean, found.mean) < 1e-4
+    assert apart(wanted.std, found.std) < 1e-4
+
+
+@torch.no_grad()
+def test_each_picture_may_have_its_own_timestep(both: tuple[Base, Base]) -> None:
+    """As in training, where a frozen teacher is asked under autocast."""
+    plain, fast = both
+    (latents, _, text), added = inputs(plain, 0)
+    times = torch.tensor([20, 900])
+    wanted = plain.unet(latents, times, text, **added).sample
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = OpenVinoUnet(plain.unet, "f32")(latents, times, text, **added).sample
+    assert found.dtype == torch.float32
+    assert apart(wanted, found) < 1e-4
+    assert apart(wanted[1], fast.unet(latents, times[:1], text, **added).sample[1]) > 1e-3
 
 
 @torch.no_grad()

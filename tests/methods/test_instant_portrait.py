@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from likeness.diffusion.noise import draw
+from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.schedule import ddim, denoised, predicted_latents
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parsing import ParserNet
@@ -39,7 +41,7 @@ from likeness.methods.instant_portrait.losses import (
 )
 from likeness.methods.instant_portrait.model import editing_unet, one_step
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
-from likeness.methods.instant_portrait.training import IdeNetPhase, IpNetPhase
+from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.types import Person, PortraitRequest
 from tests import tiny
@@ -254,6 +256,21 @@ def test_the_identity_loss_is_weighed_by_time(toy: ToyInstantPortrait) -> None:
     assert set(plain.loss(batch, torch.Generator())) == {"noise"}
 
 
+def test_one_time_step_may_be_trained_alone(toy: ToyInstantPortrait) -> None:
+    """As the student begins: from pure noise, so that its loss is what one step misses the target by."""
+    batch, asked = toy.batch(0), []
+    handle = toy.unets[0].register_forward_pre_hook(lambda module, given: asked.append(given[1]))
+    phase = IdeNetPhase(toy.unets[0], toy.base, at=T_MAX, settings=IdeTraining(0, drop_text=0, drop_both=0))
+    loss = phase.loss(batch, torch.Generator().manual_seed(3))["noise"]
+    handle.remove()
+    assert [at.tolist() for at in asked] == [[T_MAX] * 3]
+    scheduler = ddim(toy.base.scheduler, 1)
+    assert scheduler.config.prediction_type == "v_prediction" and scheduler.alphas_cumprod[-1] < 1e-6
+    noise = draw(batch["latents"].shape, torch.Generator().manual_seed(3))
+    found = one_step(toy.unets[0], scheduler, noise, batch["image_latents"], batch["text"])
+    assert torch.allclose(loss, (found - batch["latents"]).square().mean(), rtol=1e-3)
+
+
 def test_a_compiled_unet_gives_the_same_loss(toy: ToyInstantPortrait) -> None:
     """What is compiled is no ordinary module: asking it for its truth fails."""
     plain = IdeNetPhase(toy.unets[0], toy.base)
@@ -307,6 +324,50 @@ def test_distillation_is_zero_where_the_teacher_agrees(toy: ToyInstantPortrait) 
         terms = phase.loss(batch, source.manual_seed(3))
         assert set(terms) == {"distill"}
         assert terms["distill"] < 1e-5
+
+
+def test_the_teacher_answers_by_the_guidance_it_paints_with(toy: ToyInstantPortrait) -> None:
+    student, teacher = toy.unets[1:]
+    phase = IpNetPhase(student, teacher, toy.discriminator, toy.backbone, toy.base, DistillStage(400, 800))
+    batch, times = toy.batch(0), torch.tensor([400, 600, 800])
+    given = batch["latents"], times, batch["image_latents"], batch["text"]
+    nothing = encode_prompts(toy.base, [""]).rows.expand_as(batch["text"])
+
+    def asked(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        seen = torch.cat([batch["latents"], image], dim=1)
+        return teacher(seen, times, encoder_hidden_states=text).sample
+
+    with torch.no_grad():
+        without = asked(torch.zeros_like(batch["image_latents"]), nothing)
+        with_image, with_both = (asked(batch["image_latents"], text) for text in (nothing, batch["text"]))
+        bare = phase._guided(*given)
+        guided = dataclasses.replace(phase, guidance=4.0, image_guidance=2.0)._guided(*given)
+    assert torch.allclose(bare, with_both, atol=1e-5)
+    by_hand = without + 2 * (with_image - without) + 4 * (with_both - with_image)
+    assert torch.allclose(guided, by_hand, atol=1e-4)
+    assert not torch.allclose(guided, bare, atol=1e-2)
+
+
+def test_the_discriminator_sees_what_the_student_has_just_painted(toy: ToyInstantPortrait) -> None:
+    student, teacher = toy.unets[1:]
+    phase = IpNetPhase(
+        student, teacher, toy.discriminator, toy.backbone, toy.base, DistillStage(400, 800), crop_px=32
+    )
+    heads = DiscriminatorPhase(toy.discriminator, phase)
+    source = torch.Generator()
+    painted: list[int] = []
+    handle = student.register_forward_hook(lambda *seen: painted.append(1))
+    batch, other = toy.batch(0), toy.batch(1)
+    first = heads.loss(batch, source.manual_seed(0))
+    assert len(painted) == 1, "nothing has been painted yet"
+    phase.loss(batch, source.manual_seed(5))
+    assert len(painted) == 2
+    reused = heads.loss(batch, source.manual_seed(0))
+    assert len(painted) == 2
+    assert reused["_fake"] != first["_fake"], "another noise than its own"
+    heads.loss(other, source.manual_seed(0))
+    assert len(painted) == 3, "pictures of another batch are of no use"
+    handle.remove()
 
 
 # --- editing ----------------------------------------------------------------------------------------------

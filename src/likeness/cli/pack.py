@@ -103,6 +103,8 @@ def build(
         )
         if world.writes:
             shop.borrow()
+        if not resume:
+            shop.forget_runs(one)
         world.wait()
         recipe = RECIPES[one] if one in RECIPES else adapter_recipe(one)
         result = recipe(shop)

@@ -9,11 +9,14 @@ cleaner still, but words are followed less.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["GUIDE_SHARE", "guide", "with_guide"]
+from likeness.types import WeightsRecord
+
+__all__ = ["GUIDE_SHARE", "guide", "with_guide", "without_guide"]
 
 GUIDE_SHARE = 0.5
 """How much of what guidance leads away from is the guide's answer; the rest is the UNet's own."""
@@ -36,6 +39,11 @@ def with_guide(
         return unconditional
     answer = asked(latents, timestep, rows, added_cond_kwargs=added).sample
     return unconditional.lerp(answer, GUIDE_SHARE)
+
+
+def without_guide(weights: Iterable[WeightsRecord]) -> tuple[WeightsRecord, ...]:
+    """Those that a picture was made by which never asked the base's guide."""
+    return tuple(one for one in weights if one.role != "guide")
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float, rescale: float = 0.0) -> Tensor:

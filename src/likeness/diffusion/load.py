@@ -46,7 +46,7 @@ class Base:
 
     text_encoders, tokenizers: one each for SD1.5 and mini, two for SDXL. size_px: the side of the
     square pictures it paints best. folder: where it lies when it is a diffusers folder.
-    runtime: what runs the UNet and the decoder, "torch" or "openvino". guide: a weaker UNet that
+    runtime: what runs the UNet and the autoencoder, "torch" or "openvino". guide: a weaker UNet that
     guidance leads away from (`diffusion.guidance`), beside the UNet itself, or None.
     """
 
@@ -114,7 +114,7 @@ def load_base(
 ) -> Base:
     """Load a base from a diffusers folder, hub name, "sd15", "sdxl" or single .safetensors file.
 
-    device: as torch names it, or "openvino": the CPU, with UNet and decoder compiled for painting.
+    device: as torch names it, or "openvino": the CPU, with UNet and autoencoder compiled for painting.
     offline: never ask the network; by default what LIKENESS_OFFLINE or HF_HUB_OFFLINE say.
     Raises: MissingWeightsError when the base is not here and cannot be fetched,
     IncompatibleWeightsError when what is there is not a base this package can use, InputError for

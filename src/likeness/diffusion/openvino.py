@@ -1,15 +1,16 @@
-"""The UNet and the autoencoder's decoder through OpenVINO: the CPU's faster route, at bf16.
+"""The UNet and the autoencoder through OpenVINO: the CPU's faster route, at bf16.
 
 A base loaded with `device="openvino"` has stand-ins that are called like the modules they hold.
 The first call with shapes not met before converts and compiles the module with all that is attached
 to it then, which takes seconds; the later ones gain. Weights are read at that moment: this is for
-painting, not for training.
+painting and for a teacher that stays as it is, not for what is trained.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from likeness.errors import InputError
 
-__all__ = ["OPENVINO", "OpenVinoUnet", "OpenVinoVae", "require_openvino"]
+__all__ = ["OPENVINO", "OpenVinoUnet", "OpenVinoVae", "has_openvino", "require_openvino"]
 
 OPENVINO = "openvino"
 """What `device` is called."""
@@ -46,13 +47,19 @@ class _Converted:
 
     def _compile(self, module: nn.Module, inputs: list[Tensor]) -> _Compiled:
         openvino = require_openvino()
-        with torch.no_grad(), warnings.catch_warnings():
+        plain = torch.autocast("cpu", enabled=False)  # the precision is OpenVINO's to choose
+        with torch.no_grad(), plain, warnings.catch_warnings():
             # The tracer warns that sizes are taken for constants: here they are, a shape a compilation.
             warnings.simplefilter("ignore")
             model = openvino.convert_model(
                 module, example_input=tuple(inputs), input=[tuple(tensor.shape) for tensor in inputs]
             )
-        settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
+        settings = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # processes that train together would share one core
+        }
         compiled = openvino.Core().compile_model(model, "CPU", settings)
 
         def run(tensors: list[Tensor]) -> Tensor:
@@ -82,9 +89,9 @@ class OpenVinoUnet:
         encoder_hidden_states: Tensor,
         added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> SimpleNamespace:
-        """sample (B, C, h, w), timestep a scalar, states (B, T, D) -> object with `.sample`."""
+        """sample (B, C, h, w), timestep a scalar or (B,), states (B, T, D) -> object with `.sample`."""
         added = added_cond_kwargs or {}
-        inputs = [sample, torch.as_tensor(timestep, dtype=torch.float32).view(1), encoder_hidden_states]
+        inputs = [sample, torch.as_tensor(timestep, dtype=torch.float32).reshape(-1), encoder_hidden_states]
         key = tuple(
             (name, processor, *sorted((k, v) for k, v in vars(processor).items() if _is_number(v)))
             for name, processor in self._unet.attn_processors.items()
@@ -95,7 +102,7 @@ class OpenVinoUnet:
 
 
 class OpenVinoVae:
-    """Stands in for a frozen autoencoder; its decoder is compiled, everything else is the module's own."""
+    """Stands in for a frozen autoencoder; everything but coding and decoding is the module's own."""
 
     def __init__(self, vae: Any, precision: str = "bf16") -> None:
         self._vae, self._converted = vae, _Converted(precision)
@@ -103,9 +110,16 @@ class OpenVinoVae:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vae, name)
 
+    def encode(self, pixels: Tensor) -> SimpleNamespace:
+        """(B, 3, H, W) -> object with `.latent_dist`, of latents (B, C, h, w)."""
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+        moments = self._converted(_EncoderCall(self._vae), [pixels], "encode")
+        return SimpleNamespace(latent_dist=DiagonalGaussianDistribution(moments))
+
     def decode(self, latents: Tensor) -> SimpleNamespace:
         """(B, C, h, w) -> object with `.sample` (B, 3, H, W)."""
-        return SimpleNamespace(sample=self._converted(_DecoderCall(self._vae), [latents]))
+        return SimpleNamespace(sample=self._converted(_DecoderCall(self._vae), [latents], "decode"))
 
 
 class _UnetCall(nn.Module):
@@ -118,6 +132,18 @@ class _UnetCall(nn.Module):
     def forward(self, sample: Tensor, timestep: Tensor, states: Tensor, *added: Tensor) -> Tensor:
         more = dict(zip(self.added, added, strict=True)) if added else None
         out: Tensor = self.unet(sample, timestep, states, added_cond_kwargs=more, return_dict=False)[0]
+        return out
+
+
+class _EncoderCall(nn.Module):
+    """An autoencoder that codes when it is called; its mean and logarithm of variance."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        out: Tensor = self.vae.encode(pixels, return_dict=False)[0].parameters
         return out
 
 
@@ -159,6 +185,11 @@ def _signal_stack_kept() -> Iterator[None]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float))
+
+
+def has_openvino() -> bool:
+    """Whether the library is installed; does not import it."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def require_openvino() -> Any:

@@ -119,11 +119,16 @@ def random_timesteps(scheduler: Any, count: int, source: torch.Generator) -> Ten
     return torch.randint(0, scheduler.config.num_train_timesteps, (count,), generator=source)
 
 
-def noised(scheduler: Any, latents: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def noised(
+    scheduler: Any, latents: Tensor, source: torch.Generator, at: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Latents (B, C, h, w) at random time steps: noisy, the noise (both B, C, h, w), the steps (B,) int64.
 
-    Noise is drawn first, then the steps, both on the CPU.
+    Noise is drawn first, then the steps, both on the CPU. at: the time step of all, where none is drawn.
     """
     noise = draw(latents.shape, source, device=latents.device, dtype=latents.dtype)
-    timesteps = random_timesteps(scheduler, len(latents), source).to(latents.device)
+    if at is None:
+        timesteps = random_timesteps(scheduler, len(latents), source).to(latents.device)
+    else:
+        timesteps = torch.full((len(latents),), at, device=latents.device)
     return add_noise(scheduler, latents, noise, timesteps), noise, timesteps

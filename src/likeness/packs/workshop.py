@@ -124,6 +124,16 @@ class Workshop:
         self.trained[part] = result
         return result
 
+    def forget_runs(self, part: str) -> None:
+        """Remove what an earlier build left of a part's runs, of all its stages.
+
+        A build that is stopped in its first stage would else be taken up, in its second, where the earlier
+        one stood.
+        """
+        if World.here().writes:
+            for run in (self.work / "runs" / self.preset.NAME).glob(f"{part}*"):
+                shutil.rmtree(run)
+
     def export(
         self,
         part: str,

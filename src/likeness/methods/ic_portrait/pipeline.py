@@ -15,7 +15,7 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.control import ControlNet, added_up, control_pixels, residuals
-from likeness.diffusion.guidance import guide
+from likeness.diffusion.guidance import guide, without_guide
 from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
@@ -84,9 +84,8 @@ class IcPortraitPipeline:
         self.image_encoder = image_encoder
         self.detector = detector
         self.controlnets = tuple(controlnets)
-        # A base's guide is not asked.
-        own = (one for one in base.weights if one.role != "guide")
-        self.weights = (*own, *weights, *(net.weights for net in controlnets))
+        nets_of_others = (net.weights for net in controlnets)
+        self.weights = (*without_guide(base.weights), *weights, *nets_of_others)
         if face_encoder is not None:
             self.face_encoder = face_encoder
 

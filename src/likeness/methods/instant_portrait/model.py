@@ -13,7 +13,7 @@ from likeness.diffusion.channels import with_input_channels
 from likeness.diffusion.schedule import predicted_latents
 from likeness.methods.instant_portrait.config import T_MAX
 
-__all__ = ["Backbone", "Discriminator", "editing_unet", "one_step"]
+__all__ = ["Backbone", "Discriminator", "editing_unet", "guided", "one_step"]
 
 
 def editing_unet(base_unet: Any) -> Any:
@@ -34,6 +34,14 @@ def one_step(unet: Any, scheduler: Any, noise: Tensor, image: Tensor, text: Tens
     seen = torch.cat([noise, image.to(noise)], dim=1)
     prediction = unet(seen, timestep, encoder_hidden_states=text.to(noise)).sample
     return predicted_latents(scheduler, noise, prediction, timestep.expand(len(noise)))
+
+
+def guided(plain: Tensor, with_image: Tensor, with_both: Tensor, by_image: float, by_words: float) -> Tensor:
+    """Guidance by the picture and by the words (InstructPix2Pix, arXiv 2211.09800, eq. 3).
+
+    Predictions (B, C, h, w) without either, with the picture alone, with both; s_I and s_T.
+    """
+    return plain + by_image * (with_image - plain) + by_words * (with_both - with_image)
 
 
 class Backbone(nn.Module):

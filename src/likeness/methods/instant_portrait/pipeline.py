@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import likeness
-from likeness.diffusion.guidance import with_guide
+from likeness.diffusion.guidance import with_guide, without_guide
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
@@ -27,7 +27,7 @@ from likeness.faces.parsing import ParserNet, load_parser
 from likeness.files.provenance import record_weights
 from likeness.methods.instant_portrait.card import CARD
 from likeness.methods.instant_portrait.config import EditSettings, InstantPortraitOptions
-from likeness.methods.instant_portrait.model import one_step
+from likeness.methods.instant_portrait.model import guided, one_step
 from likeness.methods.instant_portrait.weights import load_editor
 from likeness.packs import open_base
 from likeness.sitters.words import plain_words
@@ -190,7 +190,7 @@ class InstantPortraitPipeline:
             after = self._with_background(before, after)
         finished = time.perf_counter()
         # One step is painted without guidance.
-        weights = tuple(one for one in self.weights if request.steps != 1 or one.role != "guide")
+        weights = without_guide(self.weights) if request.steps == 1 else self.weights
         recipe = {
             **base_recipe(self.base),
             "stage": self.settings.stage,
@@ -250,7 +250,7 @@ class InstantPortraitPipeline:
             seen = torch.cat([latents.expand(3, -1, -1, -1), images], dim=1)
             plain, with_image, with_both = self.unet(seen, timestep, texts).sample.chunk(3)
             plain = with_guide(self.base.guide, plain, latents, timestep, text[:1])
-            prediction = plain + by_image * (with_image - plain) + by_words * (with_both - with_image)
+            prediction = guided(plain, with_image, with_both, by_image, by_words)
             latents = denoised(scheduler, prediction, timestep, latents)
         return latents
 

@@ -36,7 +36,7 @@ from likeness.methods.instant_portrait.losses import (
     random_crops,
     triplet_loss,
 )
-from likeness.methods.instant_portrait.model import one_step
+from likeness.methods.instant_portrait.model import guided, one_step
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["DiscriminatorPhase", "IdeNetPhase", "IpNetPhase"]
 
 
-DISTILL_SCALE = 30.0
+DISTILL_SCALE = 500.0
 """Eq. 9 squares a norm, a sum over all pixels. Their mean alone is drowned by the adversarial loss: on the
 mini pack pictures then fell to pieces within 300 steps, as by the adversarial loss alone."""
 
@@ -57,7 +57,7 @@ class IdeNetPhase:
 
     recogniser: aligned faces (B, 3, 112, 112) -> (B, E). identity_rows: how many pictures of a batch are
     decoded for L_aid, from the noisiest on; None: all, as in the paper, where decoding is cheap beside the
-    UNet.
+    UNet. at: the one time step that is trained, in place of all.
     """
 
     unet: nn.Module
@@ -66,6 +66,7 @@ class IdeNetPhase:
     settings: IdeTraining = field(default_factory=IdeTraining)
     learning_rate: float | Schedule = 1e-4
     identity_rows: int | None = None
+    at: int | None = None
     name: str = "ide-net"
     every: int = 1
     forward: Any = None
@@ -83,7 +84,7 @@ class IdeNetPhase:
         """L_dm as "noise", lambda L_aid as "identity"."""
         latents = batch["latents"].float()
         count = len(latents)
-        noisy, noise, timesteps = noised(self._scheduler, latents, generator)
+        noisy, noise, timesteps = noised(self._scheduler, latents, generator, self.at)
         text, image = self._dropped(batch, torch.rand(count, generator=generator))
         unet = self.unet if self.forward is None else self.forward
         seen = torch.cat([noisy, image], dim=1)
@@ -122,12 +123,13 @@ class IdeNetPhase:
 class IpNetPhase:
     """Eq. 13: `L_adv + lambda_1 L_distill + lambda_2 L_triplet`; the student edits in one step from `T_MAX`.
 
-    teacher: the frozen IDE-Net. crop_px: side of the discriminator's random crops. rows: how many pictures of
-    a batch are painted; None: all.
+    teacher: the frozen IDE-Net, or what stands in for it. guidance, image_guidance: by which it answers, as
+    it does when it paints; both 1: its bare prediction, which takes a third of the time. crop_px: side of the
+    discriminator's random crops.
     """
 
     unet: nn.Module
-    teacher: nn.Module
+    teacher: Any
     discriminator: Discriminator
     backbone: Backbone
     base: Base
@@ -136,12 +138,16 @@ class IpNetPhase:
     margin: float = MARGIN
     standard_margin: bool = False
     inversion_steps: int = 1
+    guidance: float = 1.0
+    image_guidance: float = 1.0
     crop_px: int = 64
     name: str = "ipnet"
     every: int = 1
 
     def __post_init__(self) -> None:
         self._scheduler = ddim(self.base.scheduler, steps=1)
+        self._empty = encode_prompts(self.base, [""]).rows
+        self._painted: tuple[Batch, Tensor] | None = None
         self.teacher.requires_grad_(False)
 
     @property
@@ -157,9 +163,17 @@ class IpNetPhase:
         )
         return latents, self.base.decode(latents)
 
+    def painted(self, batch: Batch, generator: Generator) -> Tensor:
+        """Pictures of the student for the discriminator: its own step's, where that was of this batch."""
+        if self._painted is not None and self._painted[0] is batch:
+            return self._painted[1]
+        with torch.no_grad():
+            return self.edited(batch, generator)[1]
+
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """The three terms, each with its weight; those of weight 0 are left out."""
         latents, pixels = self.edited(batch, generator)
+        self._painted = batch, pixels.detach()
         terms = {}
         if self.stage.adversarial:
             self.discriminator.requires_grad_(False)  # it is moved by a phase of its own
@@ -200,11 +214,25 @@ class IpNetPhase:
                 noisy = inverted(predict, self._scheduler, clean, timesteps, self.inversion_steps)
             else:
                 noisy = add_noise(self._scheduler, clean, noise, timesteps)
-            wanted = predicted_latents(self._scheduler, noisy, predict(noisy, timesteps), timesteps)
+            answer = self._guided(noisy, timesteps, image, text)
+            wanted = predicted_latents(self._scheduler, noisy, answer, timesteps)
             if stage.space == "pixel":
-                wanted = self.base.decode(wanted)
+                wanted = self.base.decode(wanted).clamp(-1, 1)
         found = pixels if stage.space == "pixel" else latents
         return (wanted.float() - found.float()).square().mean()
+
+    def _guided(self, noisy: Tensor, timesteps: Tensor, image: Tensor, text: Tensor) -> Tensor:
+        """What the teacher says of noisy latents, (B, C, h, w) float32."""
+        if self.guidance == self.image_guidance == 1:
+            seen = torch.cat([noisy, image], dim=1)
+            return self.teacher(seen, timesteps, encoder_hidden_states=text).sample.float()  # type: ignore[no-any-return]
+        images = torch.cat([torch.zeros_like(image), image, image])
+        nothing = self._empty.to(text).expand(len(text), -1, -1)
+        seen = torch.cat([noisy.repeat(3, 1, 1, 1), images], dim=1)
+        rows = torch.cat([nothing, nothing, text])
+        answers = self.teacher(seen, timesteps.repeat(3), encoder_hidden_states=rows).sample.float()
+        plain, with_image, with_both = answers.chunk(3)
+        return guided(plain, with_image, with_both, self.image_guidance, self.guidance)
 
 
 @dataclass(eq=False)
@@ -224,8 +252,7 @@ class DiscriminatorPhase:
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """The hinge of both sides."""
-        with torch.no_grad():
-            _, pixels = self.student.edited(batch, generator)
+        pixels = self.student.painted(batch, generator)
         side = self.student.crop_px
         fake = self.discriminator(random_crops(pixels, side, generator))
         real = self.discriminator(random_crops(batch["pixels_after"].float(), side, generator))

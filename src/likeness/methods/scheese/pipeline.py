@@ -15,7 +15,7 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.attention import attached
-from likeness.diffusion.guidance import guide
+from likeness.diffusion.guidance import guide, without_guide
 from likeness.diffusion.image_encoder import ImageEncoder, load_image_encoder
 from likeness.diffusion.load import Base, fetched
 from likeness.diffusion.lora import merge_lora
@@ -121,8 +121,7 @@ class SCheesePipeline:
         self.base = base
         self.adapter = adapter
         self.image_encoder = image_encoder
-        # A base's guide is not asked.
-        self.weights = (*(one for one in base.weights if one.role != "guide"), *weights)
+        self.weights = (*without_guide(base.weights), *weights)
         self._empty = encode_prompts(base, [""])
         self._known: OrderedDict[str, tuple[Reference, list[Keys]]] = OrderedDict()
 
