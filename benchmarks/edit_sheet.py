@@ -19,10 +19,13 @@ if __name__ == "__main__":
     given = arguments.parse_args()
     pipeline = load_pipeline("instant-portrait", "mini", sitters=True)
     edits = held_out_edits(given.edits, given.seed, SIZE_PX)
+    rows = {"one step": 1, "its teacher, 20 steps": 20}
     painted = [
-        pipeline([PortraitRequest(one.instruction, (one.before,), seed=number)])[0].image
+        pipeline([PortraitRequest(one.instruction, (one.before,), seed=number, steps=steps)])[0].image
+        for steps in rows.values()
         for number, one in enumerate(edits)
     ]
     pictures = [*(one.before for one in edits), *painted, *(one.after for one in edits)]
-    labels = [*(one.instruction for one in edits), *["painted"] * len(edits), *["truth"] * len(edits)]
+    labels = [one.instruction for one in edits]
+    labels += [row for row in (*rows, "truth") for _ in edits]
     write_png(contact_sheet(pictures, len(edits), labels), ROOT / "docs" / "images" / "edits.png")
