@@ -19,6 +19,7 @@ from likeness.files.video import frames_of, open_video, video_sink
 from likeness.methods.instant_portrait.config import EditSettings
 from likeness.methods.instant_portrait.pipeline import load
 from likeness.methods.instant_portrait.weights import save_editor
+from likeness.replay import compared, known_pictures, request_from
 from likeness.types import PortraitPipeline, PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyInstantPortrait, picture
@@ -69,6 +70,8 @@ def test_what_files_folders_and_patterns_stand_for(tmp_path: Path, photos: list[
     for nothing in (tmp_path, tmp_path / "*.gif"):
         with pytest.raises(InputError, match="holds no picture"):
             pictures_in([nothing])
+    with pytest.raises(ImageError, match=r"nowhere\.png does not exist"):  # before any model is loaded
+        pictures_in([b, tmp_path / "nowhere.png"])
 
 
 def test_rows_of_a_file(tmp_path: Path, photos: list[Path]) -> None:
@@ -185,6 +188,25 @@ def write_video(file: Path, frames: int) -> list[Image.Image]:
         for frame in shown:
             take(frame)
     return shown
+
+
+def test_edits_one_after_another_can_be_replayed_from_what_lies_beside(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "in" / "out"
+    jobs = [job(photos[0], "a hat", "glasses", "a scarf"), job(photos[1], "a hat", "glasses", "a scarf")]
+    document = edit_pictures(pipeline, jobs, out)
+    known = known_pictures([out, out.parent])
+    for name, file in zip("ba", (row["file"] for row in document["edits"]), strict=True):
+        assert file == f"{name}-a-scarf.png"
+        words = []
+        for step in (out / file, out / f"{file[:-4]}-step-2.png", out / f"{file[:-4]}-step-1.png"):
+            recipe = read_recipe(step)
+            [after] = pipeline([request_from(recipe, lambda digest: read_image(known[digest]))])
+            assert compared(recipe, read_image(step), after) == []
+            words.append(recipe["request"]["prompt"])
+        assert words == ["a scarf", "glasses", "a hat"]
+    assert edit_pictures(pipeline, jobs, out)["taken_up"] == 2
 
 
 def test_a_video_comes_back_as_it_was_written(tmp_path: Path) -> None:

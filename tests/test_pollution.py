@@ -255,3 +255,17 @@ def test_families_do_not_mix(pack: Path, tmp_path: Path, capsys: pytest.CaptureF
         main(["pollution", str(pack), str(other), "-o", str(tmp_path / "out"), "-p", "a man", "--steps", "1"])
     assert stop.value.code == IncompatibleWeightsError.exit_code
     assert "is of the family sd15" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "nothing was painted for it"
+
+
+def test_what_is_not_there_is_told_before_anything_is_painted(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["pollution", str(pack), str(tmp_path / "nowhere"), "-o", str(tmp_path / "out"), "--prompts", "2"]
+        )
+    err = capsys.readouterr().err
+    assert stop.value.code in (InputError.exit_code, MissingWeightsError.exit_code)
+    assert "nowhere" in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

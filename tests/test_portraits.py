@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from likeness.evaluation.judge import Judge
 from likeness.faces.calibration import Calibration, Calibrations
 from likeness.files.images import read_image, read_recipe
 from likeness.files.provenance import pixels_sha256
-from likeness.portraits import SITTERS_ONLY, make_portraits, slug
+from likeness.portraits import SITTERS_ONLY, folder_for, make_portraits, slug
 from likeness.types import PortraitPipeline, PortraitRequest
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyConsistentID, picture
@@ -192,11 +193,36 @@ def test_impossible_orders(pipeline: PortraitPipeline, tmp_path: Path) -> None:
     def cases() -> Iterator[tuple[list[str], int, Path, str]]:
         yield [], 1, tmp_path, "At least one prompt"
         yield PROMPTS, 0, tmp_path, "count must be at least 1"
-        yield PROMPTS, 1, file, "is a file"
+        yield PROMPTS, 1, file, "is a file: give"
+        yield PROMPTS, 1, file / "below" / "it", "file is a file, and .* would lie in it"
+
+    def never(step: int, steps: int) -> None:
+        raise AssertionError("nothing is painted that cannot be kept")
 
     for prompts, count, out, words in cases():
         with pytest.raises(InputError, match=words):
-            make_portraits(pipeline, [picture(0)], prompts, count, 0, out, **SETTINGS)
+            make_portraits(pipeline, [picture(0)], prompts, count, 0, out, on_progress=never, **SETTINGS)
+
+
+def test_a_place_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def access(path: Path, mode: int) -> bool:
+        asked.append(path)
+        return mode == os.R_OK
+
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(InputError, match="may not be written to"):
+        folder_for(tmp_path / "new" / "out")
+    assert asked == [tmp_path], "the nearest folder that is there"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may look everywhere")
+def test_a_place_that_may_not_be_looked_into(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    with pytest.raises(InputError, match="closed may not be written to"):
+        folder_for(closed / "out")
 
 
 def test_slugs_are_file_names() -> None:

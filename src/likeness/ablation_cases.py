@@ -14,6 +14,7 @@ from PIL import Image
 from likeness.errors import FaceError
 from likeness.evaluation.case import Case, Truth
 from likeness.evaluation.edits import held_out_edits
+from likeness.evaluation.embedders import loaded
 from likeness.evaluation.judge import open_judge
 from likeness.evaluation.metrics.attributes import AttributeViews, DetailsWrong, PoseError, WordsFollowed
 from likeness.evaluation.metrics.changes import ResponseGain
@@ -134,7 +135,7 @@ def metrics_of(pack: Path, plan: Plan, cases: Sequence[AblationCase]) -> list[Me
     if plan.cases == "edits":
         from transformers import CLIPVisionModelWithProjection
 
-        tower = CLIPVisionModelWithProjection.from_pretrained(mini_path() / "image_encoder")
+        tower = loaded(CLIPVisionModelWithProjection, mini_path() / "image_encoder")
         found += [Lpips(TowerLayers(tower.float(), "the mini pack's CLIP")), Sharpness()]
     return found
 

@@ -69,6 +69,7 @@ def load_pipeline(
     controlnets: Sequence[str | Path] = (),
     loras: Mapping[str, float] | None = None,
     sitters: bool = False,
+    commercial: bool = False,
 ) -> PortraitPipeline:
     """Load method `name` on a base model.
 
@@ -77,9 +78,10 @@ def load_pipeline(
     the base; of a method that adds several up, files with their strengths. device and dtype: as torch
     names them; by default what the method finds best. controlnets: folders or hub names, each with
     its `control_images` in a request. loras: files merged into the base, with their scales. sitters:
-    the references are synthetic sitters, whose faces a pack's own network finds.
+    the references are synthetic sitters, whose faces a pack's own network finds. commercial: every link of
+    the chain of weights must be for commercial use.
     Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
-    together, MissingWeightsError for weights that cannot be had.
+    together or are not for that use, MissingWeightsError for weights that cannot be had.
     """
     module = import_module(f"likeness.methods.{_folder(name)}.pipeline")
     given = {
@@ -87,6 +89,10 @@ def load_pipeline(
         "sitters": sitters,
     }  # fmt: skip
     pipeline: PortraitPipeline = module.load(base, **{key: value for key, value in given.items() if value})
+    if commercial:
+        from likeness.files.provenance import require_commercial
+
+        require_commercial(getattr(pipeline, "weights", ()))
     return pipeline
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from likeness.errors import Cancelled, InputError
+from likeness.errors import Cancelled, ImageError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.images import contact_sheet, read_image, to_json, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
 from likeness.files.video import VIDEO_SUFFIXES, frames_of, open_video, video_sink
-from likeness.portraits import peak_memory, slug
+from likeness.portraits import folder_for, peak_memory, slug
 from likeness.training.tracking import JsonlLog, read_log
 from likeness.types import PortraitRequest
 
@@ -53,7 +53,7 @@ class EditJob:
 def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     """Pictures and videos that files, folders and patterns such as "in/*.jpg" stand for, in order.
 
-    Raises: InputError for what stands for nothing.
+    Raises: InputError for what stands for nothing, ImageError for a file that is not there.
     """
     pictures: list[Path] = []
     videos: list[Path] = []
@@ -61,8 +61,10 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
         path = Path(text).expanduser()
         if path.is_dir():
             found = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES)
-        elif path.is_file() or not any(mark in str(text) for mark in "*?["):
+        elif path.is_file():
             found = [path]
+        elif not any(mark in str(text) for mark in "*?["):
+            raise ImageError(f"{path} does not exist; check the path.")
         else:
             root, pattern = (
                 (Path(path.anchor), str(path)[len(path.anchor) :]) if path.anchor else (Path(), str(path))
@@ -106,14 +108,13 @@ def edit_pictures(
 ) -> dict[str, Any]:
     """Edit every job's picture and save it in `out` with its recipe.
 
-    Each result is compared with the job's first photo, whatever was edited between. What `out` holds already
+    Each result is compared with the job's first photo, whatever was edited between; what lies between is kept
+    too, for a recipe leads to its own reference only. What `out` holds already
     of the same jobs is not done again. Beside the pictures lie `edits.jsonl`, the sheet of all before and
     after, and `result.json`, whose content is returned.
     Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what is finished can be taken up.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for the pictures.")
-    judge = judge or Judge()
+    out, judge = folder_for(out), judge or Judge()
     held = {row["file"]: row for row in read_log(out / LOG)}  # what a file holds is told by its last row
     known = {row["job"]: row for row in held.values() if (out / row["file"]).is_file()}
     started, rows, again = time.perf_counter(), [], 0
@@ -127,11 +128,14 @@ def edit_pictures(
                 rows.append(known[key])
                 again += 1
             else:
-                result = _edited(pipeline, job, first, number, len(jobs), on_progress)
+                *between, result = _edited(pipeline, job, first, number, len(jobs), on_progress)
                 likeness = judge.compare(result.image, [first], _taught_by(result))
                 result = replace(result, scores={**result.scores, "likeness": likeness.chance})
                 name = free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
                 write_png(result.image, out / name, recipe_of(result))
+                for index, step in enumerate(between, start=1):
+                    kept = free_name(f"{name[:-4]}-step-{index}", names)
+                    write_png(step.image, out / kept, recipe_of(step))
                 log = log or JsonlLog(out / LOG)
                 row = _row_of(job, key, name, result, likeness)
                 log.write(row)
@@ -163,10 +167,10 @@ def edit_video(
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video} has no frames.")
-    edited = _edited(pipeline, job, first, 0, 1, None).image
+    edited = _edited(pipeline, job, first, 0, 1, None)[-1].image
     with video_sink(out, edited.size, about.frames_per_s) as take:
         for frame in chain([first], frames):
-            edited = _edited(pipeline, job, frame, 0, 1, None).image if count else edited
+            edited = _edited(pipeline, job, frame, 0, 1, None)[-1].image if count else edited
             take(edited)
             before.see(frame.resize(edited.size))
             after.see(edited)
@@ -214,9 +218,9 @@ def _edited(
     number: int,
     total: int,
     on_progress: Callable[[int, int], None] | None,
-) -> PortraitResult:
-    """The last result of a job's instructions, each applied to what came before."""
-    picture = first
+) -> list[PortraitResult]:
+    """The results of a job's instructions, each applied to what came before."""
+    picture, results = first, []
     parts = len(job.instructions)
     for index, instruction in enumerate(job.instructions):
 
@@ -233,8 +237,9 @@ def _edited(
             options=dict(job.options),
         )
         [result] = pipeline([request], on_step=on_step)
+        results.append(result)
         picture = result.image
-    return result
+    return results
 
 
 def _row_of(job: EditJob, key: str, name: str, result: PortraitResult, likeness: Likeness) -> dict[str, Any]:

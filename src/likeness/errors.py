@@ -13,6 +13,7 @@ passed are also `ValueError`, so library callers can catch the usual built-in.
     |       `-- FaceCutOffError
     |-- MissingWeightsError            exit 6   a model file is needed and cannot be had
     |-- ServiceError                   exit 7   a server refused, was silent or answered nonsense
+    |-- MemoryFullError                exit 8   the GPU or the machine has no memory left
     `-- Cancelled                      exit 130 the user stopped the work
 """
 
@@ -27,10 +28,12 @@ __all__ = [
     "IncompatibleWeightsError",
     "InputError",
     "LikenessError",
+    "MemoryFullError",
     "MissingWeightsError",
     "NoFaceError",
     "ServiceError",
     "SeveralFacesError",
+    "memory_full",
 ]
 
 
@@ -97,6 +100,29 @@ class ServiceError(LikenessError):
 
 class AnswerError(ServiceError):
     """A server that works gave no usable answer to one question, however often it was asked."""
+
+
+class MemoryFullError(LikenessError):
+    """What was asked for does not fit into memory; the message says what takes less."""
+
+    exit_code = 8
+
+
+def memory_full(error: BaseException) -> MemoryFullError | None:
+    """The error that says so, where `error` is a library's way of running out of memory.
+
+    Known by name and words: torch, whose class it is, is not imported to tell.
+    """
+    words = " ".join(str(error).split())
+    on_gpu = type(error).__name__ == "OutOfMemoryError"
+    if not (on_gpu or isinstance(error, MemoryError) or "can't allocate memory" in words):
+        return None
+    what = "The GPU's memory is full" if on_gpu else "The machine's memory is full"
+    elsewhere = " or take --device cpu" if on_gpu else " or take a smaller base"
+    return MemoryFullError(
+        f"{what} ({words[:120].rstrip(' .') or 'no more was given'}): ask for a smaller picture or batch, "
+        f"fewer people or ControlNets at once, end what else uses it,{elsewhere}."
+    )
 
 
 class Cancelled(LikenessError):

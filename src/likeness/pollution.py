@@ -28,6 +28,7 @@ from likeness.files.deltas import delta_file, told_by
 from likeness.files.images import write_bytes, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
 from likeness.files.weights import tensor_names
+from likeness.portraits import folder_for
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def pollution(
     settings = settings or Settings()
     if not prompts:
         raise InputError("At least one prompt is needed, of something the fine-tune is not about.")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for the report.")
+    out = folder_for(out)
     targets = tuned.targets if targets is None else tuple(targets)
     each = [prompt for prompt in prompts for _ in range(settings.count)]
     requests = [
@@ -162,17 +162,19 @@ def pollution(
         asked["target"] = [replace(one, options={"target": t}) for one, t in zip(requests, told, strict=True)]
         words = {_name(number): target for number, target in enumerate(told)}
     painter = _Painter(out, 2 * len(requests) * (len(asked) - 1) + len(requests), on_progress)
+    # Opened once beforehand: what is not there or does not fit is told before pictures are painted.
+    family_tuned, _ = _base_of(_tuned(base, tuned, settings))
     pipeline = _original(base, settings)
     family, name = _base_of(pipeline)
+    if family_tuned != family:
+        raise IncompatibleWeightsError(
+            f"{tuned.path} is of the family {family_tuned}, {base} of {family}: give two of one."
+        )
     another = painter.paint(pipeline, asked["another"], "another")
     before = painter.paint(pipeline, asked["plain"], "before")
     before_target = painter.paint(pipeline, asked.get("target", ()), "before-target")
     del pipeline
     pipeline = _tuned(base, tuned, settings)
-    if _base_of(pipeline)[0] != family:
-        raise IncompatibleWeightsError(
-            f"{tuned.path} is of the family {_base_of(pipeline)[0]}, {base} of {family}: give two of one."
-        )
     after = painter.paint(pipeline, asked["plain"], "after")
     after_target = painter.paint(pipeline, asked.get("target", ()), "after-target")
     cases, chance = _cases(requests, after, before), _cases(requests, another, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -212,10 +213,18 @@ def make_portraits(
 
 
 def folder_for(out: Path | str) -> Path:
-    """Where pictures are to go. Raises: InputError for a file."""
+    """Where pictures are to go, not made yet.
+
+    Raises: InputError for a file, and where no folder can be made, before hours are spent on the pictures.
+    """
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give a folder for the portraits.")
+    # `Path.exists` raises where a folder above may not be looked into, `os.path.exists` does not.
+    there = next(one for one in (out, *out.absolute().parents) if os.path.exists(one))  # noqa: PTH110
+    if not there.is_dir():
+        beyond = "" if there == out else f", and {out} would lie in it"
+        raise InputError(f"{there} is a file{beyond}: give a folder for the pictures.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} may not be written to: give another folder for the pictures.")
     return out
 
 

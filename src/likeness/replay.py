@@ -13,7 +13,7 @@ import numpy as np
 import likeness
 from likeness.errors import ImageError, InputError
 from likeness.files.images import read_image
-from likeness.files.provenance import pixels_sha256
+from likeness.files.provenance import pixels_sha256, record_weights
 from likeness.types import Person, PortraitRequest
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from likeness.types import PortraitResult
 
-__all__ = ["Difference", "compared", "known_pictures", "loading_of", "request_from"]
+__all__ = ["Difference", "added_weights", "compared", "known_pictures", "loading_of", "request_from"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 SETTINGS = ("device", "dtype", "runtime", "scheduler", "steps", "guidance", "size_px", "detector")
 """Of a recipe's settings those that say where and how it was painted."""
+ADDED = ("LoRA", "delta", "ControlNet")
+"""Roles of weights that are neither the base's nor the method's own: the user had them from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,44 @@ def loading_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(recipe.get("method"), str) or not isinstance(settings.get("base"), str):
         raise InputError("The recipe names no method and base, so it cannot be replayed.")
     return {"name": recipe["method"], "base": settings["base"]}
+
+
+def added_weights(recipe: Mapping[str, Any], places: Iterable[Path]) -> dict[str, Any]:
+    """What `catalog.load_pipeline` takes of weights that were added, each as strong as it was.
+
+    places: their files and folders, or folders that hold them; which is which, their sha256 says. A
+    ControlNet of the hub is fetched by its name.
+    Raises: InputError naming those that are not there.
+    """
+    wanted = [one for one in recipe.get("weights", ()) if one["role"] in ADDED]
+    here = {record_weights(path, "", "").sha256: str(path) for path in _weights_in(places)} if wanted else {}
+    scales: dict[str, dict[str, float]] = {"LoRA": {}, "delta": {}}
+    nets, missing = [], []
+    for one in wanted:
+        hub = one["role"] == "ControlNet" and re.fullmatch(r"[\w.-]+/[\w.-]+", one["source"])
+        place = here.get(one["sha256"]) or (one["source"] if hub else None)
+        if place is None:
+            missing.append(f"the {one['role']} {one['name']}, sha256 {_short(one['sha256'])}")
+        elif one["role"] == "ControlNet":
+            nets.append(place)
+        else:
+            strength = re.search(r"scale (\S+)$", one["source"])
+            scales[one["role"]][place] = float(strength[1]) if strength else 1.0
+    if missing:
+        raise InputError(f"Weights that took part are not here ({'; '.join(missing)}): give them as weights.")
+    found = {"loras": scales["LoRA"], "adapter": scales["delta"], "controlnets": nets}
+    return {name: value for name, value in found.items() if value}
+
+
+def _weights_in(places: Iterable[Path]) -> list[Path]:
+    """Single files, and folders of one model as diffusers writes them."""
+    found: list[Path] = []
+    for place in places:
+        inside = (
+            sorted(place.iterdir()) if place.is_dir() and not (place / "config.json").is_file() else [place]
+        )
+        found += [one for one in inside if one.suffix == ".safetensors" or (one / "config.json").is_file()]
+    return found
 
 
 def compared(recipe: Mapping[str, Any], before: Image.Image, result: PortraitResult) -> list[Difference]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import ControlNetModel
+from safetensors.torch import save_file
 
 from likeness.cli.main import main
 from likeness.diffusion.load import load_base
@@ -256,3 +259,58 @@ def test_attributes_one_after_another_and_their_maps(
             == 2
         )
         assert "need --target" in capsys.readouterr().err
+
+
+def test_what_was_added_to_the_base_is_replayed(
+    pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unet, files = load_base(pack).unet, tmp_path / "weights"
+    files.mkdir()
+    query = next(name for name, _ in unet.named_modules() if name.endswith("attn1.to_q"))
+    down, up = torch.randn(2, unet.get_submodule(query).in_features), torch.randn(32, 2)
+    save_file(
+        {f"unet.{query}.lora_A.weight": down, f"unet.{query}.lora_B.weight": up}, files / "hat.safetensors"
+    )
+    value = next(name for name in dict(unet.named_parameters()) if ".attn2.to_v." in name)
+    delta = {value: torch.randn_like(unet.get_parameter(value))}
+    save_delta(delta, DeltaCard("mini", "toy", "", ("glasses",)), files / "glasses.safetensors")
+    net = ControlNetModel.from_unet(unet, conditioning_channels=3)
+    torch.nn.init.normal_(net.controlnet_mid_block.weight)
+    net.save_pretrained(files / "net")
+
+    def replayed(name: str, *words: str | Path) -> None:
+        common = ["-p", "a man", "--base", pack, "--steps", 2, "--device", "cpu", "--json"]
+        assert run(*map(str, [*common, *words, "--out", tmp_path / name])) == 0
+        painted = tmp_path / name / json.loads(capsys.readouterr().out)["pictures"][0]["file"]
+        assert str(tmp_path) not in json.dumps(read_recipe(painted)), "no folder of this computer"
+        again = ["replay", str(painted), "--base", str(pack), "--device", "cpu"]
+        for more, code, said in (
+            ([], 2, "that took part are not here"),
+            (["--weights", str(files)], 0, "is the same"),
+        ):
+            with pytest.raises(SystemExit) as left:
+                main([*again, *more])
+            assert (left.value.code or 0, said in "".join(capsys.readouterr())) == (code, True)
+
+    person = ["-r", photo, "--face-box", BOX]
+    replayed("lora", *person, "--lora", f"{files / 'hat.safetensors'}@0.5")
+    replayed("net", *person, "--controlnet", files / "net", "--control-image", photo)
+    replayed("delta", "--customize", f"{files / 'glasses.safetensors'}@0.5", "--target", "glasses")
+
+
+def test_what_is_not_for_commercial_use_is_refused_before_painting(
+    pack: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(pack, tmp_path / "own")
+    (own / "pack.json").write_text('{"licence": "Apache-2.0"}')
+    words = ["-r", photo, "-p", "a man", "--steps", 1, "--face-box", BOX, "--device", "cpu", "--commercial"]
+    assert run(*map(str, [*words, "--base", own, "--out", tmp_path / "out"])) == 0
+    capsys.readouterr()
+
+    assert run(*map(str, [*words, "--base", pack, "--out", tmp_path / "not"])) == 5
+    said = capsys.readouterr().err
+    assert (
+        "diffusion_pytorch_model.safetensors: see the folder's own licence" in said and said.count("\n") == 1
+    )
+    assert "Apache-2.0" not in said, "only what stands in the way is named"
+    assert not (tmp_path / "not").exists()

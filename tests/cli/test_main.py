@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+import torch
 import typer
 
 import likeness.cli.main as command_line
@@ -133,12 +134,23 @@ def test_usage_errors_are_one_line(words: tuple[str, ...]) -> None:
         assert done.stdout == ""
 
 
+def test_a_usage_error_ends_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["caption", "--", "-5"], "greater than or equal to 0. See --help."),
+        (["caption", "7", "--cuont", "2"], "--json). See --help."),
+        (["caption"], "Missing argument 'seed'. See --help."),
+    ):
+        assert call("sitters", *words) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_close_word_is_suggested() -> None:
     assert "'generate'" in likeness("genrate").stderr
 
 
 def error_classes() -> list[type[errors.LikenessError]]:
-    return [getattr(errors, name) for name in errors.__all__]
+    named = [getattr(errors, name) for name in errors.__all__]
+    return [kind for kind in named if isinstance(kind, type)]
 
 
 @pytest.mark.parametrize("kind", error_classes())
@@ -176,6 +188,7 @@ def test_exit_codes_are_stable() -> None:
         "MissingWeightsError": 6,
         "ServiceError": 7,
         "AnswerError": 7,
+        "MemoryFullError": 8,
         "Cancelled": 130,
     }
 
@@ -189,6 +202,35 @@ def test_a_bug_is_one_sentence(plant: Callable[..., None], capsys: pytest.Captur
         "error: this is a bug (KeyError: 'key'); "
         "run again with --debug and report the traceback as an issue.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has"),
+            "The GPU's memory",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."),
+            "The machine's memory",
+        ),
+        (MemoryError(), "The machine's memory"),
+    ],
+)
+def test_full_memory_is_no_bug(
+    plant: Callable[..., None], capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    def fill() -> None:
+        raise error
+
+    plant(fill)
+    assert call("planted", "--json") == 8
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["type"] == "MemoryFullError"
+    assert err.startswith(f"error: {said} is full (") and err.count("\n") == 1
+    assert "smaller picture" in err and "bug" not in err
+    assert ("--device cpu" in err) == ("GPU" in err)
 
 
 def test_debug_shows_the_traceback(plant: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import pytest
 from likeness.cli.main import main
 from likeness.files.images import read_image, read_recipe
 from likeness.packs import mini_path, read_card
+from likeness.packs.data import SCENES
+from likeness.packs.workshop import Workshop
 from likeness.training import TrainResult
 
 
@@ -59,6 +61,21 @@ def test_a_new_build_forgets_every_stage_of_the_last(
         assert code == 0, err
         assert len(list(runs.iterdir())) == left
     assert (runs / "ic-portrait-matching").is_dir()
+
+
+def test_every_split_that_a_build_reads_can_be_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: dict[str, int] = {}
+
+    def draw_split(folder: Path, split: str, *, people: int, **more: object) -> None:
+        drawn[split] = people
+
+    monkeypatch.setattr("likeness.packs.data.draw_split", draw_split)
+    assert run(capsys, "draw", "--work", str(tmp_path))[0] == 0
+    shop = Workshop(work=tmp_path, pack=tmp_path, held_out_people=500)
+    assert drawn == {split: shop.people_of(split) for split in drawn}
+    assert set(drawn) == {*SCENES, "train", "judge", "held_out", "calibration"}
 
 
 def test_a_sheet_holds_its_captions_and_is_the_same_twice(

@@ -328,6 +328,8 @@ def test_the_command_takes_ground_truth_for_sitters(
         (words, "Give either --vlm and --model, or --words truth"),
         ([*words, "--words", "guess"], "no words 'guess'"),
         ([*words, "--words", "truth", "--tau", "7"], "tau is a cosine"),
+        ([*words, "--words", "truth", "--misread", "7"], "Invalid value for '--misread'"),
+        ([*words, "--words", "truth", "--chunk", "0"], "Invalid value for '--chunk'"),
         ([*words[:3], str(tmp_path / "none"), *words[4:], "--words", "truth"], "is no folder"),
     ):
         with pytest.raises(SystemExit) as stop:

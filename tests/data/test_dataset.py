@@ -245,6 +245,13 @@ def test_broken_files_are_named(photos: Path, capsys: pytest.CaptureFixture[str]
     assert str(check(folder)[0]).startswith("dataset.json: is missing")
 
 
+def test_a_folder_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["dataset", "check", str(tmp_path / "nowhere")])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and "There is no folder" in err and err.count("\n") == 1
+
+
 @pytest.fixture
 def describer() -> Iterator[tuple[str, list[str]]]:
     """A server on localhost that speaks the chat protocol and says which question it was asked."""

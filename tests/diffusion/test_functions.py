@@ -35,6 +35,13 @@ def test_noise_depends_on_the_seed_alone() -> None:
     assert not torch.equal(first, second)
 
 
+def test_a_seed_beyond_what_torch_takes() -> None:
+    assert generator(2**64 - 1).initial_seed() == 2**64 - 1
+    for seed in (-1, 2**64):
+        with pytest.raises(InputError, match=f"between 0 and 18446744073709551615, got {seed}"):
+            generator(seed)
+
+
 def test_guidance() -> None:
     u, c = torch.randn(2, 2, 4, 8, 8, generator=generator(0))
     assert torch.allclose(guide(u, c, 1.0), c, atol=1e-6)

@@ -77,6 +77,7 @@ def test_single_file_is_the_folder(
         )
         assert torch.equal(a, b)
         assert torch.equal(folder.vae.decode(latents).sample, single.vae.decode(latents).sample)
+    assert {one.source for one in load_base(file).weights} == {"base.safetensors"}, "recipes name no folder"
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
@@ -98,6 +99,19 @@ def test_precision_and_vae_class(folders: dict[str, Path]) -> None:
     base = load_base(folders["mini"], dtype=torch.bfloat16)
     assert base.unet.dtype == base.vae.dtype == torch.bfloat16
     assert type(base.vae).__name__ == "PatchAutoencoderKL"
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_folder_fetched_in_fp16_alone(folders: dict[str, Path], family: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(folders[family], tmp_path / "base")
+    for file in folder.rglob("*.safetensors"):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    half = load_base(folder)
+    assert same_bases(half, load_base(folders[family]))
+    for file in list(folder.rglob("*.fp16.safetensors")):
+        shutil.copy(file, file.with_name(file.name.replace(".fp16", "")))
+    both = [record.name for record in load_base(folder).weights]
+    assert len(both) == len(half.weights) and not any("fp16" in name for name in both), "what took part"
 
 
 @pytest.mark.parametrize("family", WRITERS)

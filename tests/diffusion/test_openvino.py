@@ -163,6 +163,10 @@ def test_without_the_package_or_a_gpu_one_sentence_says_so(
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no GPU"):
             load_base(folder, device="cuda")
+    for other, there in (("mps", torch.backends.mps.is_available()), ("xpu", torch.xpu.is_available())):
+        if not there:
+            with pytest.raises(InputError, match=f"no device '{other}'"):
+                load_base(folder, device=other)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"likeness\[openvino\]"):
         load_base(folder, device="openvino")

@@ -54,9 +54,11 @@ def test_without_a_model_nothing_is_measured_and_everything_says_why() -> None:
     assert {"followed", "LPIPS"} <= set(customised.missing) and "pose error" not in customised.missing
 
 
-def test_a_pack_measures_what_its_parts_can(tmp_path: Path) -> None:
+def test_a_pack_measures_what_its_parts_can(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pack = tiny.write_mini(tmp_path / "toy")
+    capfd.readouterr()
     found = measured("instant-portrait", pack=pack)
+    assert capfd.readouterr() == ("", ""), "the loaders' own progress bars stay off the terminal"
     assert "likeness pack build toy --part attributes" in found.missing["followed"]
     assert {"LPIPS", "intra-LPIPS"} <= names(found), "its CLIP tower stands in"
     torch.manual_seed(0)

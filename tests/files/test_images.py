@@ -201,7 +201,7 @@ def test_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(saved("JPEG"))
     for name, words in [
         ("plain.png", "holds no recipe"),
-        ("photo.jpg", "not a readable PNG"),
+        ("photo.jpg", r"photo.jpg is no PNG, and recipes are kept in PNGs\.$"),
         ("missing.png", "does not exist"),
     ]:
         with pytest.raises(ImageError, match=words):

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from likeness.errors import IncompatibleWeightsError
 from likeness.files.images import read_recipe, to_json, write_png
-from likeness.files.provenance import pixels_sha256, recipe_of, record_weights
+from likeness.files.provenance import pixels_sha256, recipe_of, record_weights, require_commercial
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 from tests.files.zoo import card, noise
 
@@ -62,3 +65,13 @@ def test_record_of_a_folder_covers_names_and_contents(tmp_path: Path) -> None:
         "MIT",
         "here",
     )
+
+
+def test_a_chain_is_as_commercial_as_its_least_link() -> None:
+    free = WeightsRecord("unet", "unet", "CreativeML OpenRAIL-M"), WeightsRecord("yunet", "detector", "MIT")
+    require_commercial(free)
+    for licence in ("InsightFace, non-commercial research only", "not declared", "see its model card", ""):
+        with pytest.raises(
+            IncompatibleWeightsError, match=rf"\(recogniser arcface: {licence}\): take others"
+        ):
+            require_commercial((*free, WeightsRecord("arcface", "recogniser", licence)))

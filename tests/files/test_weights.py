@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.faces.embed import provided_encoders
 from likeness.files.weights import (
     cached_file,
     convert_pickle_once,
@@ -21,6 +24,9 @@ from likeness.files.weights import (
     sha256_of,
     write_safetensors,
 )
+from likeness.methods.consistentid import loading
+from likeness.methods.consistentid.config import SIZES
+from likeness.methods.consistentid.loading import ARCFACE_FILES, ARCFACE_LICENCE
 
 DATA = b"weights of a small net" * 50
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -100,6 +106,26 @@ def test_given_folder_or_file_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
     (given / "net.onnx").write_bytes(DATA[::-1])
     with pytest.raises(MissingWeightsError, match=r"is not the net\.onnx that is needed"):
         cached_file("net.onnx", SHA, len(DATA))
+
+
+@pytest.mark.parametrize("inside", ["pack", "pack/pack"])
+def test_a_folder_unpacked_one_level_too_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    file = tmp_path / inside / "net.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(DATA)
+    recogniser = file.with_name(ARCFACE_FILES[0])
+    recogniser.write_bytes(b"a recogniser")
+    monkeypatch.setenv("LIKENESS_MODELS", f"{tmp_path / 'nowhere'}{os.pathsep}{tmp_path}")
+    assert cached_file("net.onnx", SHA, len(DATA)) == file
+    assert provided_encoders() == [recogniser]
+    monkeypatch.setattr(loading, "load_encoder", lambda path, licence: (path, licence))
+    base = SimpleNamespace(folder=None, family="sd15")
+    assert loading._face_encoder(base, SIZES["sd15"]) == (recogniser, ARCFACE_LICENCE)  # type: ignore[arg-type]
+    nearer = tmp_path / "net.onnx"
+    nearer.write_bytes(DATA)
+    assert cached_file("net.onnx", SHA, len(DATA)) == nearer, "what lies where it was said to comes first"
 
 
 def test_nowhere() -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from likeness.errors import InputError
 from likeness.studio.databases import Database, open_database
 from likeness.studio.jobs import Conflict
+from likeness.studio.library import Library
 from likeness.studio.store import ATTEMPTS, JobStore
+from likeness.studio.worker import Worker
 from tests.studio.servers import INITDB, postgres
 
 
@@ -212,3 +215,24 @@ def test_clients_and_kills_at_once(store: JobStore, where: tuple[str | None, Pat
 def test_another_address_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="postgresql://"):
         open_database("mysql://x", tmp_path)
+
+
+def test_a_full_gpu_is_said_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("likeness.studio.work.do", full)
+    database = open_database(None, tmp_path)
+    store = JobStore(database)
+    job, _ = store.submit("paint", {"prompt": "x"}, words="x", people=[])
+    worker = Worker(store, Library(database, tmp_path), device="cpu", base="mini")
+    cleared: list[bool] = []
+    monkeypatch.setattr(worker.kept, "clear", lambda: cleared.append(True))
+    claim = store.claim(worker.name)
+    assert claim is not None
+    worker.do(claim)
+    ended = store.get(job.id)
+    assert ended is not None and ended.state == "failed"
+    assert ended.error is not None and ended.error.startswith("The GPU's memory is full")
+    assert cleared, "the next job is to have the room"
+    database.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
 
@@ -73,6 +74,7 @@ def collect(
     dry_run: Annotated[
         bool, typer.Option(help="Only say what the method takes on this base: parameters and memory.")
     ] = False,
+    commercial: Commercial = False,
     as_json: AsJson = False,
 ) -> None:
     """Paint a set of portraits from one, and check that they belong together.
@@ -99,7 +101,9 @@ def collect(
     wanted = list(PRESETS[preset]) if preset else edits_of(edits or ())
     reference, sitters = read_image(photo), is_sitter(photo)
     options = {"identity_scale": identity_scale, "detail_scale": detail_scale}
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
+    pipeline = load_pipeline(
+        method, base, adapter=adapter, device=device, sitters=sitters, commercial=commercial
+    )
     scorer = find_judge(base, judge or (), sitters=sitters)
     seen = scorer.detector
     without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None

@@ -93,6 +93,8 @@ def check(
     """Say what is wrong with a data set, by file, line and column. Exit code 2 when anything is."""
     from likeness.data.kinds import check as problems_of
 
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: give that of a data set.")
     found = problems_of(folder, hashes=hashes)
     rows = [{"file": one.file, "line": one.line, "column": one.column, "text": one.text} for one in found]
     lines = [str(one) for one in found] or [f"{folder}: nothing is wrong"]

@@ -29,8 +29,8 @@ Engine = Annotated[
     Literal["local", "ray"],
     typer.Option(help="local: this machine; ray: the cluster of $RAY_ADDRESS, or one here."),
 ]
-Workers = Annotated[int, typer.Option(help="Processes, or actors of Ray at most.")]
-Chunk = Annotated[int, typer.Option(help="Items a shard: what a worker does at a time.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, or actors of Ray at most.")]
+Chunk = Annotated[int, typer.Option(min=1, help="Items a shard: what a worker does at a time.")]
 
 
 Source = Annotated[Path, typer.Argument(help="Folder of pictures; a sub-folder for each person.")]
@@ -139,9 +139,11 @@ def cheese(
         str | None, typer.Option(help="'truth': the ground truth of sitters in the place of a model.")
     ] = None,
     misread: Annotated[
-        float, typer.Option(help="With truth: share of instructions to another picture.")
+        float, typer.Option(min=0, max=1, help="With truth: share of instructions to another picture.")
     ] = 0.0,
-    slips: Annotated[float, typer.Option(help="With truth: share of changes told wrongly.")] = 0.0,
+    slips: Annotated[
+        float, typer.Option(min=0, max=1, help="With truth: share of changes told wrongly.")
+    ] = 0.0,
     clip: Annotated[
         Path | None, typer.Option(help="CLIP (a pack, or transformers' folder or name) that verifies.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
 
@@ -57,6 +58,7 @@ def edit(
     method: Annotated[str, typer.Option(help="The editing method.")] = "instant-portrait",
     judge: Annotated[list[Path] | None, typer.Option(help="As in `likeness generate`.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    commercial: Commercial = False,
     as_json: AsJson = False,
 ) -> None:
     """Change portraits by an instruction, in one step, and check that each is still the person.
@@ -79,7 +81,9 @@ def edit(
     pictures, videos = pictures_in(photo or ())
     jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
     sitters = all(is_sitter(job.picture) for job in jobs) and bool(jobs)
-    pipeline = load_pipeline(method, base, adapter=adapter, device=device, sitters=sitters)
+    pipeline = load_pipeline(
+        method, base, adapter=adapter, device=device, sitters=sitters, commercial=commercial
+    )
     document: dict[str, Any] = {"edits": [], "videos": []}
     if jobs:
         judging = find_judge(base, judge or (), sitters=sitters)

@@ -75,7 +75,7 @@ def evaluate(
     from likeness.evaluation.suite import Given, suite
     from likeness.files.images import write_bytes
     from likeness.packs.mini import pack_folder
-    from likeness.portraits import KnowsFaces, open_detector
+    from likeness.portraits import KnowsFaces, folder_for, open_detector
 
     card(method)
     given = dict(Given.parsed(text) for text in model or ())
@@ -86,7 +86,7 @@ def evaluate(
         raise InputError(f"{method} paints from words alone: its protocol takes no --people.")
     if people and chosen.kind == "collect":  # of sitters it draws the pictures that are asked for
         chosen = load_protocol(method, protocol, sitters=False)  # type: ignore[arg-type]
-    folder = out or Path("out") / "evaluations" / f"{method}-{protocol}-{pack.name}-{seed}"
+    folder = folder_for(out or Path("out") / "evaluations" / f"{method}-{protocol}-{pack.name}-{seed}")
     tasks = _tasks(chosen, people, base, seed, cases, folder)
     detector = open_detector(base, references_are_sitters=people is None)
     own = str(pack) if is_pack else None

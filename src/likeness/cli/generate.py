@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from likeness.cli.encoders import Encoders
+from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, progress, show
 from likeness.errors import InputError
 
@@ -153,6 +154,7 @@ def generate(
             help="cpu, cuda or openvino (a CPU's faster route for many pictures); default: cuda or cpu."
         ),
     ] = None,
+    commercial: Commercial = False,
     as_json: AsJson = False,
 ) -> None:
     """Paint portraits of the person on one photo or several, or of several people, new or into a picture."""
@@ -188,6 +190,7 @@ def generate(
         controlnets=controlnet or (),
         loras=dict(_scaled(one, "--lora") for one in lora or ()),
         sitters=sitters,
+        commercial=commercial,
     )
     if customize:
         warnings, scorer = [], Judge(reason="painted from words alone, there is nobody to be alike")

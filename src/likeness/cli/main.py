@@ -27,7 +27,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import likeness
-from likeness.errors import Cancelled, LikenessError
+from likeness.errors import Cancelled, LikenessError, memory_full
 
 __all__ = ["VERBS", "app", "main"]
 
@@ -243,7 +243,8 @@ def _run(words: list[str], *, as_json: bool, debug: bool) -> int:
         message = " ".join(error.format_message().split())
         if not message:  # the command was called without arguments and has printed its help
             return 2
-        return _fail("UsageError", f"{message} See --help.", 2, as_json)
+        full_stop = "" if message[-1] in ".!?" else "."  # what pydantic says of a value has none
+        return _fail("UsageError", f"{message}{full_stop} See --help.", 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Cancelled", "stopped.", EXIT_STOPPED, as_json)
     except BrokenPipeError:
@@ -251,6 +252,9 @@ def _run(words: list[str], *, as_json: bool, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
+        full = memory_full(error)
+        if full is not None:
+            return _fail(type(full).__name__, str(full), full.exit_code, as_json)
         said = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(
             "UnexpectedError",

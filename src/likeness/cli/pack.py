@@ -161,7 +161,10 @@ def calibrate(
 def draw(
     split: Annotated[
         list[str] | None,
-        typer.Argument(help="train, portraits, edits, views, dressed, judge, held_out; all by default."),
+        typer.Argument(
+            help="train, portraits, edits, collections, views, stand-ins, dressed, judge, held_out, "
+            "calibration; all by default."
+        ),
     ] = None,
     work: Work = WORK,
     people: Annotated[int, typer.Option(help="Training people.")] = 5000,
@@ -170,12 +173,15 @@ def draw(
     views: Annotated[int, typer.Option(help="Pictures of each person.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the pictures that `build` would draw, and nothing else. Goes on where it stopped."""
+    """Draw the pictures that `build`, `check` and `calibrate` would draw. Goes on where it stopped."""
     from likeness.errors import InputError
     from likeness.packs.data import draw_split
+    from likeness.packs.workshop import Workshop
 
-    counts = dict.fromkeys(("train", "portraits", "edits", "views", "stand-ins", "dressed"), people)
+    of_training = ("train", "portraits", "edits", "collections", "views", "stand-ins", "dressed")
+    counts = dict.fromkeys(of_training, people)
     counts |= {"judge": judge_people, "held_out": held_out_people}
+    counts |= {"calibration": Workshop.calibration_people}
     chosen = split or list(counts)
     for wrong in [one for one in chosen if one not in counts]:
         raise InputError(f"There is no split {wrong!r}; there are {', '.join(counts)}.")

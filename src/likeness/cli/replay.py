@@ -32,6 +32,13 @@ def replay(
             "and the one above are searched too.",
         ),
     ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A LoRA, a delta or a ControlNet that took part, or a folder that holds it; repeatable. "
+            "Their strengths are in the recipe."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the new picture to this PNG.")
     ] = None,
@@ -51,7 +58,7 @@ def replay(
     from likeness.files.images import read_image, read_recipe, write_png
     from likeness.files.provenance import recipe_of
     from likeness.portraits import is_sitter
-    from likeness.replay import compared, known_pictures, loading_of, request_from
+    from likeness.replay import added_weights, compared, known_pictures, loading_of, request_from
 
     recipe = read_recipe(picture)
     known: dict[str, Path] = {}
@@ -69,12 +76,14 @@ def replay(
 
     given = loading_of(recipe)
     request = request_from(recipe, find)
+    places = [*(weights or ()), *([adapter] if adapter else [])]  # a delta may be given as the adapter
+    more = {"adapter": adapter, **added_weights(recipe, places)}
     pipeline = load_pipeline(
         given["name"],
         base or given["base"],
-        adapter=adapter,
         device=device,
         sitters=bool(used) and all(is_sitter(file) for file in used),
+        **more,
     )
     with step_progress("painting", as_json) as on_progress:
         [result] = pipeline([request], on_step=on_progress)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
 
@@ -90,6 +91,7 @@ def restyle(
     method: Annotated[str, typer.Option(help="The method.")] = "ic-portrait",
     judge: Annotated[list[Path] | None, typer.Option(help="As in `likeness generate`.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    commercial: Commercial = False,
     as_json: AsJson = False,
 ) -> None:
     """Paint a person into a picture: who by the profile, all else by the style reference.
@@ -115,7 +117,13 @@ def restyle(
     reference = read_image(refine) if refine else _style(style, light, yaw, base)
     sitters = all(is_sitter(path) for path in given)
     pipeline = load_pipeline(
-        method, base, adapter=adapter, device=device, controlnets=controlnet or (), sitters=sitters
+        method,
+        base,
+        adapter=adapter,
+        device=device,
+        controlnets=controlnet or (),
+        sitters=sitters,
+        commercial=commercial,
     )
     detector = open_detector(base, sitters)
     people = people_on(reference, detector, photos, str(style or "the style reference")) if photos else ()

@@ -62,7 +62,9 @@ def load_controlnet(name_or_path: str | Path, base: Base) -> ControlNet:
             f"The ControlNet {name_or_path} is not for {base.name}: its {key} is {model.config[key]}, "
             f"the base's {base.unet.config[key]}."
         )
-    return ControlNet(model, record_weights(folder, "ControlNet", "see its model card", str(name_or_path)))
+    # Recipes are given away with pictures: they name no folder of this computer.
+    source = folder.name if Path(name_or_path).is_dir() else str(name_or_path)
+    return ControlNet(model, record_weights(folder, "ControlNet", "see its model card", source))
 
 
 def control_pixels(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet, OpenVinoVae, require_openvino
-from likeness.diffusion.parts import load_part
+from likeness.diffusion.parts import load_part, weights_files
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.files.weights import is_offline, sha256_of
 from likeness.types import WeightsRecord
@@ -148,6 +148,10 @@ def _device(given: torch.device | str) -> torch.device:
         raise InputError(f"There is no device {given!r}: give cpu, cuda or openvino.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no GPU that torch can use here: give --device cpu or openvino.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"This torch has no device {str(device)!r}: give cpu, cuda or openvino.") from None
     return device
 
 
@@ -189,7 +193,7 @@ def _from_folder(folder: Path, name: str, licence: str, device: torch.device, dt
             f"{name}/{file.relative_to(folder)}", file.parent.name, licence, _sha256(file), str(name)
         )
         for part in _PARTS
-        for file in sorted((folder / part).glob("*.safetensors"))
+        for file in weights_files(folder / part)
     )
     parts = {
         "unet": unet,
@@ -212,7 +216,7 @@ def _from_file(path: Path, device: torch.device, dtype: torch.dtype) -> Base:
         )
     parts = load_single_file(path, dtype)
     parts.pop("family")
-    record = WeightsRecord(path.name, "base", "see where the file came from", sha256_of(path), str(path))
+    record = WeightsRecord(path.name, "base", "see where the file came from", sha256_of(path), path.name)
     return _base(path.stem, parts, (record,), device, dtype, None)
 
 

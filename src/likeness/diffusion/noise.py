@@ -7,11 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from likeness.errors import InputError
+
 __all__ = ["draw", "generator", "initial_latents"]
 
 
 def generator(seed: int) -> torch.Generator:
-    """A generator of its own for one picture, on the CPU so that every device sees the same draws."""
+    """A generator of its own for one picture, on the CPU so that every device sees the same draws.
+
+    Raises: InputError for a seed beyond 64 bits, which torch cannot take.
+    """
+    if not 0 <= seed < 2**64:
+        raise InputError(f"A seed must be between 0 and {2**64 - 1}, got {seed}.")
     return torch.Generator("cpu").manual_seed(seed)
 
 

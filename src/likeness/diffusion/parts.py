@@ -13,13 +13,21 @@ from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.int8 import INT8_FILE, from_int8, to_int8
 from likeness.files.weights import read_safetensors, write_safetensors
 
-__all__ = ["load_part", "quiet", "save_part"]
+__all__ = ["load_part", "quiet", "save_part", "weights_files"]
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """The safetensors that `load_part` reads from a folder: those in fp16 only where there are no others."""
+    files = sorted(folder.glob("*.safetensors"))
+    whole = [file for file in files if ".fp16" not in file.name]
+    return whole or files
 
 
 def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     """One model (a diffusers or transformers class) from its folder, frozen, in evaluation mode.
 
-    Of diffusers' classes also from `INT8_FILE`, which stands in place of the weights file.
+    Of diffusers' classes also from `INT8_FILE`, which stands in place of the weights file. A folder that was
+    fetched in fp16 alone, as most of SDXL's are, is read from that.
     Raises: MissingWeightsError naming the folder when it or its safetensors are not there,
     IncompatibleWeightsError when its tensors do not fit its config.
     """
@@ -31,8 +39,13 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
                 model = kind.from_config(kind.load_config(folder))
                 model.load_state_dict(from_int8(read_safetensors(folder / INT8_FILE)))
             else:
+                half = any(".fp16" in file.name for file in weights_files(folder))
                 model = kind.from_pretrained(
-                    folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+                    folder,
+                    torch_dtype=dtype,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    variant="fp16" if half else None,
                 )
     except OSError as error:
         pickled = any(folder.glob("*.bin"))

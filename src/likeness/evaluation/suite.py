@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.errors import InputError, MissingWeightsError
-from likeness.evaluation.embedders import load_clip, load_dino
+from likeness.evaluation.embedders import load_clip, load_dino, loaded
 from likeness.evaluation.metrics.attributes import (
     AttributeViews,
     DetailsWrong,
@@ -258,7 +258,7 @@ def _alexnet(given: Given) -> Any:
 def _tower(pack: Path) -> Any:
     from transformers import CLIPVisionModelWithProjection
 
-    tower = CLIPVisionModelWithProjection.from_pretrained(pack / "image_encoder")
+    tower = loaded(CLIPVisionModelWithProjection, pack / "image_encoder")
     net = TowerLayers(tower, f"{pack.name} pack's CLIP, layer by layer")
     net.licence = "Apache-2.0"
     return net

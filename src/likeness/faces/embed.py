@@ -9,7 +9,6 @@ from an ONNX file.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.files.weights import model_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -331,10 +331,10 @@ PUBLISHED = ("w600k_*.onnx", "glintr100*.onnx", "arcface*.onnx", "auraface*.onnx
 
 def provided_encoders() -> list[Path]:
     """Recognisers in the folders of LIKENESS_MODELS, known by their published names; in order of name."""
-    folders = [
-        Path(one).expanduser() for one in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if one
-    ]
-    found = {file.name: file for folder in folders for name in PUBLISHED for file in folder.glob(name)}
+    found: dict[str, Path] = {}
+    for place in model_places():
+        for file in (file for name in PUBLISHED for file in place.glob(name)):
+            found.setdefault(file.name, file)
     return [found[name] for name in sorted(found)]
 
 

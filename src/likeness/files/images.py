@@ -125,6 +125,8 @@ def read_recipe(path: Path | str) -> dict[str, Any]:
         try:
             picture = Image.open(BytesIO(data), formats=["PNG"])
             picture.load()
+        except UnidentifiedImageError:  # whose own words hold an address in memory
+            raise ImageError(f"{path} is no PNG, and recipes are kept in PNGs.") from None
         except Exception as error:  # noqa: BLE001  a broken file makes a decoder raise anything
             raise ImageError(
                 f"{path} is not a readable PNG ({_reason(error)}); recipes are kept in PNGs."

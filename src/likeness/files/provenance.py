@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from likeness.errors import IncompatibleWeightsError
 from likeness.files.images import write_png
 from likeness.files.weights import sha256_of
 from likeness.types import WeightsRecord
@@ -23,16 +24,37 @@ __all__ = [
     "recipe_of",
     "record_weights",
     "request_of",
+    "require_commercial",
     "save_portrait",
     "weights_of",
 ]
 
 RECIPE_FORMAT = 1
+COMMERCIAL = frozenset(
+    {
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "CreativeML OpenRAIL-M",
+        "CreativeML Open RAIL++-M",
+        "MIT",
+    }
+)
+"""Licences that allow commercial use. What is not among them counts as if it did not: most say nothing."""
 
 
 def weights_of(chain: Iterable[WeightsRecord]) -> list[dict[str, str]]:
     """A chain of weights as a recipe holds it."""
     return [dataclasses.asdict(link) for link in chain]
+
+
+def require_commercial(chain: Iterable[WeightsRecord]) -> None:
+    """Raises: IncompatibleWeightsError naming the weights whose licence is not among `COMMERCIAL`."""
+    doubtful = [f"{one.role} {one.name}: {one.licence}" for one in chain if one.licence not in COMMERCIAL]
+    if doubtful:
+        raise IncompatibleWeightsError(
+            f"Weights are not for commercial use, or do not say so ({'; '.join(doubtful)}): take others."
+        )
 
 
 def save_portrait(result: PortraitResult, path: str | Path) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "cached_file",
     "convert_pickle_once",
     "is_offline",
+    "model_places",
     "read_metadata",
     "read_safetensors",
     "sha256_of",
@@ -56,19 +57,31 @@ def is_offline() -> bool:
     )
 
 
+def model_places(env: str = "LIKENESS_MODELS") -> list[Path]:
+    """What a variable names, separated like PATH: files, and folders with those up to two levels inside them.
+
+    Archives of models unpack one folder deeper than is thought, and hold a folder of that name again.
+    """
+    places: list[Path] = []
+    for entry in filter(None, os.environ.get(env, "").split(os.pathsep)):
+        given = Path(entry).expanduser()
+        inside = [*given.glob("*/"), *given.glob("*/*/")] if given.is_dir() else []
+        places += [given, *sorted(one for one in inside if one.is_dir())]
+    return places
+
+
 def cached_file(
     name: str, sha256: str, size: int, url: str | None = None, env: str = "LIKENESS_MODELS"
 ) -> Path:
     """A file known by its sha256: from the folders in `$LIKENESS_MODELS`, the cache, or `url`.
 
     name: file name. sha256: 64 hexadecimal digits. size: bytes. env: the variable naming folders
-    to look in first (separated like PATH), or the file itself.
+    to look in first, or the file itself (see `model_places`).
     Raises: MissingWeightsError when it is nowhere, is another file than the one wanted, or cannot
     be downloaded; the message says where to put it.
     """
-    for entry in filter(None, os.environ.get(env, "").split(os.pathsep)):
-        given = Path(entry).expanduser()
-        given = given / name if given.is_dir() else given
+    for place in model_places(env):
+        given = place / name if place.is_dir() else place
         if given.name == name and given.is_file():
             if not _is_the_file(given, sha256, size):
                 raise MissingWeightsError(

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness.errors import Cancelled, LikenessError
+from likeness.errors import Cancelled, LikenessError, memory_full
 from likeness.files.images import write_bytes
 from likeness.studio.databases import open_database
 from likeness.studio.jobs import Claim
@@ -155,6 +155,11 @@ class Worker:
         except LikenessError as error:
             self.store.fail(claim, str(error))
         except Exception as error:  # noqa: BLE001  one job's bug does not end the others
+            full = memory_full(error)
+            if full is not None:
+                self.kept.clear()  # what is loaded would leave the next job as little room
+                self.store.fail(claim, str(full))
+                return
             traceback.print_exc()
             said = " ".join(f"{type(error).__name__}: {error}".split())
             self.store.fail(claim, f"This is a bug ({said:.300}); the studio's terminal shows where.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.faces.detect import find_detector
 from likeness.faces.embed import load_encoder
 from likeness.files.provenance import record_weights
-from likeness.files.weights import cache_folder
+from likeness.files.weights import cache_folder, model_places
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import load_adapter, published_adapter
@@ -136,10 +135,7 @@ def _face_encoder(base: Base, sizes: ConsistentIDSizes) -> FaceEncoder:
     """The recogniser beside the base, else ArcFace from a folder named by LIKENESS_MODELS or the cache."""
     if base.folder and (base.folder / "recogniser").is_dir():
         return load_encoder(base.folder / "recogniser")
-    given = [
-        Path(entry).expanduser() for entry in os.environ.get("LIKENESS_MODELS", "").split(os.pathsep) if entry
-    ]
-    for folder in (*given, cache_folder()):
+    for folder in (*model_places(), cache_folder()):
         for name in ARCFACE_FILES:
             file = folder if folder.name == name else folder / name
             if file.is_file():

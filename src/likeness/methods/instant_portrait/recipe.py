@@ -56,8 +56,8 @@ TEACHER_SHARE = 0.6
 BEGIN_SHARE = 0.4
 """Of IPNet's training that its student takes at the noisiest time step alone, before it is distilled."""
 SHARES = (1 / 3, 1 / 2, 1 / 6)
-"""Of the rest, of each of the paper's stages: the first, whose teacher sees too much noise to tell eyes, mends
-what the words change, and the others sharpen it."""
+"""Of the rest, of each of the paper's stages: the first, whose teacher sees too much noise to tell eyes,
+mends what the words change, and the others sharpen it."""
 BATCH = 24
 IDENTITY_ROWS = 6
 TEACHER_RATE, STUDENT_RATE, DISCRIMINATOR_RATE = 3e-4, 1.5e-4, 5e-3
@@ -148,8 +148,10 @@ def train_ip_net(
             base,
             stage,
             cosine(STUDENT_RATE, warmup_steps=20),
-            guidance=taught.guidance,
-            image_guidance=taught.image_guidance,
+            # Nearer to the student's own picture guidance would exaggerate what it exaggerated before: within
+            # minutes of the second stage pictures burned out.
+            guidance=taught.guidance if number == 1 else 1.0,
+            image_guidance=taught.image_guidance if number == 1 else 1.0,
             crop_px=shop.preset.SIZE_PX // 2,
         )
         phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
