@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from likeness.catalog import load_pipeline
 from likeness.diffusion.load import Base, load_base
+from likeness.evaluation.edits import held_out_edits
 from likeness.faces.align import align_arcface
 from likeness.faces.embed import load_encoder
 from likeness.faces.sitter_detector import SitterDetector
@@ -19,6 +21,7 @@ from likeness.packs.check_garments import garments
 from likeness.packs.words import known_words
 from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene, straightened, with_same_person
 from likeness.sitters.render import render
+from likeness.types import PortraitRequest
 
 PACK = mini_path()
 PEOPLE = 12
@@ -150,7 +153,8 @@ def test_a_garment_is_known_again_on_somebody_else(tmp_path: Path, monkeypatch: 
     assert found["clothing"] > 0.55
 
 
-def test_an_instruction_is_followed_and_the_person_stays() -> None:
+@pytest.mark.parametrize("steps", [1, 4])
+def test_an_instruction_is_followed_and_the_person_stays(steps: int) -> None:
     """The wall becomes green; by the judge, whom the editor never met, faces stay their own."""
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
@@ -164,7 +168,7 @@ def test_an_instruction_is_followed_and_the_person_stays() -> None:
         scene = straightened(sample_scene(HELD_OUT_SEEDS[700 + seed]))
         before = Image.fromarray(render(scene, 128).rgb)
         words = "replace the background with a green studio backdrop"
-        [painted] = pipeline([PortraitRequest(words, (before,), seed=seed, steps=4)])
+        [painted] = pipeline([PortraitRequest(words, (before,), seed=seed, steps=steps)])
         red, middle, blue = np.asarray(painted.image)[:24, :24].reshape(-1, 3).mean(0)
         green.append(middle > max(red, blue) + 20)
         found = judge.compare(painted.image, [before], without="likeness recogniser").cosines
@@ -180,3 +184,21 @@ def test_every_link_of_the_licence_chain_is_ours() -> None:
     assert len(pipeline.weights) >= 7
     assert {link.licence for link in pipeline.weights} == {"Apache-2.0"}
     assert not [link.source for link in pipeline.weights if "/" in link.source]
+
+
+def test_one_step_changes_what_is_asked_and_little_else() -> None:
+    """IPNet: where the true edit changes a picture, most edits come nearer to it than the input is."""
+    pipeline = load_pipeline("instant-portrait", "mini", sitters=True)
+    nearer, elsewhere = [], []
+    for number, edit in enumerate(held_out_edits(12, 3, 128)):
+        [result] = pipeline([PortraitRequest(edit.instruction, (edit.before,), seed=number)])
+        assert result.provenance.recipe["steps"] == 1
+        painted, before, after = (
+            np.asarray(one, np.float32) / 255 for one in (result.image, edit.before, edit.after)
+        )
+        changed = np.abs(after - before).max(axis=-1) > 0.15
+        if changed.any():
+            nearer.append(np.abs(painted - after)[changed].mean() < np.abs(before - after)[changed].mean())
+        elsewhere.append(np.abs(painted - after)[~changed].mean())
+    assert np.mean(nearer) >= 0.7
+    assert np.mean(elsewhere) < 0.055, "its teacher's several steps leave .06"
