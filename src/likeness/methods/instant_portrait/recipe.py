@@ -61,8 +61,8 @@ mends what the words change, and the others sharpen it."""
 BATCH = 24
 IDENTITY_ROWS = 6
 ADVERSARIAL, LATER_GUIDANCE = 0.1, 1.5
-"""At the paper's weight the adversarial loss paints lips pink within minutes, of whomever. And beyond the first
-stage, nearer to the student's own picture, guidance in full exaggerates what it has exaggerated before."""
+"""At the paper's weight the adversarial loss paints lips pink within minutes, of whomever. And beyond the
+first stage, nearer to the student's own picture, full guidance exaggerates what it exaggerated before."""
 TEACHER_RATE, STUDENT_RATE, DISCRIMINATOR_RATE = 3e-4, 1.5e-4, 5e-3
 """The networks are small and trained for minutes; the paper's are for 859M parameters."""
 
