@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 # Two test processes of one thread each: more gain nothing on small machines, as each imports torch.
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --durations 15
 
 .PHONY: setup demo test check format lock clean page
 
