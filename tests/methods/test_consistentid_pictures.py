@@ -89,7 +89,8 @@ def test_a_guide_knows_neither_person_nor_processors(toy: ToyConsistentID) -> No
     """The UNet as its own guide: with nobody put in it is what guidance leads away from anyway."""
     own = dataclasses.replace(toy.base, guide=toy.base.unet)
     nobody = {"identity_scale": 0.0, "lora_scale": 0.0, "merge_step": 1.0}
-    fixed = {"references": (picture(0),), "guidance": 3.0, "negative_prompt": "a beard"}
+    small = {"size_px": (64, 64)}  # a base's own size would take minutes
+    fixed = {"references": (picture(0),), "guidance": 3.0, "negative_prompt": "a beard", **small}
     plain, guided = (
         painted(pipeline_of(toy, base=base), **fixed, options=nobody) for base in (toy.base, own)
     )
@@ -109,7 +110,8 @@ def test_a_guide_knows_neither_person_nor_processors(toy: ToyConsistentID) -> No
     other = dataclasses.replace(toy.base, guide=Guide())
     people = Person((picture(0),)), Person((picture(1),))
     assert not np.array_equal(
-        painted(pipeline_of(toy, base=other), *people), painted(pipeline_of(toy, base=toy.base), *people)
+        painted(pipeline_of(toy, base=other), *people, **small),
+        painted(pipeline_of(toy, base=toy.base), *people, **small),
     )
     assert asked == [(1, 1, 77)] * 2 * 3, "three steps of two people, by words alone"
 

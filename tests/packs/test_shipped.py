@@ -107,14 +107,14 @@ def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
     judge = open_judge("mini", detector)
     pipeline = load_pipeline("consistentid", "mini", sitters=True)
     references = []
-    for seed in list(HELD_OUT_SEEDS)[:60]:
+    for seed in list(HELD_OUT_SEEDS)[:40]:
         picture = Image.fromarray(render(sample_scene(seed), 128).rgb)
         if len(detector(picture)) == 1:
             references.append(picture)
     nearer = []
-    for seed, (own, other) in enumerate(zip(references[:12], references[12:24], strict=True)):
+    for seed, (own, other) in enumerate(zip(references[:8], references[8:16], strict=True)):
         with_own, with_other = (
-            pipeline([PortraitRequest("wearing a red hat", (one,), seed=seed, steps=20)])[0]
+            pipeline([PortraitRequest("wearing a red hat", (one,), seed=seed, steps=10)])[0]
             for one in (own, other)
         )
         mine, theirs = (
@@ -123,7 +123,7 @@ def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
         )
         if mine and theirs:
             nearer.append(mine["likeness judge_recogniser"] - theirs["likeness judge_recogniser"])
-    assert len(nearer) >= 8
+    assert len(nearer) >= 6
     assert sum(nearer) / len(nearer) > 0.1
 
 
