@@ -47,6 +47,9 @@ TEMPLATE = (
 def write_model(folder: Path, steps: int = 500) -> Path:
     """The model, taught, as a folder of transformers'."""
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision(
+        "highest"
+    )  # trainings before, in this process, may have asked for less
     letters = {letter: place for place, letter in enumerate(bytes_to_unicode().values())}
     tokenizer = Qwen2Tokenizer(vocab=letters, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
