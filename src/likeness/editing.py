@@ -109,9 +109,9 @@ def edit_pictures(
     """Edit every job's picture and save it in `out` with its recipe.
 
     Each result is compared with the job's first photo, whatever was edited between; what lies between is kept
-    too, for a recipe leads to its own reference only. What `out` holds already
-    of the same jobs is not done again. Beside the pictures lie `edits.jsonl`, the sheet of all before and
-    after, and `result.json`, whose content is returned.
+    too, for a recipe leads to its own reference only. What `out` holds already of the same jobs is not done
+    again. Beside the pictures lie `edits.jsonl`, the sheet of all before and after, and `result.json`, whose
+    content is returned.
     Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what is finished can be taken up.
     """
     out, judge = folder_for(out), judge or Judge()

@@ -203,10 +203,7 @@ class IpNetPhase:
         image, text = batch["image_latents"].float(), batch["text"].float()
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
-            found: Tensor = self.teacher(
-                torch.cat([noisy, image], dim=1), at, encoder_hidden_states=text
-            ).sample
-            return found.float()
+            return self._asked(noisy, at, image, text)
 
         with torch.no_grad():
             clean = latents.detach()
@@ -221,16 +218,19 @@ class IpNetPhase:
         found = pixels if stage.space == "pixel" else latents
         return (wanted.float() - found.float()).square().mean()
 
+    def _asked(self, noisy: Tensor, timesteps: Tensor, image: Tensor, text: Tensor) -> Tensor:
+        """The teacher's bare prediction, (B, C, h, w) float32."""
+        seen = torch.cat([noisy, image], dim=1)
+        return self.teacher(seen, timesteps, encoder_hidden_states=text).sample.float()  # type: ignore[no-any-return]
+
     def _guided(self, noisy: Tensor, timesteps: Tensor, image: Tensor, text: Tensor) -> Tensor:
         """What the teacher says of noisy latents, (B, C, h, w) float32."""
         if self.guidance == self.image_guidance == 1:
-            seen = torch.cat([noisy, image], dim=1)
-            return self.teacher(seen, timesteps, encoder_hidden_states=text).sample.float()  # type: ignore[no-any-return]
+            return self._asked(noisy, timesteps, image, text)
         images = torch.cat([torch.zeros_like(image), image, image])
         nothing = self._empty.to(text).expand(len(text), -1, -1)
-        seen = torch.cat([noisy.repeat(3, 1, 1, 1), images], dim=1)
         rows = torch.cat([nothing, nothing, text])
-        answers = self.teacher(seen, timesteps.repeat(3), encoder_hidden_states=rows).sample.float()
+        answers = self._asked(noisy.repeat(3, 1, 1, 1), timesteps.repeat(3), images, rows)
         plain, with_image, with_both = answers.chunk(3)
         return guided(plain, with_image, with_both, self.image_guidance, self.guidance)
 
