@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,9 @@ def test_alignment_is_the_divergence_over_channels() -> None:
     assert alignment_loss(both, other).item() == pytest.approx(expected / 2, abs=1e-6), "a mean over tokens"
     assert alignment_loss(target, target + 5).item() == pytest.approx(0, abs=1e-6)
     assert noise_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])).item() == 2.5
+    prediction = torch.tensor([1.0, 2.0, 1.0, 2.0]).view(1, 2, 1, 2)  # two channels of two places
+    weight = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)
+    assert noise_loss(prediction, torch.zeros(1, 2, 1, 2), weight).item() == (1 * 1 + 3 * 4) / 4
 
 
 def test_decoupled_cross_attention_adds_the_fused_tokens() -> None:
@@ -207,6 +211,39 @@ def test_teacher_forcing_puts_the_targets_tokens_in(toy: ToySCheese, monkeypatch
     assert len(set(noise(0.0, "reference_states"))) == 2
     same, other = noise(0.0, "target_states")
     assert same == other, "never forced, the target is not read by the denoising net"
+
+
+class Colours(torch.nn.Module):
+    """A recogniser that tells aligned faces by their colours, place by place."""
+
+    def forward(self, aligned: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(torch.nn.functional.avg_pool2d(aligned, 14).flatten(1), dim=1)
+
+
+def test_the_person_may_weigh_more_and_be_looked_at_by_a_recogniser(toy: ToySCheese) -> None:
+    """Neither is the paper's, and neither changes its losses where it is left out."""
+    batch = toy.batch(0)
+    batch["id_embedding"] = torch.nn.functional.normalize(torch.randn(4, 192), dim=1)
+    batch["face_affine"] = torch.tensor([[0.5, 0, 0], [0, 0.5, 0]]).expand(4, -1, -1)
+    batch["person_mask"] = torch.zeros(4, 8, 8)
+    batch["person_mask"][:, :4] = 1.0
+    adapter = SCheese(scheese_sizes(toy.base), toy.base.unet)
+
+    def terms(**settings: Any) -> dict[str, Tensor]:
+        phase = SCheesePhase(adapter, toy.base, **settings)
+        return phase.loss(batch, torch.Generator().manual_seed(0))
+
+    plain, weighed = terms(), terms(face_weight=1e6)
+    assert set(plain) == {"noise", "alignment"}
+    assert weighed["noise"] != plain["noise"]
+    batch["latents"][:, :, 5:] += 1.0  # away from the person
+    moved = terms(face_weight=1e6)["noise"].item(), terms()["noise"].item()
+    assert abs(moved[0] - weighed["noise"].item()) < abs(moved[1] - plain["noise"].item()) / 10
+    found = terms(recogniser=Colours(), identity_weight=0.5)
+    assert found["identity"].item() == pytest.approx(0.5 * found["_unlike"].item())
+    found["identity"].backward()
+    assert adapter.consistency_net is not None
+    assert max(p.grad.abs().max() for p in adapter.consistency_net.parameters() if p.grad is not None) > 0
 
 
 def test_losses_fall(toy: ToySCheese, tmp_path: Path) -> None:

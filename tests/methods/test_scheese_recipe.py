@@ -25,7 +25,7 @@ from tests.toy_shop import toy_shop
 def test_both_stages_are_trained_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = toy_shop(tmp_path, monkeypatch)
     monkeypatch.setattr(recipe, "BATCH", 4)
-    for part in ("autoencoder", "clip", "unet"):
+    for part in ("autoencoder", "clip", "recogniser", "unet"):
         RECIPES[part](shop)
     shop.steps = 8
     assert adapter_recipe("scheese")(shop).finished

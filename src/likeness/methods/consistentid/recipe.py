@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
@@ -28,15 +27,12 @@ from likeness.methods.consistentid.training import ConsistentIDPhase
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.recipes.landmarks import face_affines, face_boxes
-from likeness.packs.recipes.unet import FACE_LABELS, latent_spread, latents_of
-from likeness.sitters.render import LABELS
+from likeness.packs.recipes.unet import FACE_LABELS, PERSON_LABELS, label_shares, latent_spread, latents_of
 from likeness.training import cosine
 from likeness.training.loop import seeded
 from likeness.types import Face
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from likeness.methods.consistentid.model import ConsistentIDAdapter
@@ -63,7 +59,6 @@ PART_LABELS: dict[str, tuple[str, ...]] = {
     "nose": ("nose",),
     "mouth": ("upper lip", "lower lip", "mouth"),
 }
-PERSON_LABELS = (*FACE_LABELS, "left ear", "right ear", "hair", "beard")
 
 
 @dataclass(frozen=True)
@@ -229,13 +224,3 @@ def marked_ids(tokenizers: tuple[Any, ...], pictures: Pictures) -> tuple[Tensor,
         ids.append(torch.stack([m.ids[0] for m in marked]).int())
         places.append(torch.stack([m.part_tokens for m in marked]).int())
     return torch.stack(ids), torch.stack(places)
-
-
-def label_shares(labels: Tensor, groups: Sequence[Sequence[str]], size: int) -> Tensor:
-    """(N, H, W) part labels -> (N, groups, size, size) uint8, 255 where labels of a group fill the cell."""
-    out = torch.empty(len(labels), len(groups), size, size, dtype=torch.uint8)
-    wanted = [torch.tensor([LABELS.index(name) for name in group]) for group in groups]
-    for rows in torch.arange(len(labels)).split(512):
-        whole = torch.stack([torch.isin(labels[rows], label) for label in wanted], dim=1).float()
-        out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)
-    return out

@@ -16,10 +16,10 @@ from torch import Generator, Tensor, nn
 
 from likeness.diffusion.attention import attached, within
 from likeness.diffusion.prompts import TextRows, encode_ids, encode_prompts, size_conditions
-from likeness.diffusion.schedule import ddim, noised, predicted_latents, prediction_target
-from likeness.faces.embed import identity_loss
+from likeness.diffusion.schedule import ddim, noised, prediction_target
 from likeness.methods.consistentid.config import PARTS
 from likeness.methods.consistentid.losses import FACIAL_WEIGHT, facial_localisation_loss, noise_loss
+from likeness.training.identity import Recognised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,11 +138,9 @@ class ConsistentIDPhase:
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         terms = {"noise": noise_loss(prediction, target, self._place_weight(batch))}
         if self.recogniser is not None:
-            clear = timesteps < self.identity_until * self._scheduler.config.num_train_timesteps
-            noisiest = timesteps.masked_fill(~clear | dropped, -1).argsort(descending=True)
-            rows = noisiest[: min(self.identity_rows, int((clear & ~dropped).sum()))]
-            clean = predicted_latents(self._scheduler, noisy[rows], prediction[rows].float(), timesteps[rows])
-            unlike = self._unlike(clean, batch, rows)
+            recognised = Recognised(self.base, self.recogniser, self.identity_until, self.identity_rows)
+            seen, person = (self._scheduler, noisy, prediction, timesteps), batch["id_embedding"]
+            unlike = recognised(*seen, batch["face_affine"], person, among=~dropped)
             terms["identity"] = self.identity_weight * unlike
             terms["_unlike"] = unlike.detach()
         if wanted:
@@ -152,18 +150,6 @@ class ConsistentIDPhase:
             terms["facial"] = self.facial_weight * facial
             terms["_facial_unweighted"] = facial.detach()
         return terms
-
-    def _unlike(self, clean: Tensor, batch: dict[str, Tensor], rows: Tensor) -> Tensor:
-        """Mean identity loss of predicted latents; 0 where there are none."""
-        if self.recogniser is None or not len(rows):
-            return clean.sum() * 0
-        unlike = identity_loss(
-            self.base.decode(clean),
-            batch["face_affine"][rows],
-            batch["id_embedding"][rows],
-            self.recogniser,
-        )
-        return unlike.mean()
 
     def _place_weight(self, batch: dict[str, Tensor]) -> Tensor | None:
         if not self.face_weight:

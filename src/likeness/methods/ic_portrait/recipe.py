@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional as F
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
@@ -21,7 +20,7 @@ from likeness.methods.ic_portrait.training import AppearancePhase, ConditionPhas
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
 from likeness.packs.recipes.landmarks import face_affines
-from likeness.packs.recipes.recogniser import aligned_faces
+from likeness.packs.recipes.recogniser import persons_of
 from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.training import constant, cosine
 from likeness.training.loop import seeded
@@ -151,15 +150,6 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
         }
 
     return batches
-
-
-@torch.no_grad()
-def persons_of(shop: Workshop, pictures: Pictures, views: int) -> Tensor:
-    """What the recogniser says of each person, the mean of their pictures, (people, E) of unit length."""
-    net = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
-    faces = aligned_faces(pictures).split(256)
-    found = torch.cat([net(mini.to_unit(few).to(shop.device)).cpu() for few in faces])
-    return F.normalize(found.unflatten(0, (-1, views)).mean(dim=1), dim=1)
 
 
 @torch.no_grad()

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from likeness.diffusion.schedule import add_noise, ddim, noised, predicted_latents, prediction_target
-from likeness.faces.embed import identity_loss
+from likeness.diffusion.schedule import add_noise, ddim, noised, prediction_target
 from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.model import Nets
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares
+from likeness.training.identity import Recognised
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -244,16 +244,13 @@ class AppearancePhase:
 
     def _unlike(self, batch: Batch, pair: NoisyPair, prediction: Tensor, recogniser: nn.Module) -> Tensor:
         """Mean identity loss of predicted targets; 0 where no step is clear enough."""
-        latest = IDENTITY_UNTIL * self._scheduler.config.num_train_timesteps
-        clear = pair.timesteps < latest
-        noisiest = pair.timesteps.masked_fill(~clear, -1).argsort(descending=True)
-        rows = noisiest[: min(IDENTITY_ROWS, int(clear.sum()))]
-        clean = predicted_latents(self._scheduler, pair.latents[rows], prediction[rows], pair.timesteps[rows])
-        target, _ = halves(clean, pair.swapped[rows.cpu()])
-        if not len(rows):
-            return target.sum() * 0
-        pixels, person = self.base.decode(target), batch["id_embedding"][rows]
-        return identity_loss(pixels, batch["face_affine"][rows], person, recogniser).mean()
+        recognised = Recognised(self.base, recogniser, IDENTITY_UNTIL, IDENTITY_ROWS)
+        seen = (self._scheduler, pair.latents, prediction, pair.timesteps)
+
+        def target(clean: Tensor, rows: Tensor) -> Tensor:
+            return halves(clean, pair.swapped[rows.cpu()])[0]
+
+        return recognised(*seen, batch["face_affine"], batch["id_embedding"], picture=target)
 
 
 @dataclass(eq=False)

@@ -21,6 +21,12 @@ def alignment_loss(fused: Tensor, target: Tensor) -> Tensor:
     return (ours.exp() * (ours - theirs)).sum(dim=-1).mean()
 
 
-def noise_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """`L_dm`: the mean squared error of what the UNet predicts, noise or velocity."""
-    return (prediction.float() - target.float()).square().mean()
+def noise_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """`L_dm`: the mean squared error of what the UNet predicts, noise or velocity.
+
+    weight: (B, 1, h, w), what each place counts; the mean is by weight.
+    """
+    error = (prediction.float() - target.float()).square()
+    if weight is None:
+        return error.mean()
+    return (error * weight).sum() / (weight.sum() * error.shape[1])

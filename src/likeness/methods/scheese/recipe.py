@@ -19,7 +19,9 @@ from likeness.methods.scheese.training import SCheesePhase
 from likeness.methods.scheese.weights import new_adapter, save_adapter
 from likeness.packs import mini
 from likeness.packs.data import collection_views
-from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.packs.recipes.landmarks import face_affines
+from likeness.packs.recipes.recogniser import persons_of
+from likeness.packs.recipes.unet import PERSON_LABELS, label_shares, latent_spread, latents_of
 from likeness.sitters.words import instructions
 from likeness.training import cosine
 from likeness.training.loop import seeded
@@ -44,6 +46,8 @@ FIRST_SHARE = 0.25
 BATCH = 24
 RATE = 3e-4
 """The adapter is small and trained for minutes; the paper's 1e-5 is for SDXL's."""
+FACE_WEIGHT, IDENTITY_WEIGHT = 2.0, 0.3
+"""What a small base needs besides the paper's losses, as the mini ConsistentID does (`SCheesePhase`)."""
 
 
 def train_adapter(shop: Workshop) -> TrainResult:
@@ -84,7 +88,15 @@ def train_variant(
         adapter.load_state_dict(start.state_dict(), strict=False)
     shop.begin(adapter, FOLDER)
     settings = SCheeseTraining(learning_rate=RATE, batch_size=BATCH)
-    phase = SCheesePhase(adapter.to(shop.device), base, cosine(RATE, warmup_steps=100), settings)
+    phase = SCheesePhase(
+        adapter.to(shop.device),
+        base,
+        cosine(RATE, warmup_steps=100),
+        settings,
+        face_weight=FACE_WEIGHT,
+        recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
+        identity_weight=IDENTITY_WEIGHT,
+    )
     batches = batches_of(shop, base, encoder, pictures, triplets=adapter.sizes.has.triplets)
     result = shop.train([phase], batches, part, ema_decay=0.998)
     trained: Any = result.emas[phase.name].module
@@ -104,7 +116,9 @@ def batches_of(
         "latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device), "collections"
     )
     states = shop.kept("states", "image_encoder", lambda: states_of(encoder, pictures.pixels), "collections")
-    spread = latent_spread(vae)
+    persons = shop.kept("persons", "recogniser", lambda: persons_of(shop, pictures, views), "collections")
+    affines, spread = face_affines(pictures.landmarks), latent_spread(vae)
+    own = label_shares(pictures.labels, [PERSON_LABELS], latents.shape[-1])[:, 0]
     people = len(pictures) // views
     texts = (
         [one for person in range(people) for one in instructions_of(_seed(person), views)]
@@ -132,6 +146,9 @@ def batches_of(
             "reference_states": states[source].float(),
             "target_states": states[target].float(),
             "text": words.float(),
+            "person_mask": own[target].float() / 255,
+            "face_affine": affines[target],
+            "id_embedding": persons[person],
         }
 
     return batches

@@ -6,6 +6,9 @@ A batch holds, of B triplets:
   reference_states  (B, S, W)     the image encoder's, of the reference
   target_states     (B, S, W)     and of the target
   text              (B, T, D)     rows of the instruction; text_pooled (B, P) for SDXL
+  person_mask       (B, h', w')   places of the target in [0, 1] that are the person's own, for `face_weight`
+  face_affine       (B, 2, 3)     aligned face px -> target picture px, for a recogniser
+  id_embedding      (B, E)        unit length, the person's by that recogniser
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
 
 from likeness.diffusion.attention import attached, within
 from likeness.diffusion.prompts import encode_prompts, size_conditions
 from likeness.diffusion.schedule import ddim, noised, prediction_target
 from likeness.methods.scheese.config import TRAINING, SCheeseTraining
 from likeness.methods.scheese.losses import alignment_loss, noise_loss
+from likeness.training.identity import Recognised
 
 if TYPE_CHECKING:
     from likeness.diffusion.load import Base
@@ -37,12 +42,19 @@ class SCheesePhase:
     """One step on triplets; what takes part is the adapter's variant (`config.VARIANTS`).
 
     `L_align` stands as "alignment" with its weight, `L_dm` as "noise".
+
+    face_weight: what the person's own places count in L_dm beyond the others' 1. recogniser: adds, with
+    `identity_weight`, what it finds unlike the person (`training.identity`). Both are the mini pack's; the
+    paper, whose base knows faces, has neither.
     """
 
     adapter: SCheese
     base: Base
     learning_rate: float | Schedule = TRAINING.learning_rate
     settings: SCheeseTraining = field(default_factory=SCheeseTraining)
+    face_weight: float = 0.0
+    recogniser: nn.Module | None = None
+    identity_weight: float = 0.1
     name: str = "scheese"
     every: int = 1
 
@@ -93,7 +105,19 @@ class SCheesePhase:
                 noisy, timesteps, rows, added_cond_kwargs=self._added(batch, latents, words)
             ).sample
         target = prediction_target(self._scheduler, latents, noise, timesteps)
-        return {"noise": noise_loss(prediction, target), **terms}
+        terms["noise"] = noise_loss(prediction, target, self._place_weight(batch, latents))
+        if self.recogniser is not None:
+            seen = (self._scheduler, noisy, prediction, timesteps)
+            recognised = Recognised(self.base, self.recogniser)
+            unlike = recognised(*seen, batch["face_affine"], batch["id_embedding"], among=words)
+            terms |= {"identity": self.identity_weight * unlike, "_unlike": unlike.detach()}
+        return terms
+
+    def _place_weight(self, batch: Batch, latents: Tensor) -> Tensor | None:
+        if not self.face_weight:
+            return None
+        person = batch["person_mask"][:, None].float()
+        return 1 + self.face_weight * F.interpolate(person, size=latents.shape[-2:], mode="area")
 
     def _features(self, batch: Batch) -> dict[str, Tensor]:
         """The reference's, by ConsistencyNet, which reads the empty prompt."""

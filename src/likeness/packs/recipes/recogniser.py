@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
-__all__ = ["Recogniser", "RecogniserPhase", "aligned_faces", "train_judge_recogniser", "train_recogniser"]
+__all__ = [
+    "Recogniser",
+    "RecogniserPhase",
+    "aligned_faces",
+    "persons_of",
+    "train_judge_recogniser",
+    "train_recogniser",
+]
 
 PEOPLE_A_BATCH = 96
 JITTER = 0.012
@@ -148,6 +155,15 @@ def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> 
         square = warp(Image.fromarray(pixels[row]), similarity(moved, template), (112, 112))
         out[row] = torch.from_numpy(np.array(square))
     return out.permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def persons_of(shop: Workshop, pictures: Pictures, views: int) -> Tensor:
+    """What the recogniser says of each person, the mean of their pictures, (people, E) of unit length."""
+    net = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
+    faces = aligned_faces(pictures).split(256)
+    found = torch.cat([net(mini.to_unit(few).to(shop.device)).cpu() for few in faces])
+    return F.normalize(found.unflatten(0, (-1, views)).mean(dim=1), dim=1)
 
 
 def train_recogniser(shop: Workshop) -> TrainResult:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FACE_LABELS",
     "LOW_SHARE",
+    "PERSON_LABELS",
     "UnetPhase",
+    "label_shares",
     "latent_spread",
     "latents_of",
     "train_guide",
@@ -63,6 +65,8 @@ FACE_LABELS = (
     "mouth",
 )
 """Sitters' part labels that make up a face."""
+PERSON_LABELS = (*FACE_LABELS, "left ear", "right ear", "hair", "beard")
+"""Those of all that is the person's own."""
 FACE = [LABELS.index(name) for name in FACE_LABELS]
 DROP = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
@@ -167,6 +171,16 @@ def part_shares(labels: Tensor, size: int) -> Tensor:
     out = torch.empty(len(labels), len(LABELS), size, size, dtype=torch.uint8)
     for rows in torch.arange(len(labels)).split(256):
         whole = F.one_hot(labels[rows].long(), len(LABELS)).permute(0, 3, 1, 2).float()
+        out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)
+    return out
+
+
+def label_shares(labels: Tensor, groups: Sequence[Sequence[str]], size: int) -> Tensor:
+    """(N, H, W) part labels -> (N, groups, size, size) uint8, 255 where labels of a group fill the cell."""
+    out = torch.empty(len(labels), len(groups), size, size, dtype=torch.uint8)
+    wanted = [torch.tensor([LABELS.index(name) for name in group]) for group in groups]
+    for rows in torch.arange(len(labels)).split(512):
+        whole = torch.stack([torch.isin(labels[rows], label) for label in wanted], dim=1).float()
         out[rows] = (F.adaptive_avg_pool2d(whole, size) * 255).round().to(torch.uint8)
     return out
 
