@@ -44,7 +44,7 @@ MINUTES = 60.0
 FIRST_SHARE = 0.25
 """Of the training that the image half alone takes."""
 BATCH = 24
-RATE = 3e-4
+RATE = 5e-4
 """The adapter is small and trained for minutes; the paper's 1e-5 is for SDXL's."""
 FACE_WEIGHT, IDENTITY_WEIGHT = 2.0, 0.3
 """What a small base needs besides the paper's losses, as the mini ConsistentID does (`SCheesePhase`)."""
