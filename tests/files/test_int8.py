@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,18 @@ import torch
 
 from likeness.diffusion.parts import load_part
 from likeness.errors import IncompatibleWeightsError
-from likeness.files.int8 import INT8_FILE, SCALE, from_int8, to_int8
-from likeness.files.weights import read_safetensors, write_safetensors
+from likeness.files.int8 import (
+    INT8_FILE,
+    OFFSET_SCALE,
+    SCALE,
+    begins_at,
+    from_int8,
+    read_int8,
+    to_int8,
+    without_offsets,
+    write_int8,
+)
+from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
 
 
 def test_numbers_move_by_half_a_step_of_their_channel_at_most() -> None:
@@ -67,3 +78,44 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     (tmp_path / INT8_FILE).write_bytes(b"short")
     with pytest.raises(IncompatibleWeightsError, match="not a whole safetensors file"):
         read_safetensors(tmp_path / INT8_FILE)
+
+
+def test_offsets_come_back_as_the_same_weights_and_pack_smaller(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    begun = {"a.weight": torch.randn(32, 64).half(), "b.weight": torch.randn(32, 64).half()}
+    write_safetensors(begun, tmp_path / "start" / "model.safetensors")
+    tensors = {
+        "a.weight": begun["a.weight"].float() + 0.05 * torch.randn(32, 64),
+        "copy.weight": begun["b.weight"].float() + 0.05 * torch.randn(32, 64),
+        "far.weight": begun["b.weight"].float() * -1.0,
+        "new.weight": torch.randn(32, 64),
+        "bias": torch.randn(32),
+    }
+    names = {"copy.weight": "b.weight", "far.weight": "b.weight"}
+    plain, near = tmp_path / "plain.safetensors", tmp_path / "near.safetensors"
+    write_int8(tensors, plain)
+    write_int8(
+        tensors, near, {"licence": "x"}, start=tmp_path / "start", begun_as=lambda name: names.get(name, name)
+    )
+    whole, found = read_int8(plain), read_int8(near, tmp_path / "start")
+    assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
+    stored = read_safetensors(near)
+    assert {name for name in stored if name.endswith(OFFSET_SCALE)} == {
+        "a.weight" + OFFSET_SCALE, "copy.weight" + OFFSET_SCALE
+    }  # fmt: skip
+    packed = [len(zlib.compress(one.read_bytes())) for one in (plain, near)]
+    assert packed[1] < 0.9 * packed[0]
+
+    assert begins_at(near, tmp_path / "start") and not begins_at(plain, tmp_path / "start")
+    without_offsets(near, tmp_path / "start")
+    assert all(torch.equal(read_int8(near)[name], tensor) for name, tensor in whole.items())
+    assert read_metadata(near)["licence"] == "x"
+
+
+def test_offsets_from_other_weights_are_refused(tmp_path: Path) -> None:
+    write_safetensors({"a": torch.randn(3, 3)}, tmp_path / "start" / "model.safetensors")
+    write_safetensors({"a": torch.randn(3, 3)}, tmp_path / "other" / "model.safetensors")
+    write_int8({"a": torch.randn(3, 3)}, tmp_path / INT8_FILE, start=tmp_path / "start")
+    for start in (tmp_path / "other", tmp_path / "nothing", None):
+        with pytest.raises(IncompatibleWeightsError, match="use it with the base it came with"):
+            read_int8(tmp_path / INT8_FILE, start)

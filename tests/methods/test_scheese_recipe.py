@@ -10,6 +10,7 @@ import torch
 from likeness.catalog import adapter_recipe
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
+from likeness.files.int8 import INT8_FILE, begins_at
 from likeness.methods.scheese import recipe
 from likeness.methods.scheese.pipeline import load
 from likeness.methods.scheese.weights import load_adapter
@@ -49,6 +50,18 @@ def test_both_stages_are_trained_and_exported(tmp_path: Path, monkeypatch: pytes
     assert not torch.equal(batch["reference_states"], batch["target_states"])
     itself = recipe.batches_of(shop, base, encoder, pictures, triplets=False)(Moment(3, 0.5, 3))
     assert torch.equal(itself["reference_states"], itself["target_states"])
+
+    file = shop.pack / recipe.FOLDER / INT8_FILE
+    assert begins_at(file, shop.pack / "unet"), "it is written as offsets from the UNet it began as"
+    shop.seed += 1
+    RECIPES["unet"](shop)
+    anew = load_base(shop.pack)
+    assert any(not torch.equal(t, anew.unet.state_dict()[k]) for k, t in base.unet.state_dict().items())
+    kept, again = load_adapter(shop.pack / recipe.FOLDER, anew)
+    assert all(torch.equal(t, kept.state_dict()[key]) for key, t in adapter.state_dict().items())
+    assert (
+        read_card(shop.pack).parts["adapters/scheese"].sha256[f"{recipe.FOLDER}/{INT8_FILE}"] == again.sha256
+    )
 
 
 def test_a_sitting_keeps_what_is_worn_and_changes_the_view() -> None:

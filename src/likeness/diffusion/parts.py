@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
-from likeness.files.int8 import INT8_FILE, from_int8, to_int8
-from likeness.files.weights import read_safetensors, write_safetensors
+from likeness.files.int8 import INT8_FILE, read_int8, write_int8
 
 __all__ = ["load_part", "quiet", "save_part", "weights_files"]
 
@@ -23,11 +22,12 @@ def weights_files(folder: Path) -> list[Path]:
     return whole or files
 
 
-def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
+def load_part(folder: Path, kind: Any, dtype: torch.dtype, start: Path | None = None) -> Any:
     """One model (a diffusers or transformers class) from its folder, frozen, in evaluation mode.
 
     Of diffusers' classes also from `INT8_FILE`, which stands in place of the weights file. A folder that was
-    fetched in fp16 alone, as most of SDXL's are, is read from that.
+    fetched in fp16 alone, as most of SDXL's are, is read from that. start: folder of the weights that those
+    of an `INT8_FILE` may be offsets from.
     Raises: MissingWeightsError naming the folder when it or its safetensors are not there,
     IncompatibleWeightsError when its tensors do not fit its config.
     """
@@ -37,7 +37,7 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
         with quiet():
             if (folder / INT8_FILE).is_file():
                 model = kind.from_config(kind.load_config(folder))
-                model.load_state_dict(from_int8(read_safetensors(folder / INT8_FILE)))
+                model.load_state_dict(read_int8(folder / INT8_FILE, start))
             else:
                 half = any(".fp16" in file.name for file in weights_files(folder))
                 model = kind.from_pretrained(
@@ -56,14 +56,22 @@ def load_part(folder: Path, kind: Any, dtype: torch.dtype) -> Any:
     return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
-def save_part(model: Any, folder: Path, dtype: torch.dtype = torch.float16, *, int8: bool = False) -> None:
+def save_part(
+    model: Any,
+    folder: Path,
+    dtype: torch.dtype = torch.float16,
+    *,
+    int8: bool = False,
+    start: Path | None = None,
+) -> None:
     """Write a model of diffusers' that `load_part` reads; it keeps its own dtype.
 
-    int8: half as large as fp16, and ours alone. What lay there in the other form is removed.
+    int8: half as large as fp16, and ours alone; what lay there in the other form is removed. start: folder of
+    the weights that it began as, which offsets are then written from.
     """
     if int8:
         model.save_config(folder)
-        write_safetensors(to_int8(model.state_dict()), folder / INT8_FILE)
+        write_int8(model.state_dict(), folder / INT8_FILE, start=start)
         for other in folder.glob("diffusion_pytorch_model*"):
             other.unlink()
         return

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from likeness.errors import InputError
+from likeness.files.int8 import INT8_FILE, begins_at, without_offsets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PackCard", "PartRecord", "copy_part", "read_card", "record_part", "write_card"]
+__all__ = ["PackCard", "PartRecord", "copy_part", "read_card", "record_part", "release", "write_card"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,23 @@ def copy_part(source: Path, path: Path, folder: str, pack_name: str, size_px: in
     shutil.copytree(source / folder, partial)
     shutil.rmtree(path / folder, ignore_errors=True)
     partial.replace(path / folder)
-    known = asdict(read_card(source).parts[folder])
-    facts = {key: value for key, value in known.items() if key not in ("folder", "bytes", "sha256")}
+    facts = _facts(read_card(source).parts[folder])
     return record_part(path, folder, folder, pack_name=pack_name, size_px=size_px, **facts)
+
+
+def release(path: Path, folder: str) -> None:
+    """Before a part's weights are replaced: write those whole that are offsets from them."""
+    if not (path / "pack.json").is_file() or not (path / folder).is_dir():
+        return
+    for name, record in read_card(path).parts.items():
+        files = [*(path / record.folder).rglob(INT8_FILE)]
+        begun = [file for file in files if begins_at(file, path / folder)]
+        for file in begun:
+            without_offsets(file, path / folder)
+        if begun:
+            record_part(path, name, record.folder, **_facts(record))
+
+
+def _facts(record: PartRecord) -> dict[str, Any]:
+    """What is known of a part besides its files."""
+    return {key: value for key, value in asdict(record).items() if key not in ("folder", "bytes", "sha256")}

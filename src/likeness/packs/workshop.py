@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from likeness.diffusion.parts import save_part
 from likeness.errors import MissingWeightsError
-from likeness.files.int8 import INT8_FILE, from_int8
+from likeness.files.int8 import INT8_FILE, read_int8
 from likeness.packs import mini
-from likeness.packs.card import PartRecord, copy_part, read_card, record_part
+from likeness.packs.card import PartRecord, copy_part, read_card, record_part, release
 from likeness.packs.data import Pictures, draw_split, load_pictures, shard_folder, split_folder
 from likeness.packs.presets import Preset
 from likeness.training import Budget, TrainResult, World, train
@@ -164,6 +164,7 @@ class Workshop:
             model.half().save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
         model.to(next(d for d in dtypes if d.is_floating_point))
         _forget_origin(partial / "config.json")
+        release(self.pack, folder)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
@@ -219,8 +220,7 @@ class Workshop:
             return False
         old: dict[str, Tensor] = {}
         for file in sorted(self.part(folder).glob("*.safetensors")):
-            found = load_file(file)
-            old |= from_int8(found) if file.name == INT8_FILE else found
+            old |= read_int8(file, self.pack / "unet") if file.name == INT8_FILE else load_file(file)
         state = model.state_dict()
         for name, tensor in state.items():
             if name in old:

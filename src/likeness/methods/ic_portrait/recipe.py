@@ -94,7 +94,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
     if result.finished:
         trained: Any = result.emas["appearance"].module
         finished = Nets(trained.to("cpu"), nets.matching.to("cpu"), SETTINGS)
-        save_nets(finished, shop.pack / FOLDER, int8=True)
+        save_nets(finished, shop.pack / FOLDER, int8=True, start=shop.part("unet"))
         shop.record(
             FOLDER,
             "views",
@@ -164,7 +164,7 @@ def _begun(shop: Workshop, base: Base, part: str) -> Any:
     from diffusers import ControlNetModel
 
     if shop.further and (shop.pack / FOLDER / part).is_dir():
-        net = load_part(shop.pack / FOLDER / part, ControlNetModel, torch.float32)
+        net = load_part(shop.pack / FOLDER / part, ControlNetModel, torch.float32, shop.part("unet"))
     else:
         net = control_net(base.unet)
     return net.requires_grad_(True).train()

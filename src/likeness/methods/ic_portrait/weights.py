@@ -46,7 +46,8 @@ def load_nets(name_or_path: str | Path, base: Base) -> tuple[Nets, list[WeightsR
     settings = NetSettings.from_dict(json.loads(own.read_text("utf-8")))
     nets: dict[str, Any] = {}
     for part in ("appearance", "matching"):
-        nets[part] = load_part(folder / part, ControlNetModel, base.dtype).to(base.device)
+        begun = base.folder / "unet" if base.folder else None
+        nets[part] = load_part(folder / part, ControlNetModel, base.dtype, begun).to(base.device)
         key = unlike_size(nets[part], base)
         if settings.family != base.family or key is not None:
             key = key or "cross_attention_dim"
@@ -85,13 +86,14 @@ def save_nets(
     dtype: torch.dtype = torch.float16,
     *,
     int8: bool = False,
+    start: Path | None = None,
 ) -> None:
     """Write what `load_nets` reads, and a person's UNet; the models keep their own dtype.
 
-    int8: see `save_part`.
+    int8, start: see `save_part`.
     """
     parts = {"appearance": nets.appearance, "matching": nets.matching, "unet": unet}
     for name, model in parts.items():
         if model is not None:
-            save_part(model, folder / name, dtype, int8=int8)
+            save_part(model, folder / name, dtype, int8=int8, start=start)
     write_json(folder / "config.json", asdict(nets.settings))

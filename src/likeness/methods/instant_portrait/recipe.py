@@ -250,7 +250,8 @@ def _begun(shop: Workshop, folder: str, unet: nn.Module) -> Any:
     """A new editor, or the pack's with `further`."""
     known = shop.pack / folder / "unet"
     if shop.further and known.is_dir():
-        unet.load_state_dict(load_part(known, type(unet), torch.float32).state_dict())
+        begun = load_part(known, type(unet), torch.float32, shop.part("unet"))
+        unet.load_state_dict(begun.state_dict())
     return unet
 
 
@@ -258,7 +259,7 @@ def _write(
     shop: Workshop, unet: Any, settings: EditSettings, folder: str, runs: list[str], pictures: Pictures
 ) -> None:
     """Into the pack, with its entry in the card."""
-    save_editor(unet.to("cpu"), settings, shop.pack / folder, int8=True)
+    save_editor(unet.to("cpu"), settings, shop.pack / folder, int8=True, start=shop.part("unet"))
     trained: list[TrainResult] = [shop.trained[run] for run in runs]
     shop.record(
         folder,

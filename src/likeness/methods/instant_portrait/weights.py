@@ -44,7 +44,8 @@ def load_editor(name_or_path: str | Path, base: Base) -> tuple[Any, EditSettings
     folder = fetched(name_or_path, FILES, what="editing model")
     own = folder / "config.json"
     settings = EditSettings.from_dict(json.loads(own.read_text("utf-8"))) if own.is_file() else PUBLISHED
-    unet = load_part(folder / "unet", UNet2DConditionModel, base.dtype).to(base.device)
+    begun = base.folder / "unet" if base.folder else None
+    unet = load_part(folder / "unet", UNet2DConditionModel, base.dtype, begun).to(base.device)
     channels, width = unet.config.in_channels, unet.config.cross_attention_dim
     wanted = 2 * base.vae.config.latent_channels
     if settings.family != base.family or width != base.text_width or channels != wanted:
@@ -64,7 +65,8 @@ def save_editor(
     dtype: torch.dtype = torch.float16,
     *,
     int8: bool = False,
+    start: Path | None = None,
 ) -> None:
-    """Write what `load_editor` reads; `unet` keeps its own dtype. int8: see `save_part`."""
-    save_part(unet, folder / "unet", dtype, int8=int8)
+    """Write what `load_editor` reads; `unet` keeps its own dtype. int8, start: see `save_part`."""
+    save_part(unet, folder / "unet", dtype, int8=int8, start=start)
     write_json(folder / "config.json", asdict(settings))

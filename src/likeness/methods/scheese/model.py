@@ -135,6 +135,18 @@ class SCheese(nn.Module):
         """The self-attention layers that `reference` stands beside, in its order."""
         return tuple(self._own)
 
+    def begun_as(self, name: str) -> str:
+        """What a tensor of ours is called in the UNet that it began as a copy of; others keep theirs."""
+        part, _, rest = name.partition(".")
+        if part == "consistency_net":
+            return rest
+        number, _, layer = rest.partition(".")
+        if part == "reference":
+            return f"{self._own[int(number)]}.{layer.replace('to_out.', 'to_out.0.')}"
+        if part == "cross":
+            return f"{self._cross[int(number)]}.{layer.replace('_ip.', '.')}"
+        return name
+
     def features(
         self, latents: Tensor, text: Tensor, added: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:

@@ -181,7 +181,7 @@ def _seed(person: int) -> int:
 
 def _write(shop: Workshop, adapter: SCheese) -> None:
     """Into the pack, with its entry in the card."""
-    save_adapter(adapter, shop.pack / FOLDER, int8=True)
+    save_adapter(adapter, shop.pack / FOLDER, int8=True, start=shop.part("unet"))
     steps, hours = shop.spent("scheese", FOLDER)
     shop.record(
         FOLDER,

@@ -12,7 +12,7 @@ import torch
 from likeness.diffusion.load import HUB_NAMES
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.images import write_json
-from likeness.files.int8 import INT8_FILE, from_int8, to_int8
+from likeness.files.int8 import INT8_FILE, read_int8, write_int8
 from likeness.files.provenance import record_weights
 from likeness.files.weights import read_metadata, read_safetensors, write_safetensors
 from likeness.methods.scheese.config import SIZES, SCheeseSizes
@@ -36,15 +36,20 @@ def save_adapter(
     dtype: torch.dtype = torch.float16,
     licence: str = "Apache-2.0",
     int8: bool = False,
+    start: Path | None = None,
 ) -> None:
     """Write what `load_adapter` reads, the config last. licence: of the weights, told in the file.
 
-    int8: half as large as fp16; what lay there in the other form is removed.
+    int8: half as large as fp16; what lay there in the other form is removed. start: folder of the base's
+    UNet, from which offsets are then written.
     """
     tensors = adapter.state_dict()
-    tensors = to_int8(tensors) if int8 else {key: tensor.to(dtype) for key, tensor in tensors.items()}
+    told = {"format": "pt", "licence": licence}
     file, other = (INT8_FILE, WEIGHTS) if int8 else (WEIGHTS, INT8_FILE)
-    write_safetensors(tensors, folder / file, {"format": "pt", "licence": licence})
+    if int8:
+        write_int8(tensors, folder / file, told, start=start, begun_as=adapter.begun_as)
+    else:
+        write_safetensors({key: tensor.to(dtype) for key, tensor in tensors.items()}, folder / file, told)
     (folder / other).unlink(missing_ok=True)
     write_json(folder / "config.json", {"_class_name": KIND, **adapter.sizes.to_dict()})
 
@@ -77,8 +82,11 @@ def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
         )
     adapter = SCheese(sizes, base.unet)
     try:
-        tensors = read_safetensors(file)
-        adapter.load_state_dict(from_int8(tensors) if file.name == INT8_FILE else tensors)
+        if file.name == INT8_FILE:
+            tensors = read_int8(file, base.folder / "unet" if base.folder else None)
+        else:
+            tensors = read_safetensors(file)
+        adapter.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise IncompatibleWeightsError(
