@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -56,7 +57,7 @@ def test_unequal_numbers_are_refused(base: Base) -> None:
 
 def test_two_text_encoders_paint_as_in_diffusers(tmp_path: Path) -> None:
     """SDXL's pooled text and sizes: the picture is that of diffusers' own pipeline."""
-    base = load_base(write_sdxl(tmp_path))
+    base = dataclasses.replace(load_base(write_sdxl(tmp_path)), size_px=64)
     painted = paint_text(base, ["a man", "a woman"], [3, 4], steps=3, guidance=4.0)
     parts = {"vae": base.vae, "unet": base.unet, "scheduler": ddim(base.scheduler, 3)}
     encoders = dict(zip(("text_encoder", "text_encoder_2"), base.text_encoders, strict=True))
@@ -97,7 +98,7 @@ def test_denoising_tells_the_latents_that_each_step_begins_with(base: Base) -> N
 
 @pytest.mark.parametrize("write", [write_mini, write_sdxl])
 def test_guidance_leads_away_from_the_guide_as_well(write: Callable[[Path], Path], tmp_path: Path) -> None:
-    base = load_base(write_guide(write(tmp_path)))
+    base = dataclasses.replace(load_base(write_guide(write(tmp_path))), size_px=64)
     text = encode_prompts(base, ["", "a man", "a woman"])
     side = base.size_px // base.downscale
     away, words = text[:1].beside(text[1:])[:2], text[1:]
