@@ -35,21 +35,27 @@ def test_a_failing_variant_spares_the_others(tmp_path: Path) -> None:
     variants = [
         variant_of("consistentid"),
         variant_of(f"consistentid@mini+{tmp_path}/none"),
-        variant_of("magic"),
+        variant_of(f"consistentid@{tmp_path}/nowhere"),
     ]
     document = compare(
         variants, [REFERENCE], ["a man smiling"], tmp_path / "out", settings={"steps": 2, "seed": 3}
     )
-    good, missing, unknown = document["variants"]
+    good, missing, baseless = document["variants"]
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == document
     assert (
         good["error"] is None and good["peak_memory_mib"]["process"] > 100 and good["seconds_a_picture"] > 0
     )
     assert good["pictures"][0]["seed"] == 3
-    assert "none" in missing["error"] and "magic" in unknown["error"]
+    assert "none" in missing["error"] and "nowhere" in baseless["error"]
     sheet, one = read_image(tmp_path / "out" / SHEET), read_image(REFERENCE)
     assert sheet.width > 2 * 128 and one.size != sheet.size
     with pytest.raises(InputError, match="two or more different"):
         compare(variants[:1], [REFERENCE], ["a man"], tmp_path / "x")
-    with pytest.raises(InputError, match=r"No variant painted anything; the first said: .*magic"):
-        compare([variants[2], variant_of("magic@sd15")], [REFERENCE], ["a man"], tmp_path / "x")
+    with pytest.raises(InputError, match=r"No variant painted anything; the first said: .*none"):
+        compare(variants[1:], [REFERENCE], ["a man"], tmp_path / "x")
+
+
+def test_a_method_that_there_is_not_is_told_before_anything_is_painted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="magic"):
+        compare([variant_of("consistentid"), variant_of("magic")], [REFERENCE], ["a man"], tmp_path / "x")
+    assert not (tmp_path / "x").exists()

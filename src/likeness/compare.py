@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from likeness.catalog import card
 from likeness.errors import InputError
 from likeness.files.images import contact_sheet, read_image, write_json, write_png
 
@@ -65,10 +66,13 @@ def compare(
     settings: further options of `likeness generate`, such as {"seed": 3, "steps": 20}. Writes a folder a
     variant, the sheet (a row a picture, a column a variant) and `compare.json`, whose content is
     returned: for each variant mean likeness, seconds a picture, peak memory, or the error that ended it.
-    Raises: InputError for too few or repeated variants, or when no variant paints.
+    Raises: InputError for too few or repeated variants, for a method that there is not, or when no variant
+    paints.
     """
     if len(variants) < 2 or len({variant.folder for variant in variants}) < len(variants):
         raise InputError("Give two or more different variants to compare.")
+    for variant in variants:
+        card(variant.method)
     tables = []
     for number, variant in enumerate(variants):
         tables.append(_painted(variant, references, prompts, out, settings or {}))

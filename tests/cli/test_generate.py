@@ -69,12 +69,15 @@ def test_from_photo_to_files(
     out = tmp_path / "out"
     words = ["--reference", photo, "--prompt", "a man wearing a red hat", "--base", pack, "--out", out]
     words += ["--steps", 2, "--seed", 5, "--count", 2, "--face-box", BOX, "--device", "cpu", "--json"]
+    words += ["--option", "eta=0.5", "--option", "caption=A man with one face."]
     assert run(*map(str, words)) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["out"] == str(out)
     assert [p["seed"] for p in document["pictures"]] == [5, 6]
     recipe = read_recipe(out / document["pictures"][0]["file"])
     assert recipe["request"]["steps"] == 2
+    told = recipe["request"]["options"]
+    assert (told["eta"], told["caption"]) == (0.5, "A man with one face.")
     assert recipe["method"] == "consistentid"
     assert (out / "result.json").is_file()
     assert (out / "contact-sheet.png").is_file()
@@ -96,6 +99,10 @@ def test_from_photo_to_files(
         (["--reference", "nowhere.jpg"], 3, "does not exist"),
         (["--merge-step", "3"], 2, "merge-step"),
         (["--adapter", "nowhere"], 6, "no adapter"),
+        (["--option", "second-pass=0"], 2, "no option 'second-pass'; there are merge_step"),
+        (["--option", "eta=3"], 2, "'eta'"),
+        (["--option", "eta"], 2, "--option takes NAME=VALUE"),
+        (["--merge-step", "0.5", "--option", "merge_step=1"], 2, "--option merge_step says again"),
     ],
 )
 def test_mistakes_are_one_sentence(

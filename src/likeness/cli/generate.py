@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import Enum
@@ -141,6 +142,13 @@ def generate(
             help="x0,y0,x1,y1 in pixels: the face on the first reference, when it is not found or not alone."
         ),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another option of the method, NAME=VALUE, such as second_pass=0; a name that is none tells "
+            "which there are. Repeatable."
+        ),
+    ] = None,
     judge: Annotated[
         list[Path] | None,
         typer.Option(
@@ -181,6 +189,11 @@ def generate(
     if customize:
         method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
         options |= {"target": ", ".join(target) if target else None, "show_map": show_map or None}
+    options = {key: value for key, value in options.items() if value is not None}
+    for name, value in _named(option or ()).items():
+        if name in options:
+            raise InputError(f"--option {name} says again what another option says: give one of them.")
+        options[name] = value
     sitters = all(is_sitter(path) for path in (*(reference or ()), *files))
     pipeline = load_pipeline(
         method,
@@ -220,7 +233,7 @@ def generate(
             steps=steps,
             guidance=guidance,
             size_px=size_of(size),
-            options={key: value for key, value in options.items() if value is not None},
+            options=options,
             variants=_in_turn(target or (), len(customize or ()), one_by_one) if one_by_one else None,
             people=people,
             image=read_image(image) if image else None,
@@ -274,6 +287,20 @@ def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person,
         words = prompts[index] if prompts else ""
         people.append(Person((read_image(files[-1]),), _box(box if at else None, "--person"), prompt=words))
     return tuple(people), files
+
+
+def _named(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE as JSON says it, or as words where it is none."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals or name in found:
+            raise InputError(f"--option takes NAME=VALUE, each name once, not {text!r}.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:

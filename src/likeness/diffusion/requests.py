@@ -57,6 +57,9 @@ def options_of(kind: type[Options], request: PortraitRequest, method: str) -> Op
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(kind.model_fields)
+            raise InputError(f"{method} has no option {where!r}; there are {known}.") from error
         raise InputError(f"{method}'s option {where!r}: {first['msg']}.") from error
 
 
