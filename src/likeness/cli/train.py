@@ -21,6 +21,7 @@ HELD_OUT = 5
 
 @app.command()
 def train(
+    context: typer.Context,
     method: Annotated[str, typer.Argument(help="The method, such as consistentid.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")],
     data: Annotated[
@@ -83,6 +84,9 @@ def train(
     losses, curves, validation pictures, checkpoints, and the weights that scored best: OUT/adapter, for
     `generate --adapter`.
     """
+    import shutil
+    from functools import partial
+
     import torch
 
     from likeness import finetune
@@ -104,10 +108,13 @@ def train(
         raise InputError("Say how long to train: --steps, or --minutes.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     world = join_world(device)
+    made = out.with_name(f".{out.name}.dry-run") if dry_run else out / "data"  # of one's own photos
     if own and world.writes:
-        _of_own(method, base, own, out / "data", adapter, sitters, as_json)
+        if dry_run:
+            context.call_on_close(partial(shutil.rmtree, made, ignore_errors=True))
+        _of_own(method, base, own, made, adapter, sitters, as_json)
     world.wait()
-    dataset = open_dataset(out / "data" if own else data)  # type: ignore[arg-type]
+    dataset = open_dataset(made if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
 
     def open_training(one: str, begun_with: Path | None) -> finetune.Training:
