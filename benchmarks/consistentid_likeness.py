@@ -16,7 +16,7 @@ from record import record
 from likeness.catalog import load_pipeline
 from likeness.evaluation.judge import Likeness, open_judge
 from likeness.evaluation.result import MetricValue, ordering, summarised
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import sample_scene, with_same_person
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest

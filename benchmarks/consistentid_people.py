@@ -15,7 +15,7 @@ from record import record
 from likeness.catalog import load_pipeline
 from likeness.evaluation.judge import open_judge
 from likeness.evaluation.result import summarised
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import sample_scene, straightened
 from likeness.sitters.render import render
 from likeness.types import Person, PortraitRequest

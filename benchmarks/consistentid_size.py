@@ -19,7 +19,8 @@ from likeness.faces.embed import RecogniserNet, TorchEncoder
 from likeness.methods.consistentid.config import SIZES
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
 from likeness.methods.consistentid.weights import new_adapter
-from likeness.portraits import open_detector, peak_memory
+from likeness.portraits import peak_memory
+from likeness.references import open_detector
 from likeness.sitters import sample_scene, straightened
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest

@@ -25,7 +25,7 @@ from likeness.evaluation.result import MetricValue, ordering, summarised
 from likeness.packs import mini, mini_path, open_base
 from likeness.packs.check_words import attribute_truth, attributes_right, frechet, image_embeddings
 from likeness.packs.data import Pictures, draw_split, load_pictures
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene
 from likeness.sitters.render import render
 from likeness.types import PortraitRequest

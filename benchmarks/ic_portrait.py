@@ -32,7 +32,7 @@ from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.pairs import joined
 from likeness.packs import mini
 from likeness.packs.data import turned_views
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.restyling import RESTYLING
 from likeness.sitters import Scene, sample_scene, straightened, with_same_person
 from likeness.sitters.correspondence import correspondence

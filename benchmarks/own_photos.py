@@ -22,7 +22,7 @@ from likeness.cli.main import main
 from likeness.evaluation.judge import Judge, open_judge
 from likeness.evaluation.result import ordering, summarised
 from likeness.files.images import write_png
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import sample_scene, straightened, with_same_person
 from likeness.sitters.render import render
 from likeness.types import PortraitPipeline, PortraitRequest

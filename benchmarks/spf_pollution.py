@@ -30,7 +30,7 @@ from likeness.methods.spf_portrait.pipeline import load
 from likeness.methods.spf_portrait.weights import load_delta, save_delta
 from likeness.packs import mini, mini_path, open_base
 from likeness.pollution import off_target, open_tuned, pollution
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.types import PortraitRequest
 
 NAIVE, LORA, SPF, WORDS, ZERO = "naive", "LoRA", "SPF-Portrait", "target's tokens", "zeros"

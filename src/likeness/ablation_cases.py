@@ -27,7 +27,7 @@ from likeness.evaluation.suite import suite
 from likeness.evaluation.tasks import Task, tasks_of
 from likeness.files.images import read_image, write_png
 from likeness.packs import mini, mini_path
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import HELD_OUT_SEEDS
 from likeness.sitters.taught import TAUGHT, attribute_of, taught_scene
 from likeness.types import PortraitRequest

@@ -28,7 +28,8 @@ from likeness.errors import InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.chart import line_chart
 from likeness.files.images import contact_sheet, read_image, to_json, write_bytes, write_json, write_png
-from likeness.portraits import KnowsFaces, peak_memory
+from likeness.portraits import peak_memory
+from likeness.references import KnowsFaces
 from likeness.training import Budget, train
 from likeness.training.checkpoint import latest_checkpoint
 from likeness.training.tracking import JsonlLog, read_log

@@ -133,7 +133,7 @@ def test_two_people_and_a_picture_painted_into(
     from tests.methods.toys import MiddleDetector
 
     # Faces cannot be found by an untrained network; everything else is as the command has it.
-    monkeypatch.setattr("likeness.portraits.find_detector", lambda *_: MiddleDetector())
+    monkeypatch.setattr("likeness.references.find_detector", lambda *_: MiddleDetector())
     monkeypatch.setattr("likeness.methods.consistentid.loading.find_detector", lambda *_: MiddleDetector())
     common = ["-p", "a man", "--base", pack, "--steps", 1, "--device", "cpu", "--json"]
     other = tmp_path / "other@photo.png"

@@ -18,7 +18,7 @@ from likeness.faces.align import align_arcface
 from likeness.faces.calibration import Calibration, Calibrations
 from likeness.files.images import write_png
 from likeness.packs.mini import mini_path
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_same_person
 from likeness.sitters.render import render
 from tests.faces.test_nets import onnx_mean_colour

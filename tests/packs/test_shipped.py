@@ -103,7 +103,7 @@ def test_identity_brings_a_portrait_nearer_to_the_person() -> None:
     """By the judge, who conditions nothing: own identity against another's, same words, same noise."""
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
-    from likeness.portraits import open_detector
+    from likeness.references import open_detector
     from likeness.types import PortraitRequest
 
     detector = open_detector("mini", references_are_sitters=True)
@@ -161,7 +161,7 @@ def test_an_instruction_is_followed_and_the_person_stays(steps: int) -> None:
     """The wall becomes green; by the judge, whom the editor never met, faces stay their own."""
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
-    from likeness.portraits import open_detector
+    from likeness.references import open_detector
     from likeness.types import PortraitRequest
 
     pipeline = load_pipeline("instant-portrait", "mini", sitters=True)

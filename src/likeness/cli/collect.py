@@ -86,7 +86,7 @@ def collect(
     from likeness.cli.generate import size_of
     from likeness.collection import PRESETS, edits_of, make_collection
     from likeness.files.images import read_image
-    from likeness.portraits import KnowsFaces, find_judge, is_sitter, reference_warnings
+    from likeness.references import KnowsFaces, find_judge, is_sitter, reference_warnings
 
     if dry_run:
         plan = memory_plan(method, base)

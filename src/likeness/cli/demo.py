@@ -44,7 +44,8 @@ def demo(
     from likeness.files.images import read_image, write_bytes
     from likeness.files.page import portraits_page
     from likeness.packs.mini import mini_path
-    from likeness.portraits import make_portraits, open_detector
+    from likeness.portraits import make_portraits
+    from likeness.references import open_detector
 
     # The models are so small that a second thread gains a second; but where something else holds a core, two
     # that wait for each other at every operation take minutes.

@@ -68,7 +68,8 @@ def edit(
     """
     from likeness.catalog import load_pipeline
     from likeness.editing import EditJob, edit_pictures, edit_video, free_name, jobs_of_file, pictures_in
-    from likeness.portraits import find_judge, is_sitter, slug
+    from likeness.portraits import slug
+    from likeness.references import find_judge, is_sitter
 
     if bool(batch) == bool(photo):
         raise InputError("Give pictures with --instruction, or --batch with a file of both.")

@@ -75,7 +75,8 @@ def evaluate(
     from likeness.evaluation.suite import Given, suite
     from likeness.files.images import write_bytes
     from likeness.packs.mini import pack_folder
-    from likeness.portraits import KnowsFaces, folder_for, open_detector
+    from likeness.portraits import folder_for
+    from likeness.references import KnowsFaces, open_detector
 
     card(method)
     given = dict(Given.parsed(text) for text in model or ())

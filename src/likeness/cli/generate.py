@@ -169,7 +169,8 @@ def generate(
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import Judge, open_judge
     from likeness.files.images import read_image
-    from likeness.portraits import is_sitter, make_portraits, open_detector, reference_warnings
+    from likeness.portraits import make_portraits
+    from likeness.references import is_sitter, open_detector, reference_warnings
 
     if bool(reference) + bool(person) + bool(customize) != 1:
         raise InputError(

@@ -58,7 +58,7 @@ def pollution(
     from likeness.packs.mini import pack_folder
     from likeness.pollution import PAGE, Settings, off_target, open_tuned
     from likeness.pollution import pollution as measure
-    from likeness.portraits import open_detector
+    from likeness.references import open_detector
 
     found = open_tuned(tuned)
     pack = pack_folder(base)

@@ -57,7 +57,7 @@ def replay(
     from likeness.catalog import load_pipeline
     from likeness.files.images import read_image, read_recipe, write_png
     from likeness.files.provenance import recipe_of
-    from likeness.portraits import is_sitter
+    from likeness.references import is_sitter
     from likeness.replay import added_weights, compared, known_pictures, loading_of, request_from
 
     recipe = read_recipe(picture)

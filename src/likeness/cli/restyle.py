@@ -101,7 +101,7 @@ def restyle(
     from likeness.catalog import load_pipeline
     from likeness.evaluation.judge import open_judge
     from likeness.files.images import read_image
-    from likeness.portraits import is_sitter, open_detector, reference_warnings
+    from likeness.references import is_sitter, open_detector, reference_warnings
     from likeness.restyling import REFINING, RESTYLING, people_on
     from likeness.restyling import restyle as paint
 

@@ -40,7 +40,8 @@ def score(
     from likeness.errors import ImageError
     from likeness.evaluation.judge import UNLIKE, explanation, open_judge
     from likeness.files.images import read_image, read_recipe
-    from likeness.portraits import CONTACT_SHEET, needed_px, open_detector
+    from likeness.portraits import CONTACT_SHEET
+    from likeness.references import needed_px, open_detector
 
     known = [read_image(path) for path in (reference, *(also or ()))]
     # `out/*.png` names the sheet beside the portraits too: many faces, and no recipe.

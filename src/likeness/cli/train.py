@@ -94,7 +94,7 @@ def train(
     from likeness.data.kinds import open_dataset
     from likeness.errors import Cancelled
     from likeness.evaluation.judge import open_judge
-    from likeness.portraits import open_detector
+    from likeness.references import open_detector
     from likeness.training import Budget, TrainingOptions, join_world
 
     card(method)
@@ -197,7 +197,7 @@ def _of_own(
     """Build a data set of one person's photos, known by the method's own face encoder."""
     from likeness.catalog import load_pipeline
     from likeness.data.build import build, sidecar
-    from likeness.portraits import KnowsFaces
+    from likeness.references import KnowsFaces
 
     if not photos.is_dir():
         raise InputError(f"{photos} is no folder; give one with photos of one person.")

@@ -25,7 +25,7 @@ def doctor(base: str) -> dict[str, Callable[..., Any]]:
 
     def inspect(file: str, sitter: bool) -> dict[str, Any]:
         from likeness.faces.doctor import inspect as judge
-        from likeness.portraits import needed_px, open_detector
+        from likeness.references import needed_px, open_detector
 
         if sitter not in detectors:
             detectors[sitter] = open_detector(base, sitter)

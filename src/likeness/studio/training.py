@@ -12,7 +12,7 @@ from likeness.errors import Cancelled, InputError
 from likeness.evaluation.judge import open_judge
 from likeness.files.images import write_json
 from likeness.finetune import finetune, split_people, validation_of
-from likeness.portraits import open_detector
+from likeness.references import open_detector
 from likeness.studio.runs import dataset_folder, newest_run
 from likeness.training import Budget, TrainingOptions
 from likeness.training.checkpoint import latest_checkpoint

@@ -18,7 +18,8 @@ from likeness.evaluation.coherence import Coherence, SamePersons
 from likeness.evaluation.judge import Judge, open_judge
 from likeness.files.images import read_image, read_recipe, to_json, write_json, write_png
 from likeness.files.provenance import recipe_of
-from likeness.portraits import KnowsFaces, make_portraits, open_detector, reference_warnings
+from likeness.portraits import make_portraits
+from likeness.references import KnowsFaces, open_detector, reference_warnings
 from likeness.replay import compared, loading_of, request_from
 from likeness.studio.methods import adapter_path
 from likeness.studio.tasks import MakeDataset, Paint, Replay, Train
