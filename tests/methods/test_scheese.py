@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from likeness.diffusion.attention import attached
 from likeness.diffusion.channels import with_input_channels
+from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.shapes import unet_of
 from likeness.diffusion.text_to_image import paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
@@ -282,10 +284,22 @@ def test_computed_anew_on_the_way_back_the_step_is_the_same(tmp_path: Path) -> N
     assert any(not torch.equal(t, start[key]) for key, t in found[1].items())
 
 
-def test_a_guide_takes_no_part(tmp_path: Path) -> None:
+def test_a_guide_is_asked_without_reference_and_instruction(tmp_path: Path) -> None:
     toy = ToySCheese(tiny.write_guide(tiny.write_mini(tmp_path / "mini")))
-    [one] = toy.pipeline()([toy.request(1)])
-    assert "guide" not in {weights.role for weights in one.provenance.weights}
+    asked: list[tuple[Tensor, Tensor]] = []
+    toy.base.guide.register_forward_pre_hook(lambda module, given: asked.append((given[0], given[2])))
+    [with_one] = toy.pipeline()([toy.request(1)])
+    nothing = encode_prompts(toy.base, [""]).rows
+    assert len(asked) == with_one.provenance.recipe["steps"]
+    assert all(len(latents) == 1 and torch.equal(rows, nothing) for latents, rows in asked)
+    assert "guide" in {weights.role for weights in with_one.provenance.weights}
+
+    [unguided] = toy.pipeline()([dataclasses.replace(toy.request(1), guidance=1.0)])
+    assert len(asked) == with_one.provenance.recipe["steps"], "nothing is led away from"
+    assert "guide" not in {weights.role for weights in unguided.provenance.weights}
+    toy.base = dataclasses.replace(toy.base, guide=None)
+    [without] = toy.pipeline()([toy.request(1)])
+    assert not np.array_equal(np.asarray(with_one.image), np.asarray(without.image))
 
 
 def test_features_once_equal_features_at_every_step(toy: ToySCheese, pipeline: SCheesePipeline) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.attention import attached
-from likeness.diffusion.guidance import guide, without_guide
+from likeness.diffusion.guidance import guide, with_guide, without_guide
 from likeness.diffusion.image_encoder import ImageEncoder, load_image_encoder
 from likeness.diffusion.load import Base, fetched
 from likeness.diffusion.lora import merge_lora
@@ -121,7 +121,7 @@ class SCheesePipeline:
         self.base = base
         self.adapter = adapter
         self.image_encoder = image_encoder
-        self.weights = (*without_guide(base.weights), *weights)
+        self.weights = (*base.weights, *weights)
         self._empty = encode_prompts(base, [""])
         self._known: OrderedDict[str, tuple[Reference, list[Keys]]] = OrderedDict()
 
@@ -148,10 +148,11 @@ class SCheesePipeline:
         text = encode_prompts(self.base, [request.negative_prompt, request.prompt])
         rows = self._rows(text, reference)
         conditioned = time.perf_counter()
-        latents = self._denoise(request, options, progress, reference, keys, rows, text.pooled)
+        latents = self._denoise(request, options, progress, reference, keys, rows, text)
         painted = time.perf_counter()
         [image] = to_pictures(self.base.decode(latents))
         finished = time.perf_counter()
+        weights = self.weights if (request.guidance or 1.0) > 1 else without_guide(self.weights)
         recipe = {
             **base_recipe(self.base),
             "variant": self.adapter.sizes.variant,
@@ -165,7 +166,7 @@ class SCheesePipeline:
         return PortraitResult(
             image=image,
             request=request,
-            provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
+            provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
             warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
             timings_s={
                 "conditioning": conditioned - started,
@@ -182,9 +183,12 @@ class SCheesePipeline:
         reference: Reference,
         keys: list[Keys],
         rows: Tensor,
-        pooled: Tensor | None,
+        text: TextRows,
     ) -> Tensor:
-        """DDIM with guidance, from noise to clean latents (1, C, h, w). rows: without words, and with."""
+        """DDIM with guidance, from noise to clean latents (1, C, h, w).
+
+        rows: without words, and with. text: the same without the fused tokens, for the base's guide.
+        """
         base, adapter = self.base, self.adapter
         scheduler = ddim(base.scheduler, request.steps or 1)
         width, height = request.size_px or (0, 0)
@@ -199,9 +203,11 @@ class SCheesePipeline:
         )
         scale = request.guidance or 1.0
         guided = scale > 1
+        pooled = text.pooled
         if not guided:
             rows, pooled = rows[1:], None if pooled is None else pooled[1:]
         added = size_conditions(pooled, latents.shape[-2:], base.downscale)
+        away = size_conditions(None if pooled is None else pooled[:1], latents.shape[-2:], base.downscale)
         # Who sees the reference: both branches, so that guidance strengthens the words alone, or the one.
         seeing = torch.tensor([False, True], device=base.device) if guided and options.guide_details else None
         for_fused = adapter.remembering(options.identity_scale)
@@ -215,6 +221,8 @@ class SCheesePipeline:
                     prediction = base.unet(seen, timestep, rows, added_cond_kwargs=added).sample
                 if guided:
                     without, with_words = prediction.chunk(2)
+                    # The guide knows neither the reference nor the instruction.
+                    without = with_guide(base.guide, without, latents, timestep, text.rows[:1], away)
                     prediction = guide(without, with_words, scale, guidance_rescale(base.scheduler))
                 latents = denoised(scheduler, prediction, timestep, latents)
         return latents
