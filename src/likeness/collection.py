@@ -6,6 +6,7 @@ of them. The weakest are painted again while the budget lasts; what looks copied
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,8 @@ COPIED = 0.85
 """A picture whose face is that alike to the reference's, place by place, has not been turned or moved: above
 what other views of sitters come to, below what their blurred or noisy copies do."""
 SIDE = 32
+UNTOLD = -math.inf
+"""The rank of a picture of which nothing can be told."""
 
 
 def edits_of(given: Sequence[str]) -> list[str]:
@@ -118,8 +121,9 @@ def make_collection(
 
     Picture k follows edit k, from the first again past the last, until there are `count`, by default one of
     each; its seed is `seed + k`. Then up to `redo` times the weakest is painted again from a new seed and the
-    better one kept: one that is not a copy before one that is, then the one that fits the set better. Each
-    PNG holds its full recipe; beside them lie a contact sheet and `result.json`, whose content is returned.
+    better one kept: one that is not a copy before one that is, then the one that fits the set better. Where
+    `coherence` compares nothing, copies alone are painted again. Each PNG holds its full recipe; beside them
+    lie a contact sheet and `result.json`, whose content is returned.
     `settings` are further fields of `PortraitRequest`.
     Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what was finished is saved with
     contact sheet and `result.json` like a whole run.
@@ -144,6 +148,8 @@ def make_collection(
             shoot.done.append(painted)
         for attempt in range(redo):
             number = shoot.weakest()
+            if not coherence.aspects and shoot.copied(number) < COPIED:
+                break  # nothing is compared by which another could be better
             again = replace(requests[number], seed=seed + len(requests) + attempt)
             redone.append(shoot.redo(again, number))
     except (KeyboardInterrupt, Cancelled):
@@ -203,8 +209,8 @@ class _Shoot:
             "picture": number + 1,
             "instead_of": old.file,
             "seed": request.seed,
-            "before": _rounded(before[1]),
-            "after": _rounded(after[1]),
+            "before": _rounded(_known(before)),
+            "after": _rounded(_known(after)),
             "kept": kept,
         }
 
@@ -229,7 +235,7 @@ class _Shoot:
 
     def _rank(self, number: int, scores: SetScores | None = None) -> tuple[bool, float]:
         together = (scores or self.scores()).of(number + 1)
-        return self.copied(number) < COPIED, -1.0 if together is None else together
+        return self.copied(number) < COPIED, UNTOLD if together is None else together
 
     def each(self) -> list[dict[str, Any]]:
         """What `result.json` tells of each picture besides."""
@@ -278,6 +284,10 @@ def likeness_of_places(picture: Image.Image, reference: Image.Image, box: Box | 
 def _inside(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
     x0, y0, x1, y1 = box
     return max(0.0, x0), max(0.0, y0), min(float(size[0]), x1), min(float(size[1]), y1)
+
+
+def _known(rank: tuple[bool, float]) -> float | None:
+    return None if rank[1] == UNTOLD else rank[1]
 
 
 def _rounded(value: float | None) -> float | None:

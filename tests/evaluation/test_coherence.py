@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from likeness.evaluation.coherence import (
+    MOST_PX,
     Coherence,
     SamePersons,
     SetScores,
@@ -43,6 +44,20 @@ def test_regions_apart_by_their_quantiles() -> None:
     # Each of the 16 quantiles is 10 away, but those few that fall between the two values.
     apart = colours_apart(quantiles(flat), quantiles(striped))
     assert 9 < apart <= 10
+
+
+def test_what_cameras_take_is_parsed_reduced() -> None:
+    sizes = []
+
+    def dressed(image: Image.Image) -> np.ndarray:
+        sizes.append(image.size)
+        return np.full((image.height, image.width), CLOTH, np.uint8)
+
+    worn = Worn("clothes", ("cloth",), dressed)
+    assert worn(Image.new("RGB", (2400, 1600), "red"), Image.new("RGB", (64, 48), "red")) == 1
+    assert sizes[0][0] * sizes[0][1] <= MOST_PX < 2400 * 1600
+    assert sizes[0][0] / sizes[0][1] == pytest.approx(1.5, abs=0.01)
+    assert sizes[1] == (64, 48)
 
 
 def blocks(top: str, bottom: str | None = None) -> Image.Image:

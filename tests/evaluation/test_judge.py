@@ -106,6 +106,14 @@ def test_a_further_encoder_has_no_say_before_it_is_calibrated() -> None:
     assert set(one.compare(picture(0), [picture(1)], without="a").cosines) == {"mine"}
 
 
+def test_who_cannot_recognise_still_finds_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIKENESS_MODELS", raising=False)
+    detector = MiddleDetector()
+    found = open_judge("sd15", detector)
+    assert found.detector is detector and not found.encoders
+    assert found.compare(picture(0), [picture(1)]).reason.startswith("no judge")
+
+
 def test_recognisers_are_found_where_models_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("w600k_r50.onnx", "face_recognition_sface_2021dec.onnx", "face_detection_yunet.onnx"):
         (tmp_path / name).write_bytes(onnx_mean_colour())

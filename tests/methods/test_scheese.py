@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,8 @@ def test_files_say_what_they_are(toy: ToySCheese, tmp_path: Path) -> None:
         load_adapter(tmp_path, toy.base)
     with pytest.raises(MissingWeightsError, match="--part scheese"):
         load(toy.base)
+    with pytest.raises(MissingWeightsError, match="for toy yet: train them with `likeness train scheese"):
+        load(replace(toy.base, family="sdxl", name="toy"))
     with pytest.raises(InputError, match="no ControlNet"):
         load(toy.base, tmp_path / "adapter", controlnets=["x"])
     text = (tmp_path / "adapter" / "config.json").read_text()
@@ -395,7 +398,8 @@ def test_training_begins_from_a_published_ip_adapter(toy: ToySCheese, tmp_path: 
         begin_from_ip_adapter(fresh, tmp_path / "other.safetensors")
 
 
-def test_the_plan_counts_the_published_sizes(tmp_path: Path) -> None:
+def test_the_plan_counts_the_published_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     plan = memory_plan("sdxl")
     parts = plan["parameters"]
     assert parts["denoising net"] == 2_567_463_684
@@ -407,7 +411,11 @@ def test_the_plan_counts_the_published_sizes(tmp_path: Path) -> None:
     assert plan["reference_features"] == 2 * (10 * 64**2 * 640 + 60 * 32**2 * 1280)
     assert plan["parameters_trained"] == sum(list(parts.values())[:4])
     assert plan["train_gb"] == pytest.approx(
-        (20 * plan["parameters_trained"] + 2 * sum(list(parts.values())[4:])) / 1e9, abs=1e-3
+        (20 * plan["parameters_trained"] + 4 * sum(list(parts.values())[4:])) / 1e9, abs=1e-3
+    ), "the frozen base is opened in single precision too"
+    assert plan["paint_precision"] == "single", "as a CPU paints"
+    assert plan["paint_gb"] == pytest.approx(
+        4 * (sum(parts.values()) + plan["reference_features"]) / 1e9, abs=1e-3
     )
     unet_of("sdxl").save_config(tmp_path / "model" / "unet")
     assert memory_plan(tmp_path / "model")["parameters"] == parts, "a folder is of its family"

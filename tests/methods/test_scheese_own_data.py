@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from likeness import finetune
 from likeness.cli.main import main
 from likeness.data.cheese.truth import TruthAnnotator
 from likeness.data.engine import build
 from likeness.data.kinds import check, open_dataset
-from likeness.data.triplets import TripletSet
+from likeness.data.triplets import Triplet, TripletSet
 from likeness.diffusion.prompts import encode_prompts
 from likeness.errors import IncompatibleWeightsError, InputError
+from likeness.methods.scheese import own_data
 from likeness.methods.scheese.conditioning import reference_of
 from likeness.methods.scheese.config import SCheeseTraining
 from likeness.methods.scheese.own_data import TripletTraining, load_training
 from likeness.methods.scheese.weights import load_adapter
-from likeness.training import Budget, Moment
+from likeness.training import Budget, Moment, TrainingOptions
 from tests import tiny
 from tests.data.test_cheese import builder, sitter_shots
-from tests.methods.toys import ToySCheese
+from tests.methods.toys import ToySCheese, picture
 
 SETTINGS = SCheeseTraining(batch_size=4, learning_rate=1e-3)
 
@@ -78,6 +80,45 @@ def test_a_batch_is_what_painting_sees(toy: ToySCheese, folder: Path) -> None:
     assert torch.allclose(row["target_states"], aside.states[0], atol=1e-3)
 
 
+class Shapes:
+    """Triplets of toy pictures of these sizes, (reference, target) each."""
+
+    def __init__(self, *sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+        self.rows = [Triplet("one", "smile", *both) for both in sizes]
+
+    def pictures(self, row: int) -> list[Image.Image]:
+        told = self.rows[row]
+        sizes = (told.reference_size_px, told.target_size_px)
+        return [picture(2 * row + number).resize(size) for number, size in enumerate(sizes)]
+
+
+def test_a_reference_is_read_whole_whatever_the_targets_shape(toy: ToySCheese) -> None:
+    tall, wide = (96, 160), (160, 96)
+    data = Shapes((tall, wide), (wide, wide), (tall, wide))
+    whole = TripletTraining(data, range(3), toy.pipeline(), SETTINGS, size_px=64)  # type: ignore[arg-type]
+    row = whole.known(0)
+    reference, target = (reference_of(one, toy.base, toy.image_encoder) for one in data.pictures(0))
+    assert torch.allclose(row["reference_latents"], reference.latents[0], atol=1e-4)
+    assert torch.allclose(row["reference_states"], reference.states[0], atol=1e-3)
+    assert torch.allclose(row["mean"], target.latents[0], atol=1e-4)
+    drawn = [whole.batches(Moment(draw, 0.0, draw)) for draw in range(2)]
+    assert sorted(len(batch["latents"]) for batch in drawn) == [1, 2], "a batch is of one pair of shapes"
+    loss = whole.phases[0].loss(drawn[0], torch.Generator().manual_seed(0))
+    assert torch.isfinite(loss["noise"])
+
+
+def test_triplets_are_remembered_while_there_is_room(
+    toy: ToySCheese, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_data, "KEPT_BYTES", 1)
+    square = ((64, 64), (64, 64))
+    whole = TripletTraining(Shapes(square, square), range(2), toy.pipeline(), SETTINGS, size_px=64)  # type: ignore[arg-type]
+    first = whole.known(0)
+    assert whole.known(0) is first
+    whole.known(1)
+    assert whole.known(0) is not first
+
+
 def test_a_run_ends_in_weights_that_paint(
     toy: ToySCheese, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +147,28 @@ def test_the_command_trains_from_nothing(
     assert not stop.value.code, err
     assert json.loads(out)["steps"] == 1
     assert (tmp_path / "run" / "adapter" / "model.safetensors").is_file()
+
+
+def test_both_unets_are_computed_anew_where_memory_is_short(tmp_path: Path) -> None:
+    base = tiny.write_mini(tmp_path / "mini")
+    tiny.write_image_encoder(base / "image_encoder")
+    data = Shapes(((64, 64), (64, 64)))
+    data.about = type("About", (), {"kind": "cheese"})  # type: ignore[attr-defined]
+    gradients = []
+    for short in (False, True):
+        options = TrainingOptions(
+            from_nothing=True, batch_size=1, size_px=64, checkpoint_gradients=short, device="cpu"
+        )
+        made = load_training(data, [0], base, options)  # type: ignore[arg-type]
+        net = made.pipeline.adapter.consistency_net
+        assert net is not None
+        assert net.is_gradient_checkpointing == made.pipeline.base.unet.is_gradient_checkpointing == short
+        terms = made.phases[0].loss(made.batches(Moment(0, 0.0, 0)), torch.Generator().manual_seed(0))
+        terms["noise"].backward()
+        gradients.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
+    kept, anew = gradients
+    assert kept and kept.keys() == anew.keys()
+    assert all(torch.allclose(grad, anew[name], atol=1e-6) for name, grad in kept.items())
 
 
 def test_what_cannot_be_learned_from_is_named(toy: ToySCheese, folder: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None
     from likeness.faces.parsing import load_parser, parse_picture
     from likeness.packs.mini import pack_folder
 
-    aspects: list[Aspect] = [SamePersons(judge, without)]
+    aspects: list[Aspect] = [SamePersons(judge, without)] if judge.independent(without) else []
     beside = pack_folder(base) / "parser"
     folder = parser or (beside if beside.is_dir() else None)
     if folder is None:
@@ -148,7 +148,9 @@ def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None
 
 def _plan(plan: dict[str, Any]) -> list[str]:
     lines = [f"{name}: {count / 1e6:.1f}M parameters" for name, count in plan["parameters"].items()]
-    lines.append(f"to paint, in half precision: {plan['paint_gb']:.2f} GB, and activations")
+    lines.append(
+        f"to paint, in {plan['paint_precision']} precision: {plan['paint_gb']:.2f} GB, and activations"
+    )
     lines.append(f"to train, in single precision: {plan['train_gb']:.2f} GB, and activations")
     for what in ("paint", "train"):
         free = plan["memory_gb"]
@@ -171,6 +173,8 @@ def _text(document: dict[str, Any], out: Path) -> list[str]:
     kept = sum(row["kept"] for row in document["redone"])
     if document["redone"]:
         lines.append(f"painted again: {len(document['redone'])}, better: {kept}")
+    if document["likeness"]["reason"]:
+        lines.append(f"no likeness score: {document['likeness']['reason']}")
     if found["reason"]:
         lines.append(f"note: {found['reason']}")
     return lines + [f"warning: {warning}" for warning in document["warnings"]]

@@ -32,10 +32,11 @@ class TripletsAbout:
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """One row: who it is, what leads from the reference to the target, and the target's size in px."""
+    """One row: who it is, what leads from the reference to the target, and the sizes of both in px."""
 
     person: str
     instruction: str
+    reference_size_px: tuple[int, int]
     target_size_px: tuple[int, int]
 
 
@@ -52,10 +53,13 @@ class TripletSet:
     @cached_property
     def rows(self) -> tuple[Triplet, ...]:
         """Every triplet, in the manifest's order."""
-        people, texts, sizes = (
-            self.shards.column(name) for name in ("identity", "instruction", "target_size_px")
+        people, texts, *sizes = (
+            self.shards.column(name)
+            for name in ("identity", "instruction", *(f"{one}_size_px" for one in PICTURES))
         )
-        return tuple(Triplet(people[n], texts[n], tuple(sizes[n])) for n in self.numbers)
+        return tuple(
+            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes)) for n in self.numbers
+        )
 
     def people(self) -> dict[str, list[int]]:
         """Each person's rows, in order."""

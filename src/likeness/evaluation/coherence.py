@@ -26,6 +26,8 @@ TO_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0
 QUANTILES = 16
 FAR = 50.0
 """Colours so far apart, in CIELAB, have nothing in common."""
+MOST_PX = 2**21
+"""Larger pictures, as cameras take them, are reduced before they are parsed, which would take gigabytes."""
 LEAST = 4e-4
 """Share of a picture under which a region counts as not seen: six pixels of 128 x 128."""
 WORN: Mapping[str, tuple[str, ...]] = {
@@ -88,9 +90,18 @@ class Worn:
     def _colours(self, picture: Image.Image) -> NDArray[np.float64] | None:
         key = pixels_sha256(picture)
         if key not in self._known:
-            wanted = np.isin(self.parse(picture), [CLASSES.index(name) for name in self.classes])
-            self._known[key] = quantiles(lab(picture)[wanted]) if wanted.mean() >= LEAST else None
+            seen = _reduced(picture)
+            wanted = np.isin(self.parse(seen), [CLASSES.index(name) for name in self.classes])
+            self._known[key] = quantiles(lab(seen)[wanted]) if wanted.mean() >= LEAST else None
         return self._known[key]
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    """To `MOST_PX` pixels at most."""
+    scale = (MOST_PX / (picture.width * picture.height)) ** 0.5
+    if scale >= 1:
+        return picture
+    return picture.resize((max(1, int(picture.width * scale)), max(1, int(picture.height * scale))))
 
 
 def worn_aspects(parse: Callable[[Image.Image], NDArray[np.uint8]]) -> list[Worn]:

@@ -162,7 +162,8 @@ def open_judge(
     own = [pack / name for name in PACK_ENCODERS if (pack / name).is_dir()]
     more = list(further or provided_encoders())
     if not own and not more:
-        return Judge(reason="no judge: give --judge a face recogniser that the method is not conditioned on")
+        told = "no judge: give --judge a face recogniser that the method is not conditioned on"
+        return Judge((), detector, reason=told)  # it still finds faces, as for references and copies
     judges = [load_encoder(path) for path in own + more]
     if not own:
         return Judge(judges, detector, reason="these recognisers are not calibrated; see their cosines")

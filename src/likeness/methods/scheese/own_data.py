@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
+from likeness.data.kept import Kept
 from likeness.data.kinds import require
 from likeness.data.order import EpochOrder, aspect_buckets, bucket_of
 from likeness.data.reading import fitted
@@ -35,14 +35,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TripletTraining", "TripletValidation", "load_training"]
 
-KEPT = 2000
-"""Triplets that are remembered between steps."""
+KEPT_BYTES = 2 * 2**30
+"""What is remembered of triplets between steps; of SDXL's size one takes 5 MB."""
 VALIDATION = 4
 """Triplets that are painted at each checkpoint."""
 
 
 class TripletTraining:
-    """The adapter on triplets, each once an epoch; batches are of one shape (`data.order`)."""
+    """The adapter on triplets, each once an epoch; batches are of one shape (`data.order`).
+
+    Reference and target each have their own: a tall portrait is not cut to a wide target's shape.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class TripletTraining:
         self.numbers = sorted(rows)
         self.sizes = aspect_buckets(size_px, pipeline.base.unit_px)
         self._order = EpochOrder([self._bucket(row) for row in self.numbers], settings.batch_size, seed)
-        self.known = lru_cache(maxsize=KEPT)(self._known)
+        self._kept = Kept(KEPT_BYTES)
         adapter = pipeline.adapter.requires_grad_(True).train()
         self._phase = SCheesePhase(adapter, pipeline.base, settings.learning_rate, settings)
 
@@ -91,18 +94,31 @@ class TripletTraining:
         chosen = list(rows)[:: max(1, len(rows) // VALIDATION)][:VALIDATION]
         return TripletValidation(self, tuple(chosen))
 
-    def shape_px(self, row: int) -> tuple[int, int]:
-        """Width and height that a row's pictures are brought to."""
-        return self.sizes[self._bucket(row)]
+    def shapes_px(self, row: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height that a row's reference is brought to, and its target."""
+        reference, target = divmod(self._bucket(row), len(self.sizes))
+        return self.sizes[reference], self.sizes[target]
 
     def _bucket(self, row: int) -> int:
-        return bucket_of(self.dataset.rows[row].target_size_px, self.sizes)
+        """One number for each pair of shapes."""
+        told = self.dataset.rows[row]
+        reference, target = (
+            bucket_of(size, self.sizes) for size in (told.reference_size_px, told.target_size_px)
+        )
+        return reference * len(self.sizes) + target
+
+    def known(self, row: int) -> dict[str, Tensor]:
+        """What `_known` makes of a row, made once while there is room."""
+        return self._kept(("triplet", row), self._known)
 
     @torch.no_grad()
     def _known(self, row: int) -> dict[str, Tensor]:
         """A row of `training`'s batch, with mean and spread (C, h, w) in place of the target's latents."""
         base, encoder = self.pipeline.base, self.pipeline.image_encoder
-        pixels = [fitted(picture, self.shape_px(row))[None] for picture in self.dataset.pictures(row)]
+        pixels = [
+            fitted(picture, size)[None]
+            for picture, size in zip(self.dataset.pictures(row), self.shapes_px(row), strict=True)
+        ]
         reference, (mean, spread) = (base.encode(one.to(base.device, base.dtype)) for one in pixels)
         states = encoder([picture for one in pixels for picture in to_pictures(one)])
         text = encode_prompts(base, [self.dataset.rows[row].instruction])
@@ -140,11 +156,12 @@ class TripletValidation:
         of the image encoder's embeddings."""
         images, labels, alike = [], [], []
         for seed, row in enumerate(self.rows):
-            told, size = self.training.dataset.rows[row].instruction, self.training.shape_px(row)
+            told, sizes = self.training.dataset.rows[row].instruction, self.training.shapes_px(row)
             reference, target = (
-                to_pictures(fitted(one, size)[None])[0] for one in self.training.dataset.pictures(row)
+                to_pictures(fitted(one, size)[None])[0]
+                for one, size in zip(self.training.dataset.pictures(row), sizes, strict=True)
             )
-            [result] = pipeline([PortraitRequest(told, (reference,), size_px=size, seed=seed)])
+            [result] = pipeline([PortraitRequest(told, (reference,), size_px=sizes[1], seed=seed)])
             encoder = pipeline.image_encoder
             painted, wanted = encoder.embeds(
                 torch.stack([encoder.pixels(one) for one in (result.image, target)])
@@ -175,7 +192,9 @@ def load_training(
         pipeline = load(loaded, new_adapter(loaded, encoder).to(loaded.device), image_encoder=encoder)
     else:
         pipeline = load(loaded, options.adapter)
-    options.prepare(loaded.unet)
+    for unet in (loaded.unet, pipeline.adapter.consistency_net):
+        if unet is not None:
+            options.prepare(unet)
     settings = replace(
         TRAINING,
         batch_size=options.batch_size or TRAINING.batch_size,

@@ -72,9 +72,10 @@ def load(
     if not isinstance(adapter, SCheese):
         own = loaded.folder / "adapters" / "scheese" if loaded.folder else None
         if adapter is None and not (own and own.is_dir()):
+            pack = "`likeness pack build mini --part scheese` or " if loaded.family == "mini" else ""
             raise MissingWeightsError(
-                f"There are no SCheese weights for {loaded.name} yet: train the mini pack's with "
-                "`likeness pack build mini --part scheese`, or give a folder as adapter."
+                f"There are no SCheese weights for {loaded.name} yet: train them with {pack}"
+                "`likeness train scheese --from-nothing`, or give a folder as --adapter."
             )
         adapter, record = load_adapter(adapter or own or "", loaded)
         records.append(record)
@@ -96,7 +97,8 @@ def open_image_encoder(
     if folder is None and base.folder and (base.folder / "image_encoder").is_dir():
         folder = base.folder / "image_encoder"
     if folder is None:
-        files = ("config.json", "preprocessor_config.json", "model.safetensors")
+        # Of ViT-G/14 the hub has shards and their index.
+        files = ("config.json", "preprocessor_config.json", "model*.safetensors", "model*.index.json")
         folder = fetched(name, files, what="image encoder")
     licence = "Apache-2.0" if base.family == "mini" else "MIT"
     encoder = load_image_encoder(Path(folder), device=base.device, dtype=base.dtype)

@@ -23,13 +23,16 @@ __all__ = ["memory_plan"]
 GB = 1e9
 FAMILIES = {768: "sd15", 2048: "sdxl"}
 """By the width of the text that a UNet reads; other widths are packs'."""
-PAINT_BYTES, FROZEN_BYTES = 2, 2
+PAINT_BYTES = {"half": 2, "single": 4}
+"""A number where it is painted: half precision on a GPU, single on a CPU (`packs.open_base`)."""
+FROZEN_BYTES = 4
+"""A frozen parameter in training, whose base is opened in fp32 (`own_data.load_training`)."""
 TRAINED_BYTES = 20
 """A trained parameter in fp32: itself, its gradient, AdamW's two moments, and the running average."""
 
 
 def memory_plan(base: str | Path = "mini") -> dict[str, Any]:
-    """Parameters of every part, and GB to paint (fp16) and to train (frozen parts in bf16).
+    """Parameters of every part, and GB to paint and to train, in the precision that either runs in here.
 
     Counted on torch's meta device, so nothing is loaded. Weights, gradients, optimizer, average and the
     features of one reference are in it; activations come on top. base: "mini", "sd15", "sdxl" or a folder.
@@ -62,12 +65,14 @@ def memory_plan(base: str | Path = "mini") -> dict[str, Any]:
     }
     features = _features(adapter, unet)
     every = sum(trained.values()) + sum(frozen.values())
+    precision = "half" if torch.cuda.is_available() else "single"
     return {
         "base": str(base),
         "parameters": {**trained, **frozen},
         "parameters_trained": sum(trained.values()),
         "reference_features": features,
-        "paint_gb": round((every + features) * PAINT_BYTES / GB, 3),
+        "paint_gb": round((every + features) * PAINT_BYTES[precision] / GB, 3),
+        "paint_precision": precision,
         "train_gb": round(
             (sum(trained.values()) * TRAINED_BYTES + sum(frozen.values()) * FROZEN_BYTES) / GB, 3
         ),
