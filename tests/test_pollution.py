@@ -241,6 +241,17 @@ def test_the_report_of_every_kind(pack: Path, tmp_path: Path, capsys: pytest.Cap
     assert half["unchanged_pictures"] == 2 and half["axes"]["picture"]["mean"] == 0
 
 
+def test_a_delta_of_another_base_is_told(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    delta = load_file(pack.parent / "identity.safetensors")
+    card = DeltaCard("mini", "another", "0" * 64, ("a red hat",), "CC0-1.0")
+    save_delta(delta, card, tmp_path / "other.safetensors", torch.float32)
+    words = ["-p", "a man", "--steps", "1", "--device", "cpu", "-o", str(tmp_path / "out")]
+    found = run(capsys, str(pack), str(tmp_path / "other.safetensors"), *words)
+    assert any("was trained on another" in warning for warning in found["warnings"])
+
+
 def test_axes_without_models_say_why(tmp_path: Path) -> None:
     axes = open_axes(tmp_path, Judge(reason="nobody looks"))
     assert axes.metrics == () and axes.describer is None

@@ -219,6 +219,7 @@ def pollution(
             else axes.missing.get("picture", "no CLIP was given")
         )
         document["not_measured"]["response"] = why
+    document["warnings"] = painter.warnings["after-target" if words else "after"]
     document["cases"] = [
         {
             "prompt": request.prompt,
@@ -235,15 +236,17 @@ def pollution(
 
 
 class _Painter:
-    """Paints lists of requests into folders and counts the pictures."""
+    """Paints lists of requests into folders and counts the pictures. warnings: those of each folder."""
 
     def __init__(self, out: Path, total: int, on_progress: Callable[[int, int], None] | None) -> None:
         self.out, self.done, self.total, self.on_progress = out, 0, total, on_progress
+        self.warnings: dict[str, list[str]] = {}
 
     def paint(
         self, pipeline: PortraitPipeline, requests: Sequence[PortraitRequest], folder: str
     ) -> list[Image.Image]:
         found = []
+        told: dict[str, None] = {}
         for number, request in enumerate(requests):
             try:
                 [result] = pipeline([request])
@@ -253,9 +256,11 @@ class _Painter:
                 ) from None
             write_png(result.image, self.out / folder / f"{_name(number)}.png", recipe_of(result))
             found.append(result.image)
+            told |= dict.fromkeys(result.warnings)
             self.done += 1
             if self.on_progress is not None:
                 self.on_progress(self.done, self.total)
+        self.warnings[folder] = list(told)
         return found
 
 

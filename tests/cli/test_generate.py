@@ -205,6 +205,7 @@ def test_taught_words_from_a_delta(
         (["--customize", str(hat), "-r", str(photo)], "Give --reference"),
         (["-r", str(photo), "--target", "x"], "belong to --customize"),
         (["--customize", f"{hat}@x"], "--customize takes FILE or FILE@SCALE"),
+        (["--customize", str(hat), "--adapter", str(hat)], "leave --adapter and --judge away"),
     ):
         assert run("-p", "a man", "--base", str(pack), "--out", str(tmp_path / "no"), *mistake) == 2
         assert said in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_options_become_the_methods_model_or_one_sentence() -> None:
     assert options_of(Options, PortraitRequest("a man"), "Some").share == 0.5
     with pytest.raises(InputError, match=r"^Some's option 'share': Input should be .* equal to 1\.$"):
         options_of(Options, PortraitRequest("a man", options={"share": 2}), "Some")
-    with pytest.raises(InputError, match="Some's option 'shares'"):
+    with pytest.raises(InputError, match="Some has no option 'shares'; there are share"):
         options_of(Options, PortraitRequest("a man", options={"shares": 1}), "Some")
 
 

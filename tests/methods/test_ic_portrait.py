@@ -17,7 +17,7 @@ from likeness.diffusion.control import added_up
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
 from likeness.diffusion.schedule import ddim, predicted_latents
-from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError, NoFaceError
 from likeness.faces.embed import crop_faces
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before
@@ -406,6 +406,24 @@ def test_each_person_comes_to_their_own_face(toy: ToyIcPortrait) -> None:
     assert np.array_equal(whole[outside], np.asarray(group)[outside])
 
 
+def test_a_face_that_is_missing_is_told_before_any_head_is_painted(
+    toy: ToyIcPortrait, tmp_path: Path
+) -> None:
+    class Blind(MiddleDetector):
+        def __call__(self, image: Image.Image) -> list[Face]:
+            return [] if image.getpixel((0, 0)) == (9, 9, 9) else super().__call__(image)
+
+    nobody = Image.new("RGB", (SIDE_PX, SIDE_PX), (9, 9, 9))
+    [face] = MiddleDetector()(picture(5))
+    people = tuple(Person((one,), face.box_xyxy) for one in (picture(1), nobody))
+    toy.save(tmp_path)
+    pipeline = load(toy.base, tmp_path, detector=Blind(), image_encoder=toy.image_encoder)
+    steps: list[int] = []
+    with pytest.raises(NoFaceError):
+        pipeline([toy.request(1, references=(), people=people)], on_step=lambda step, of: steps.append(step))
+    assert steps == []
+
+
 def test_less_strength_stays_nearer_to_the_style_reference(toy: ToyIcPortrait) -> None:
     style = np.asarray(picture(5), np.float32)
     pipeline = toy.pipeline()
@@ -480,7 +498,7 @@ def test_weights_of_another_kind_are_refused(toy: ToyIcPortrait, tmp_path: Path)
     (tmp_path / "nets" / "config.json").write_text('{"family": "sd15", "stage": "ipnet"}')
     with pytest.raises(IncompatibleWeightsError, match="is not IC-Portrait's"):
         load_nets(tmp_path / "nets", toy.base)
-    with pytest.raises(MissingWeightsError, match=r"pack build mini --part ic-portrait"):
+    with pytest.raises(MissingWeightsError, match=r"--part ic-portrait` or .* --from-nothing`"):
         load(toy.base, detector=MiddleDetector(), image_encoder=toy.image_encoder)
 
 

@@ -64,6 +64,13 @@ def test_nets_learn_from_people_seen_twice(toy: ToyIcPortrait, tmp_path: Path) -
         torch.equal(a, b) for a, b in zip(batch["pixels_target"], batch["pixels_profile"], strict=True)
     )
 
+    now = training.rows.pipeline.nets
+    parameters = [*now.appearance.parameters(), *now.matching.parameters()]
+    before = [one.detach().clone() for one in parameters]
+    training.save(now.appearance, tmp_path / "meanwhile")
+    same = [torch.equal(a, b) for a, b in zip(before, parameters, strict=True)]
+    assert all(same), "what is written in fp16 at a checkpoint goes on being trained as it was"
+
     _, matching = training.phases
     assert matching.learning_rate(0, 0.0) == 1e-3 and matching.every == 1  # type: ignore[operator]
     assert matching.learning_rate(199, 0.5) == 1e-3 and matching.every == NEVER  # type: ignore[operator]

@@ -378,6 +378,17 @@ def test_a_second_attention_stands_beside_the_first(toy: ToySpfPortrait, tmp_pat
     again = Tuning(unet, "adapter", delta)
     assert torch.allclose(again.predict(unet, noisy, 5, rows), inside, atol=1e-5)
 
+    request = PortraitRequest("a man", options={"target": "a hat"}, size_px=(64, 64), steps=1, seed=2)
+    [found] = load(toy.base, file).control_maps(request)
+    read = encode_prompts(toy.base, ["a man, a hat", "a man"]).rows
+    latents = torch.randn(1, 8, 8, 8, generator=generator(2))
+    at = ddim(toy.base.scheduler, 1).timesteps[0]
+    with torch.no_grad(), changed(unet, delta):
+        response = unet(latents, at, read[:1]).sample
+    with torch.no_grad():
+        reference = unet(latents, at, read[1:]).sample
+    assert torch.allclose(found.soft, soft_map(response, reference)[0], atol=1e-5), "the map knows of it"
+
 
 def test_what_is_learned_for_the_targets_tokens_leaves_all_others(
     toy: ToySpfPortrait, tmp_path: Path

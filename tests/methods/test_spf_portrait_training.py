@@ -27,7 +27,7 @@ from likeness.methods.spf_portrait.clip import load_clip_space, pooled_text
 from likeness.methods.spf_portrait.config import STAGES
 from likeness.methods.spf_portrait.own_data import AttributeTraining, load_training
 from likeness.methods.spf_portrait.pipeline import load
-from likeness.methods.spf_portrait.weights import load_delta
+from likeness.methods.spf_portrait.weights import DeltaCard, load_delta, save_delta
 from likeness.packs import read_card
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes import RECIPES
@@ -119,6 +119,22 @@ def test_both_stages_learn_and_the_second_goes_on(dataset: AttributeSet, base: B
     assert card.training["contrastive"]["att"] == 0.2 and card.training["data"]["pictures"] == 6
     whole = sum(p.numel() for p in base.unet.parameters())
     assert sum(t.numel() for t in read_safetensors(delta_file(tmp_path / "contrastive")).values()) < whole / 2
+
+
+def test_a_delta_that_goes_on_from_another_says_both(
+    dataset: AttributeSet, base: Base, tmp_path: Path
+) -> None:
+    weights = {name: 0.01 * p for name, p in base.unet.named_parameters() if ".attn2.to_v." in name}
+    card = DeltaCard("mini", "mini", "", ("glasses",), "CC-BY-NC-4.0")
+    save_delta(weights, card, tmp_path / "glasses.safetensors")
+    start = tmp_path / "glasses.safetensors"
+    for folder in ("one", "two"):  # as both stages do
+        on = training(dataset, base, "naive", adapter=start)
+        on.save(on.phases[0].trainable, tmp_path / folder)
+        start = tmp_path / folder
+        card = load_delta(start, base)[1]
+        assert card.targets == ("glasses", "a red hat")
+        assert card.licence == "CC-BY-NC-4.0; CC0-1.0"
 
 
 @pytest.mark.parametrize("ablation", ["spf", "adapter", "words"])
@@ -253,6 +269,17 @@ def test_the_command_runs_stage_after_stage(
         with pytest.raises(SystemExit) as stop:
             main(mistake)
         assert stop.value.code in (2, 5) and told in capsys.readouterr().err, told
+
+
+def test_what_the_second_stage_lacks_is_told_before_the_first(
+    dataset: AttributeSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny.write_sd15(tmp_path / "sd15")
+    words = ["train", "spf-portrait", "--data", str(dataset.folder), "--base", str(base), "--steps", "1"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--size", "64", "--device", "cpu", "-o", str(tmp_path / "run")])
+    assert stop.value.code == MissingWeightsError.exit_code and "give --clip" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "nothing was trained for it"
 
 
 def test_the_recipe_teaches_a_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,6 +182,10 @@ def generate(
         )
     if (one_by_one or show_map) and not target:
         raise InputError("--one-by-one and --show-map need --target, the taught words.")
+    if customize and (adapter or judge):
+        raise InputError(
+            "--customize names its own weights and paints nobody: leave --adapter and --judge away."
+        )
     pictures = [read_image(path) for path in reference or ()]
     box = _box(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())

@@ -88,7 +88,8 @@ def _text(document: dict[str, Any]) -> list[str]:
         lines.append(f"{axis}: {_value(found)}; another seed {_value(found['another_seed'])}")
     if "response" in document:
         lines.append(f"response: {_value(document['response'])} (CLIP-T, more is better)")
-    return lines + [f"{axis}: not measured, {why}" for axis, why in document["not_measured"].items()]
+    lines += [f"{axis}: not measured, {why}" for axis, why in document["not_measured"].items()]
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]
 
 
 def _value(found: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ def _photos(given: list[str]) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for text in given:
         number, equals, photo = text.partition("=")
-        if not equals or not number.strip().isdigit() or not photo:
+        if not equals or not number.strip().isdecimal() or not photo:
             raise InputError(f"--map takes N=PHOTO, such as 1=anna.jpg, not {text!r}.")
         if int(number) in found:
             raise InputError(f"--map names face {int(number)} twice.")
@@ -189,7 +189,7 @@ def _style(style: str | None, light: str | None, yaw: float | None, base: str) -
     if not (pack_folder(base) / "landmarks").is_dir():
         raise InputError(f"{base} paints no sitters: give --style a picture in the light and pose you want.")
     seed = style.removeprefix(SITTER) if style else str(STYLE_SEED)
-    if not seed.isdigit():
+    if not seed.isdecimal():
         raise InputError(f"--style sitter:SEED takes a number, not {seed!r}.")
     return sitter_picture(int(seed), light, yaw)
 

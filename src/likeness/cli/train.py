@@ -164,6 +164,8 @@ def train(
         "checkpoint_minutes": checkpoint_minutes, "on_log": None if as_json else _print_row,
     }  # fmt: skip
     if stages:
+        if len(stages) > 1:
+            open_training(stages[-1], adapter)  # what it lacks is told before the first takes its time
         found = finetune.finetune_stages(stages, open_stage, out, budget, adapter=adapter, **more)
     else:
         training, validation = open_stage("", adapter)

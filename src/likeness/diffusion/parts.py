@@ -64,7 +64,7 @@ def save_part(
     int8: bool = False,
     start: Path | None = None,
 ) -> None:
-    """Write a model of diffusers' that `load_part` reads; it keeps its own dtype.
+    """Write a model of diffusers' that `load_part` reads; its own weights stay as they are, to the bit.
 
     int8: half as large as fp16, and ours alone; what lay there in the other form is removed. start: folder of
     the weights that it began as, which offsets are then written from.
@@ -75,12 +75,20 @@ def save_part(
         for other in folder.glob("diffusion_pytorch_model*"):
             other.unlink()
         return
-    own = model.dtype
-    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
-    torch.nn.Module.to(model, dtype)
-    model.save_pretrained(folder, safe_serialization=True)
-    torch.nn.Module.to(model, own)
+    own = {name: tensor.data for name, tensor in _tensors(model)}
+    try:
+        # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+        torch.nn.Module.to(model, dtype)
+        model.save_pretrained(folder, safe_serialization=True)
+    finally:
+        for name, tensor in _tensors(model):
+            tensor.data = own[name]
     (folder / INT8_FILE).unlink(missing_ok=True)
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 @contextmanager

@@ -55,7 +55,8 @@ def load_pipeline(
         if own is None or not own.is_dir():
             raise MissingWeightsError(
                 f"The base {base.name} has no adapters/ic-portrait: train one with `likeness pack build mini "
-                "--part ic-portrait` or `likeness train ic-portrait --data`, or give an adapter."
+                "--part ic-portrait` or `likeness train ic-portrait --data DATA --from-nothing`, or give an "
+                "adapter."
             )
         adapter = own
     nets, more = load_nets(adapter, base)

@@ -235,7 +235,7 @@ def load_training(
         pipeline = load_pipeline(loaded, options.adapter, device=options.device, sitters=options.sitters)
     settings = TRAINING[loaded.family]
     alone = len(dataset.people()) == 1
-    options.prepare(loaded.unet)
+    options.prepare(pipeline.base.unet)  # a person's, where one goes on
     size_px = options.size_px or loaded.size_px
     if alone:
         rate = options.learning_rate or settings.person_rate

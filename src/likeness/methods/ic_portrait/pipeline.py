@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from likeness.methods.ic_portrait.matching import Matching
 from likeness.methods.ic_portrait.matching_picture import draw_matching
 from likeness.methods.ic_portrait.model import Nets
 from likeness.methods.ic_portrait.pairs import halves, joined
-from likeness.types import Person, PortraitRequest, PortraitResult, Provenance, WeightsRecord
+from likeness.types import Face, Person, PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 __all__ = ["IcPortraitPipeline", "load"]
 
@@ -52,9 +52,10 @@ def load(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Head:
-    """One head to paint: whose, where in the picture, and as what patch of it."""
+    """One head to paint: as whose, where in the picture, and as what patch of it. face: the profile's."""
 
-    person: Person
+    profile: Image.Image
+    face: Face
     mask: Image.Image
     patch: Patch
 
@@ -182,7 +183,7 @@ class IcPortraitPipeline:
         base, steps = self.base, request.steps or STEPS
         scheduler, first = ddim(base.scheduler, steps), first_step(steps, request.strength)
         kept = Kept.of(base, patch, source)
-        pair = self._pair(head.person, patch)
+        pair = self._pair(head, patch)
         noise = draw(pair.latents_profile.shape, source, device=base.device, dtype=base.dtype)
         profile = Kept(pair.latents_profile, torch.zeros_like(kept.changes), noise)
         condition = self._condition(pair, options, source)
@@ -258,7 +259,7 @@ class IcPortraitPipeline:
         scheduler, first = ddim(self.base.scheduler, steps), first_step(steps, request.strength)
         timestep = scheduler.timesteps[(first + steps) // 2]
         for head in self._heads(request):
-            pair = self._pair(head.person, head.patch)
+            pair = self._pair(head, head.patch)
             latents = joined(pair.latents_target, pair.latents_profile)
             noise = draw(latents.shape, source, device=self.base.device, dtype=self.base.dtype)
             noisy = scheduler.add_noise(latents, noise, timestep.reshape(1))
@@ -268,21 +269,23 @@ class IcPortraitPipeline:
             drawn.append(draw_matching(target, profile, found))
         return drawn
 
-    def _pair(self, person: Person, patch: Patch) -> Pair:
-        profile = person.references[0].convert("RGB")
-        face = find_one_face(profile, self.detector)
-        head = head_of(profile, face, self.base, patch.image.size)
-        return pair_of(self.base, self.image_encoder, patch.image, head)
+    def _pair(self, head: _Head, patch: Patch) -> Pair:
+        profile = head_of(head.profile, head.face, self.base, patch.image.size)
+        return pair_of(self.base, self.image_encoder, patch.image, profile)
 
     def _condition(self, pair: Pair, options: IcPortraitOptions, source: torch.Generator) -> Tensor:
         shares = torch.tensor([options.sampling])
         found = condition_of(pair.pixels_target.float(), pair.pixels_profile.float(), shares, source)
         return found.to(self.base.device, self.base.dtype)
 
-    def _heads(self, request: PortraitRequest) -> Iterator[_Head]:
-        """The heads of the style reference that are painted, in the order of its people."""
+    def _heads(self, request: PortraitRequest) -> list[_Head]:
+        """The heads of the style reference that are painted, in the order of its people.
+
+        All are looked for before the first is painted. Raises: FaceError.
+        """
         assert request.image is not None  # noqa: S101
         image = request.image.convert("RGB")
+        heads = []
         for person in request.people or (Person(request.references, mask=request.mask_image),):
             if person.box_xyxy is None:
                 # With a mask the face is not looked for: it may be one that nobody finds.
@@ -291,7 +294,10 @@ class IcPortraitPipeline:
                     mask = mask.convert("L").resize(image.size)
             else:
                 mask = head_mask(find_one_face(image, self.detector, person.box_xyxy), image.size)
-            yield _Head(person, mask, self._patch(image, mask, request))
+            profile = person.references[0].convert("RGB")
+            face = find_one_face(profile, self.detector)
+            heads.append(_Head(profile, face, mask, self._patch(image, mask, request)))
+        return heads
 
     def _patch(self, image: Image.Image, mask: Image.Image, request: PortraitRequest) -> Patch:
         return Patch.around(image, mask, self.base.size_px, self.base.unit_px, request.size_px)

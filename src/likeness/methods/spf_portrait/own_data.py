@@ -113,16 +113,19 @@ class AttributeTraining:
         return SpfPortraitPipeline(self.base, [Delta(self._delta(averaged))])
 
     def save(self, averaged: nn.Module, folder: Path) -> None:
-        """Write the delta with its card."""
+        """Write the delta with its card, which says too what the delta that it began with says."""
         about = self.dataset.about
-        before = dict(self._start.card.training) if self._start and self._start.card else {}
+        begun = self._start.card if self._start else None
+        before = dict(begun.training) if begun else {}
+        licences = dict.fromkeys([*(begun.licence.split("; ") if begun else ()), about.licence])
+        targets = dict.fromkeys([*(begun.targets if begun else ()), *self.dataset.targets().values()])
         stage = self._phase.name
         card = DeltaCard(
             family=self.base.family,
             base=self.base.name,
             base_sha256=base_digest(self.base),
-            targets=tuple(self.dataset.targets().values()),
-            licence=about.licence,
+            targets=tuple(targets),
+            licence="; ".join(licences),
             training={
                 **before,
                 stage: {

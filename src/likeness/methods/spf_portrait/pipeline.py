@@ -243,7 +243,8 @@ class SpfPortraitPipeline:
         found = []
         for step in kept:
             latents, timestep = step.latents, step.timestep
-            with self._customized(options, behind), recording(unet, with_maps=True) as recorder:
+            # The recorder first: a second cross-attention then stands beside it, not in its place.
+            with recording(unet, with_maps=True) as recorder, self._customized(options, behind):
                 response = unet(latents, timestep, text[:1]).sample
                 maps = recorder.maps
             reference = unet(latents, timestep, text[1:]).sample
