@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["PLAN"]
 
 FIRST = "zero-shot"
+IDENTITY_WEIGHT = 0.3
+"""Less than the pack's own: what the rows differ by is the paper's losses."""
 LIFTED = ("CLIP-I", "DINO-I", "followed", "details wrong")
 
 
@@ -34,7 +36,7 @@ def _train(name: str, shop: Workshop, part: str, start: Path | None, folder: Pat
     first = None
     if start is not None:
         first, _ = load_adapter(start, load_base(shop.pack, device=shop.device, dtype=torch.float32))
-    adapter, result = train_variant(shop, name, part, first)
+    adapter, result = train_variant(shop, name, part, first, IDENTITY_WEIGHT)
     if result.finished:
         save_adapter(adapter, folder)
     return result

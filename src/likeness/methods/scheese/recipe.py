@@ -46,7 +46,7 @@ FIRST_SHARE = 0.25
 BATCH = 24
 RATE = 5e-4
 """The adapter is small and trained for minutes; the paper's 1e-5 is for SDXL's."""
-FACE_WEIGHT, IDENTITY_WEIGHT = 2.0, 0.3
+FACE_WEIGHT, IDENTITY_WEIGHT = 2.0, 0.6
 """What a small base needs besides the paper's losses, as the mini ConsistentID does (`SCheesePhase`)."""
 
 
@@ -72,11 +72,16 @@ def train_adapter(shop: Workshop) -> TrainResult:
 
 
 def train_variant(
-    shop: Workshop, variant: str, part: str, start: SCheese | None = None
+    shop: Workshop,
+    variant: str,
+    part: str,
+    start: SCheese | None = None,
+    identity_weight: float = IDENTITY_WEIGHT,
 ) -> tuple[SCheese, TrainResult]:
     """A row of the ablation (`config.VARIANTS`); `part` names the run.
 
-    start: an adapter whose weights it begins with, as far as it has the same. Returns the averaged weights,
+    start: an adapter whose weights it begins with, as far as it has the same. identity_weight: of what the
+    recogniser says. Returns the averaged weights,
     and what became of the run.
     """
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
@@ -95,7 +100,7 @@ def train_variant(
         settings,
         face_weight=FACE_WEIGHT,
         recogniser=mini.load_recogniser(shop.part("recogniser")).to(shop.device),
-        identity_weight=IDENTITY_WEIGHT,
+        identity_weight=identity_weight,
     )
     batches = batches_of(shop, base, encoder, pictures, triplets=adapter.sizes.has.triplets)
     result = shop.train([phase], batches, part, ema_decay=0.998)
