@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from likeness.errors import InputError
-from likeness.files.int8 import INT8_FILE, begins_at, without_offsets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +119,8 @@ def copy_part(source: Path, path: Path, folder: str, pack_name: str, size_px: in
 
 def release(path: Path, folder: str) -> None:
     """Before a part's weights are replaced: write those whole that are offsets from them."""
+    from likeness.files.int8 import INT8_FILE, begins_at, without_offsets  # loads torch
+
     if not (path / "pack.json").is_file() or not (path / folder).is_dir():
         return
     for name, record in read_card(path).parts.items():
