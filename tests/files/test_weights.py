@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from likeness.diffusion.parts import save_part
+from likeness.diffusion.patch_autoencoder import PatchAutoencoderKL
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.embed import provided_encoders
 from likeness.files.weights import (
@@ -56,6 +58,10 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{http.server_port}"
         http.shutdown()
         thread.join()
+
+
+def tiny_autoencoder() -> PatchAutoencoderKL:
+    return PatchAutoencoderKL(latent_channels=4, widths=(8, 8), blocks=(1, 1), sample_size=16)
 
 
 def test_sha256(tmp_path: Path) -> None:
@@ -144,6 +150,16 @@ def test_safetensors_round_trip(tmp_path: Path) -> None:
     back = read_safetensors(tmp_path / "a.safetensors")
     assert all(torch.equal(back[name], value) for name, value in tensors().items())
     assert read_metadata(tmp_path / "a.safetensors")["licence"] == "Apache-2.0"
+
+
+def test_weights_can_be_read_by_whom_other_files_can(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    mode = (tmp_path / "plain").stat().st_mode
+    write_safetensors({"a": torch.ones(3)}, tmp_path / "one.safetensors")
+    write_safetensors({"a": torch.ones(9), "b": torch.ones(9)}, tmp_path / "two.safetensors", shard_bytes=40)
+    save_part(tiny_autoencoder(), tmp_path / "part")
+    files = [*tmp_path.rglob("*.safetensors")]
+    assert len(files) == 4 and {file.stat().st_mode for file in files} == {mode}
 
 
 def test_shared_and_turned_tensors_are_written(tmp_path: Path) -> None:

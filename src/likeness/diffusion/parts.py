@@ -80,6 +80,8 @@ def save_part(
         # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
         torch.nn.Module.to(model, dtype)
         model.save_pretrained(folder, safe_serialization=True)
+        for file in folder.glob("*.safetensors"):  # which safetensors writes for the owner's eyes alone
+            file.chmod((folder / "config.json").stat().st_mode)
     finally:
         for name, tensor in _tensors(model):
             tensor.data = own[name]

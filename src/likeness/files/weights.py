@@ -9,7 +9,8 @@ import os
 import shutil
 import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,13 +182,13 @@ def write_safetensors(
             plain[name] = tensor.clone()
     shards = _split(plain, shard_bytes)
     if len(shards) == 1:
-        with whole_file(path) as part:
+        with whole_file(path) as part, _open_to_others(part):
             save_file(shards[0], part, dict(metadata or {}))
         return
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"{path.stem}-{number:05d}-of-{len(shards):05d}{path.suffix}"
-        with whole_file(path.with_name(name)) as part:
+        with whole_file(path.with_name(name)) as part, _open_to_others(part):
             save_file(shard, part, dict(metadata or {}))
         where |= dict.fromkeys(shard, name)
     total = sum(tensor.nbytes for tensor in plain.values())
@@ -195,6 +196,15 @@ def write_safetensors(
         path.with_name(path.name + ".index.json"),
         {"metadata": {"total_size": total}, "weight_map": where},
     )
+
+
+@contextmanager
+def _open_to_others(file: Path) -> Iterator[None]:
+    """Give a file the mode that new files have here: safetensors' own are for the owner's eyes alone."""
+    file.touch()
+    mode = file.stat().st_mode
+    yield
+    file.chmod(mode)
 
 
 def convert_pickle_once(path: Path | str) -> Path:

@@ -156,13 +156,8 @@ class Workshop:
         target = self.pack / folder
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        dtypes = [tensor.dtype for tensor in model.state_dict().values()]
         model.to("cpu")
-        if int8:
-            save_part(model, partial, int8=True)
-        else:
-            model.half().save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
-        model.to(next(d for d in dtypes if d.is_floating_point))
+        save_part(model, partial, int8=int8)
         _forget_origin(partial / "config.json")
         release(self.pack, folder)
         shutil.rmtree(target, ignore_errors=True)
