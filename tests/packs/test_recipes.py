@@ -247,7 +247,10 @@ def test_what_a_frozen_part_makes_is_kept_until_weights_or_pictures_change(shop:
     assert len(list((shop.work / "kept").rglob("*.npy"))) == 1  # gigabytes: the old ones are gone
 
 
-def keep(shop: Workshop, both: Barrier) -> None:
+def keep(work: Path, ready: Barrier, both: Barrier) -> None:
+    shop = Workshop(work=work, pack=work / "pack", people=6, views=2)
+    ready.wait(100)
+
     def build() -> torch.Tensor:
         with suppress(BrokenBarrierError):
             both.wait(2)  # both are at it, unless one waits for the other
@@ -257,13 +260,13 @@ def keep(shop: Workshop, both: Barrier) -> None:
 
 
 def test_two_processes_keep_the_same(shop: Workshop) -> None:
-    context = multiprocessing.get_context("fork")
-    both = context.Barrier(2)
-    processes = [context.Process(target=keep, args=(shop, both)) for _ in range(2)]
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    ready, both = context.Barrier(2), context.Barrier(2)
+    processes = [context.Process(target=keep, args=(shop.work, ready, both)) for _ in range(2)]
     for one in processes:
         one.start()
     for one in processes:
-        one.join(60)
+        one.join(120)
     assert [one.exitcode for one in processes] == [0, 0]
 
 
