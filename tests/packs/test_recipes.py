@@ -254,7 +254,7 @@ def keep(work: Path, ready: Barrier, both: Barrier) -> None:
     def build() -> torch.Tensor:
         with suppress(BrokenBarrierError):
             both.wait(2)  # both are at it, unless one waits for the other
-        return torch.ones(500, 16, 16, 16, dtype=torch.bfloat16)
+        return torch.ones(4000, 16, 16, 16, dtype=torch.bfloat16)
 
     assert (shop.kept("latents", None, build) == 1).all()
 

@@ -94,25 +94,24 @@ class ClipPhase:
         }
 
 
-def all_captions(pictures: Pictures) -> list[list[str]]:
-    """Captions of each picture, and two of them once more beside a list of the face's parts.
+def all_captions(captions: list[list[str]]) -> list[list[str]]:
+    """Captions of each picture (`Pictures.captions`), and two of them once more beside a list of the face's parts.
 
     Identity methods add such a list to a prompt (ConsistentID, section 3.1), so a base has to paint
     the same picture with and without it.
     """
     return [
-        [*captions, f"{captions[-1]}{FACE_PARTS}", f"{FACE_PARTS} Caption:{captions[2]}"]
-        for captions in pictures.captions
+        [*own, f"{own[-1]}{FACE_PARTS}", f"{FACE_PARTS} Caption:{own[2]}"]
+        for own in captions
     ]
 
 
-def caption_ids(tokenizer: Any, pictures: Pictures) -> Tensor:
+def caption_ids(tokenizer: Any, captions: list[list[str]]) -> Tensor:
     """Token ids of `all_captions`: (N, captions a picture, 77) int32; captions past 77 tokens are cut."""
-    captions = all_captions(pictures)
-    each = len(captions[0])
-    flat = [caption for group in captions for caption in group]
+    groups = all_captions(captions)
+    flat = [caption for group in groups for caption in group]
     out = tokenizer(flat, padding="max_length", truncation=True, max_length=mini.TOKENS)
-    return torch.tensor(out["input_ids"], dtype=torch.int32).view(len(pictures), each, mini.TOKENS)
+    return torch.tensor(out["input_ids"], dtype=torch.int32).view(len(groups), -1, mini.TOKENS)
 
 
 def draw_captions(ids: Tensor, rows: Tensor, generator: Generator) -> Tensor:
@@ -128,12 +127,12 @@ def train_clip(shop: Workshop) -> TrainResult:
     from likeness.training.loop import seeded
 
     pictures = shop.pictures("train")
-    captions = [caption for group in all_captions(pictures) for caption in group]
+    captions = [caption for group in all_captions(pictures.captions) for caption in group]
     if shop.further:
         tokenizer = CLIPTokenizer.from_pretrained(shop.part("text_encoder").parent / "tokenizer")
     else:
         tokenizer = make_tokenizer(captions, mini.VOCABULARY, mini.TOKENS)
-    ids = caption_ids(tokenizer, pictures)
+    ids = caption_ids(tokenizer, pictures.captions)
     torch.manual_seed(shop.seed)
     truth = attribute_truth(pictures)
     kinds = [len(values) for values in truth.kinds.values()]

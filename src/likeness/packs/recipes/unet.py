@@ -232,7 +232,7 @@ def _train(shop: Workshop, part: str, preset: Callable[..., Any], split: str) ->
     latents = shop.kept("latents", "vae", lambda: latents_of(vae, pictures.pixels, shop.device), split)
     spread = latent_spread(vae)
     parts = part_shares(pictures.labels, latents.shape[-1])
-    captions = all_captions(pictures)
+    captions = all_captions(pictures.captions)
     states = shop.kept("text", "text_encoder", lambda: text_states(text, tokenizer, captions), split)
     empty = text_states(text, tokenizer, [[""]])[0, 0]
     allowed = rows_without(pictures, shop.held_back)
