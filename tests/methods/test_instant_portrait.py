@@ -15,7 +15,7 @@ from PIL import Image
 
 from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import encode_prompts
-from likeness.diffusion.schedule import ddim, denoised, predicted_latents
+from likeness.diffusion.schedule import ddim, denoised, noised, predicted_latents, prediction_target
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parsing import ParserNet
 from likeness.methods.instant_portrait.config import (
@@ -41,7 +41,12 @@ from likeness.methods.instant_portrait.losses import (
 )
 from likeness.methods.instant_portrait.model import editing_unet, one_step
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline, load
-from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
+from likeness.methods.instant_portrait.training import (
+    DiscriminatorPhase,
+    IdeNetPhase,
+    IpNetPhase,
+    changed_places,
+)
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.types import Person, PortraitRequest
 from tests import tiny
@@ -269,6 +274,39 @@ def test_one_time_step_may_be_trained_alone(toy: ToyInstantPortrait) -> None:
     noise = draw(batch["latents"].shape, torch.Generator().manual_seed(3))
     found = one_step(toy.unets[0], scheduler, noise, batch["image_latents"], batch["text"])
     assert torch.allclose(loss, (found - batch["latents"]).square().mean(), rtol=1e-3)
+
+
+def test_places_that_change_count_more(toy: ToyInstantPortrait) -> None:
+    before = torch.zeros(2, 3, 32, 32)
+    after = before.clone()
+    after[0, :, :8, :8] = 0.2  # a cell of 4 x 4; the second picture stays as it was
+    after[0, :, 8:16, :8] = 0.04
+    places = changed_places(before, after, (4, 4))
+    assert places[0, 0, 0, 0] == 1 and places.sum() == 1
+
+    batch = toy.batch(0)
+    batch["pixels_before"], batch["pixels_after"] = before, after
+    batch |= {name: batch[name][:2] for name in ("latents", "image_latents", "text")}
+    batch["latents"] = torch.zeros(2, batch["latents"].shape[1], 4, 4)
+    batch["image_latents"] = torch.zeros(2, batch["image_latents"].shape[1], 4, 4)
+    settings = IdeTraining(0, drop_text=0, drop_both=0, drop_image=0)
+    phase = IdeNetPhase(toy.unets[0], toy.base, settings=settings, at=T_MAX)
+
+    def noise(weight: float) -> float:
+        with torch.no_grad():
+            weighed = dataclasses.replace(phase, change_weight=weight)
+            return float(weighed.loss(batch, torch.Generator().manual_seed(1))["noise"])
+
+    answers: list[torch.Tensor] = []
+    handle = toy.unets[0].register_forward_hook(lambda module, given, found: answers.append(found.sample))
+    noise(0.0)
+    handle.remove()
+    noisy, drawn, at = noised(phase._scheduler, batch["latents"], torch.Generator().manual_seed(1), T_MAX)
+    error = (answers[0] - prediction_target(phase._scheduler, batch["latents"], drawn, at)).square().mean(1)
+    assert noisy.shape == batch["latents"].shape
+    assert noise(0.0) == pytest.approx(float(error.mean()), rel=1e-5)
+    of_first = (error[0].sum() + 4 * error[0, 0, 0]) / 20  # 15 cells count 1, one counts 5
+    assert noise(4.0) == pytest.approx(float((of_first + error[1].mean()) / 2), rel=1e-5)
 
 
 def test_a_compiled_unet_gives_the_same_loss(toy: ToyInstantPortrait) -> None:

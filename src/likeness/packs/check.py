@@ -13,7 +13,13 @@ from likeness.errors import MissingWeightsError
 from likeness.faces.calibration import Calibrations, calibration_error, chances
 from likeness.packs import mini
 from likeness.packs.check_garments import garments
-from likeness.packs.check_words import attribute_accuracy, attributes_right, painting, retrieval
+from likeness.packs.check_words import (
+    attribute_accuracy,
+    attributes_right,
+    instructions_read,
+    painting,
+    retrieval,
+)
 from likeness.packs.recipes import calibration
 from likeness.packs.recipes.attributes import attribute_truth
 from likeness.statistics import mean_interval, psnr, resampled_interval, share_interval
@@ -223,6 +229,7 @@ def same_person_chances(pack: Path, pictures: Pictures) -> dict[str, float]:
 CHECKS: dict[str, Check] = {
     "autoencoder": reconstruction,
     "clip": retrieval,
+    "instructions": instructions_read,
     "landmarks": landmark_error,
     "recogniser": _verification("recogniser"),
     "judge_recogniser": _verification("judge_recogniser"),
@@ -240,7 +247,8 @@ def check_pack(
     """Measure the parts that have been built, on pictures of people none of them was trained on."""
     needs = {
         "autoencoder": ("vae/config.json",),
-        "clip": ("text_encoder/config.json",),
+        "clip": ("text_encoder/config.json", "image_encoder/config.json"),
+        "instructions": ("text_encoder/config.json",),
         "calibration": (calibration.FILE,),
         "unet": ("unet/config.json", "attributes/config.json"),
     }

@@ -15,6 +15,7 @@ from likeness.packs import mini
 from likeness.packs.data import picture_rows
 from likeness.packs.recipes.attributes import attribute_truth
 from likeness.sitters import Scene, attributes
+from likeness.sitters.instruct import GROUPS
 from likeness.statistics import area_under_curve, frechet_distance, mean_interval, share_interval
 from likeness.training.precision import autocast
 
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     from likeness.packs.data import Pictures
     from likeness.packs.recipes.attributes import Truth
 
-__all__ = ["CATEGORIES", "attribute_accuracy", "attributes_right", "painting", "retrieval"]
+__all__ = [
+    "CATEGORIES",
+    "attribute_accuracy",
+    "attributes_right",
+    "instructions_read",
+    "painting",
+    "retrieval",
+]
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
     "pose": ("turn", "nod", "tilt", "framing"),
@@ -208,6 +216,51 @@ def attributes_right(
         counts = (wanted >= 0) & (wanted != absent) & asked
         shares.append((right & counts).sum(1) / counts.sum(1))
     return torch.cat(shares)
+
+
+RIDGE = 1e-4
+READ_PEOPLE = 400
+"""Training people whose instructions the readers of `instructions_read` learn from."""
+
+
+@torch.no_grad()
+def instructions_read(pack: Path, pictures: Pictures) -> dict[str, float]:
+    """Text encoder: how much of what an instruction asks for a linear reading of its mean row tells right,
+    in all and for each group of attributes; the readings are fitted (ridge regression) on other people.
+
+    pictures: only how many people they show counts.
+    """
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from likeness.packs.recipes.instructions import asked_of
+
+    tokenizer = CLIPTokenizer.from_pretrained(pack / "tokenizer")
+    text: Any = CLIPTextModel.from_pretrained(pack / "text_encoder", dtype=torch.float32).eval()
+    people = int(pictures.person.max()) + 1
+    known = asked_of(mini.first_seed("train"), READ_PEOPLE)
+    asked = asked_of(mini.first_seed("held_out"), people, known.kinds)
+
+    def rows_of(ids: Tensor) -> Tensor:
+        """The mean of all rows, and a constant."""
+        mean = [text(input_ids=few.long()).last_hidden_state.mean(1) for few in ids.split(128)]
+        return F.pad(torch.cat(mean), (0, 1), value=1.0)
+
+    learned, seen = rows_of(known.ids(tokenizer)), rows_of(asked.ids(tokenizer))
+    right: dict[str, list[Tensor]] = {}
+    for kind, wanted, truth in zip(known.kinds, known.wanted.T, asked.wanted.T, strict=True):
+        values = len(known.kinds[kind])
+        told, spoken = (wanted >= 0) & (wanted < values), (truth >= 0) & (truth < values)
+        if not told.any() or not spoken.any():
+            continue
+        some, targets = learned[told], F.one_hot(wanted[told], values).float()
+        gram = some.T @ some + RIDGE * len(some) * torch.eye(some.shape[1])
+        reading = torch.linalg.solve(gram, some.T @ targets)
+        group = next(group for group, kinds in GROUPS.items() if kind in kinds)
+        right.setdefault(group, []).append(((seen[spoken] @ reading).argmax(1) == truth[spoken]).float())
+    everything = torch.cat([one for found in right.values() for one in found])
+    value = float(everything.mean())
+    table = {"read": value, "read_interval": share_interval(value, people)}
+    return table | {f"read_{group}": float(torch.cat(found).mean()) for group, found in right.items()}
 
 
 @torch.no_grad()

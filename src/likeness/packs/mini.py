@@ -67,6 +67,7 @@ MINUTES = {
     "autoencoder": 25.0,
     "decoder": 15.0,
     "clip": 25.0,
+    "instructions": 12.0,
     "landmarks": 15.0,
     "recogniser": 40.0,
     "judge_recogniser": 30.0,

@@ -51,7 +51,7 @@ WIDTH = 96
 LATENT_CHANNELS = 32
 BORROWED = ("landmarks", "recogniser", "judge_recogniser", "vit")
 """Folders of the mini pack that are copied beside the base."""
-MINUTES = {"autoencoder": 2.0, "clip": 3.0, "unet": 30.0, "guide": 3.0}
+MINUTES = {"autoencoder": 2.0, "clip": 3.0, "instructions": 3.0, "unet": 30.0, "guide": 3.0}
 """On two cores with bf16."""
 
 

@@ -9,6 +9,7 @@ from likeness.packs.recipes.attributes import train_attributes
 from likeness.packs.recipes.autoencoder import train_autoencoder
 from likeness.packs.recipes.clip import train_clip
 from likeness.packs.recipes.decoder import train_decoder
+from likeness.packs.recipes.instructions import train_instructions
 from likeness.packs.recipes.landmarks import train_landmarks
 from likeness.packs.recipes.parser import train_parser
 from likeness.packs.recipes.recogniser import train_judge_recogniser, train_recogniser
@@ -27,6 +28,7 @@ RECIPES: dict[str, Recipe] = {
     "autoencoder": train_autoencoder,
     "decoder": train_decoder,
     "clip": train_clip,
+    "instructions": train_instructions,
     "landmarks": train_landmarks,
     "recogniser": train_recogniser,
     "judge_recogniser": train_judge_recogniser,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from likeness.packs.data import Pictures
     from likeness.packs.workshop import Workshop
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
@@ -100,10 +99,7 @@ def all_captions(captions: list[list[str]]) -> list[list[str]]:
     Identity methods add such a list to a prompt (ConsistentID, section 3.1), so a base has to paint
     the same picture with and without it.
     """
-    return [
-        [*own, f"{own[-1]}{FACE_PARTS}", f"{FACE_PARTS} Caption:{own[2]}"]
-        for own in captions
-    ]
+    return [[*own, f"{own[-1]}{FACE_PARTS}", f"{FACE_PARTS} Caption:{own[2]}"] for own in captions]
 
 
 def caption_ids(tokenizer: Any, captions: list[list[str]]) -> Tensor:
