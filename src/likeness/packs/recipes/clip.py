@@ -94,7 +94,7 @@ class ClipPhase:
 
 
 def all_captions(captions: list[list[str]]) -> list[list[str]]:
-    """Captions of each picture (`Pictures.captions`), and two of them once more beside a list of the face's parts.
+    """Captions of each picture, and two of them once more beside a list of the face's parts.
 
     Identity methods add such a list to a prompt (ConsistentID, section 3.1), so a base has to paint
     the same picture with and without it.

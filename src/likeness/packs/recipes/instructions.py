@@ -101,7 +101,7 @@ class InstructionsPhase:
     every: int = 1
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """batch: ids (B, 77) of instructions, end (B,) place of their last row, wanted (B, K), captions (C, 77)."""
+        """batch: ids (B, 77) of instructions, end (B,) their last word's place, wanted (B, K), captions (C, 77)."""
         reader = self.trainable
         rows = reader.rows(batch["ids"])
         last = rows[torch.arange(len(rows)), batch["end"]]
@@ -134,7 +134,8 @@ def asked_of(first_seed: int, people: int, kinds: dict[str, list[str]] | None = 
     from likeness.sitters import attributes, instructions
     from likeness.sitters.instruct import GROUPS, changed_groups
 
-    texts, asked = [], []
+    texts: list[str] = []
+    asked: list[dict[str, str | None]] = []
     for seed in range(first_seed, first_seed + people):
         for views_of in (collection_views, edited_views, free_views):
             scenes = views_of(seed, VIEWS)
@@ -152,10 +153,10 @@ def asked_of(first_seed: int, people: int, kinds: dict[str, list[str]] | None = 
                 asked.append(wanted)
     spoken = [kind for names in GROUPS.values() for kind in names]
     if kinds is None:
-        kinds = {kind: sorted({one[kind] for one in asked if one.get(kind)}) for kind in spoken}
+        kinds = {kind: sorted({value for one in asked if (value := one.get(kind))}) for kind in spoken}
     index = {kind: {value: i for i, value in enumerate(values)} for kind, values in kinds.items()}
     wanted_ids = [
-        [len(kinds[kind]) if kind not in one else index[kind].get(one[kind], -100) for kind in kinds]
+        [index[kind].get(one[kind] or "", -100) if kind in one else len(kinds[kind]) for kind in kinds]
         for one in asked
     ]
     return Asked(texts, kinds, torch.tensor(wanted_ids))
