@@ -8,6 +8,7 @@ are: what was trained on them goes on as before. No picture is needed, only what
 from __future__ import annotations
 
 import copy
+import random
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from likeness.packs.workshop import Workshop
+    from likeness.sitters import Scene
     from likeness.training import Moment, Schedule, TrainResult
     from likeness.training.phase import Batch
 
@@ -37,6 +39,8 @@ __all__ = ["Asked", "InstructionsPhase", "Reader", "asked_of", "train_instructio
 BATCH, CAPTIONS_A_BATCH = 128, 64
 VIEWS = 3
 """Pictures of each person in each of three kinds of sets; any two of a set are an instruction."""
+NEW = 2
+"""Factors that are new in each picture of mixed sets. All at once would take more words than are read."""
 STAY = 30.0
 """What the captions' rows weigh that move, as a share of their length, squared."""
 RATE = 8e-4
@@ -101,7 +105,7 @@ class InstructionsPhase:
     every: int = 1
 
     def loss(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """batch: ids (B, 77) of instructions, end (B,) their last word's place, wanted (B, K), captions (C, 77)."""
+        """batch: ids (B, 77) and wanted (B, K) of instructions, end (B,) of their words; captions (C, 77)."""
         reader = self.trainable
         rows = reader.rows(batch["ids"])
         last = rows[torch.arange(len(rows)), batch["end"]]
@@ -127,7 +131,7 @@ class InstructionsPhase:
 
 
 def asked_of(first_seed: int, people: int, kinds: dict[str, list[str]] | None = None) -> Asked:
-    """Every instruction between two pictures of a set: of one sitting, of edits, and of all kinds at once.
+    """Every instruction between two pictures of a set: of one sitting, of edits, and of all kinds together.
 
     kinds: those of an earlier call; values that it never met are left out of the loss.
     """
@@ -137,7 +141,7 @@ def asked_of(first_seed: int, people: int, kinds: dict[str, list[str]] | None = 
     texts: list[str] = []
     asked: list[dict[str, str | None]] = []
     for seed in range(first_seed, first_seed + people):
-        for views_of in (collection_views, edited_views, free_views):
+        for views_of in (collection_views, edited_views, mixed_views):
             scenes = views_of(seed, VIEWS)
             told = [(attributes(one, hidden=True), attributes(one)) for one in scenes]
             for number, (one, other) in enumerate(permutations(range(VIEWS), 2)):
@@ -160,6 +164,21 @@ def asked_of(first_seed: int, people: int, kinds: dict[str, list[str]] | None = 
         for one in asked
     ]
     return Asked(texts, kinds, torch.tensor(wanted_ids))
+
+
+def mixed_views(seed: int, views: int) -> list[Scene]:
+    """A person, then pictures of the person in which `NEW` factors of any kind are new."""
+    from likeness import sitters
+
+    first, choice = sitters.sample_scene(seed), random.Random(f"mixed {seed}")
+    kept = len(sitters.FACTORS) - NEW
+    return [
+        first,
+        *(
+            sitters.with_same_person(first, view, keep=choice.sample(sitters.FACTORS, kept))
+            for view in range(1, views)
+        ),
+    ]
 
 
 def captions_of(first_seed: int, people: int) -> list[list[str]]:
