@@ -64,29 +64,28 @@ def train_adapter(shop: Workshop) -> TrainResult:
     torch.manual_seed(shop.seed)
     nets = Nets(_begun(shop, base, "appearance"), _begun(shop, base, "matching"), SETTINGS)
 
-    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+    if shop.minutes is None and shop.steps is None:
+        shop = replace(shop, minutes=MINUTES)
 
-    def begin(most: int) -> None:
-        shop.minutes, shop.steps = None, most if whole[1] is None else min(most, max(1, whole[1] // 10))
+    def first(most: int) -> Workshop:
+        steps = most if shop.steps is None else min(most, max(1, shop.steps // 10))
+        return replace(shop, minutes=None, steps=steps)
 
     if not shop.further:
-        begin(CONDITION_STEPS)
         condition = ConditionPhase(
             nets.appearance.controlnet_cond_embedding, training, cosine(3e-3, warmup_steps=50)
         )
-        result = shop.train([condition], batches, "ic-portrait-condition", ema_decay=None)
+        result = first(CONDITION_STEPS).train([condition], batches, "ic-portrait-condition", ema_decay=None)
         if not result.over:
             return result
         nets.matching.controlnet_cond_embedding.load_state_dict(condition.layers.state_dict())
-        begin(MATCHING_STEPS)
         rate = constant(training.learning_rate, warmup_steps=10)
         matching = MatchingPhase(nets.matching, base, training, rate)
-        result = shop.train([matching], batches, "ic-portrait-matching", ema_decay=None)
+        result = first(MATCHING_STEPS).train([matching], batches, "ic-portrait-matching", ema_decay=None)
         if not result.over:
             return result
     nets.matching.requires_grad_(False).eval()
 
-    shop.minutes, shop.steps = whole
     rate = cosine(training.learning_rate, warmup_steps=100)
     recogniser = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
     appearance = AppearancePhase(nets, base, training, rate, recogniser)
