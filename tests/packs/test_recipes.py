@@ -50,6 +50,7 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
         kinds = {t.dtype for t in load_file(weights).values() if t.is_floating_point()}
         assert kinds <= {torch.float16, torch.float32} and torch.float16 in kinds, folder
         assert (kinds == {torch.float16}) == (folder != "guide"), "scales of int8 are fp32"
+    assert card.parts["text_encoder"].steps == 6, "captions, then instructions"
     assert (shop.pack / "scheduler" / "scheduler_config.json").is_file()
     assert "hat" in known_words(shop.pack)
     assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]

@@ -108,7 +108,7 @@ class InstructionsPhase:
         """batch: ids (B, 77) and wanted (B, K) of instructions, end (B,) of their words; captions (C, 77)."""
         reader = self.trainable
         rows = reader.rows(batch["ids"])
-        last = rows[torch.arange(len(rows)), batch["end"]]
+        last = rows[torch.arange(len(rows), device=rows.device), batch["end"]]
         losses, right = [], []
         for few in (last, rows.mean(1)):
             for found, wanted, count in zip(reader.asked(few), batch["wanted"].T, reader.kinds, strict=True):
@@ -229,6 +229,16 @@ def train_instructions(shop: Workshop) -> TrainResult:
     )
     if result.finished:
         averaged: Any = result.emas["instructions"].module
-        hours = read_card(shop.pack).parts["text_encoder"].hours
-        shop.export("instructions", "text_encoder", averaged.text, hours_before=hours)
+        first = read_card(shop.pack).parts["text_encoder"]
+        shop.export("instructions", "text_encoder", averaged.text)
+        steps, hours = shop.spent("instructions", "text_encoder")
+        shop.record(
+            "text_encoder",
+            "train",
+            parameters=first.parameters,
+            steps=first.steps + steps,
+            hours=first.hours + hours,
+            people=first.people,
+            pictures=first.pictures,
+        )
     return result
