@@ -46,6 +46,7 @@ from likeness.methods.instant_portrait.training import (
     IdeNetPhase,
     IpNetPhase,
     changed_places,
+    place_weight,
 )
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.types import Person, PortraitRequest
@@ -292,9 +293,9 @@ def test_places_that_change_count_more(toy: ToyInstantPortrait) -> None:
     settings = IdeTraining(0, drop_text=0, drop_both=0, drop_image=0)
     phase = IdeNetPhase(toy.unets[0], toy.base, settings=settings, at=T_MAX)
 
-    def noise(weight: float) -> float:
+    def noise(share: float) -> float:
         with torch.no_grad():
-            weighed = dataclasses.replace(phase, change_weight=weight)
+            weighed = dataclasses.replace(phase, change_share=share)
             return float(weighed.loss(batch, torch.Generator().manual_seed(1))["noise"])
 
     answers: list[torch.Tensor] = []
@@ -305,8 +306,22 @@ def test_places_that_change_count_more(toy: ToyInstantPortrait) -> None:
     error = (answers[0] - prediction_target(phase._scheduler, batch["latents"], drawn, at)).square().mean(1)
     assert noisy.shape == batch["latents"].shape
     assert noise(0.0) == pytest.approx(float(error.mean()), rel=1e-5)
-    of_first = (error[0].sum() + 4 * error[0, 0, 0]) / 20  # 15 cells count 1, one counts 5
-    assert noise(4.0) == pytest.approx(float((of_first + error[1].mean()) / 2), rel=1e-5)
+    rest = (error[0].sum() - error[0, 0, 0]) / 15
+    of_first = (error[0, 0, 0] + rest) / 2  # the one cell that changes counts as much as the others together
+    assert noise(0.5) == pytest.approx(float((of_first + error[1].mean()) / 2), rel=1e-5)
+
+
+def test_a_change_counts_its_share_however_small() -> None:
+    changed = torch.zeros(4, 1, 16, 16)
+    changed[0, 0, :4, :4] = 1  # a sixteenth
+    changed[1, 0, 0, 0] = 1  # less than may be made up for
+    changed[2, 0, :12] = 1  # more than its share
+    weight = place_weight(changed, 0.5)
+    assert torch.allclose(weight.mean((1, 2, 3)), torch.ones(4))
+    of_changed = (weight * changed).sum((1, 2, 3)) / 256
+    assert of_changed.tolist() == pytest.approx([0.5, 16 / 256, 0.75, 0.0])
+    assert torch.equal(weight[3], torch.ones(1, 16, 16))
+    assert torch.equal(place_weight(torch.ones(1, 1, 4, 4), 0.5), torch.ones(1, 1, 4, 4))
 
 
 def test_a_compiled_unet_gives_the_same_loss(toy: ToyInstantPortrait) -> None:

@@ -63,8 +63,8 @@ IDENTITY_ROWS = 6
 ADVERSARIAL, LATER_GUIDANCE = 0.1, 1.5
 """At the paper's weight the adversarial loss paints lips pink within minutes, of whomever. And beyond the
 first stage, nearer to the student's own picture, full guidance exaggerates what it exaggerated before."""
-CHANGE_WEIGHT = 4.0
-"""Of the places that an edit changes: new glasses are a tenth of a picture (`IdeNetPhase`)."""
+CHANGE_SHARE = 0.5
+"""Of the loss, for the places that an edit changes: a smile is a fiftieth of a picture (`IdeNetPhase`)."""
 TEACHER_RATE, STUDENT_RATE, DISCRIMINATOR_RATE = 3e-4, 1.5e-4, 5e-3
 """The networks are small and trained for minutes; the paper's are for 859M parameters."""
 
@@ -109,7 +109,7 @@ def train_ide_net(
         training,
         cosine(TEACHER_RATE, warmup_steps=100),
         identity_rows=IDENTITY_ROWS,
-        change_weight=CHANGE_WEIGHT,
+        change_share=CHANGE_SHARE,
         forward=torch.compile(unet, dynamic=False) if shop.compiled else None,
     )
     result = shop.train([phase], batches, part, ema_decay=0.998)
@@ -138,7 +138,7 @@ def train_ip_net(
         IdeTraining(drop_image=0.0, drop_both=0.0),
         cosine(TEACHER_RATE, warmup_steps=20),
         identity_rows=IDENTITY_ROWS,
-        change_weight=CHANGE_WEIGHT,
+        change_share=CHANGE_SHARE,
         at=T_MAX,
     )
     result = part_of(shop, BEGIN_SHARE).train([begun], batches, f"{part}-0", ema_decay=0.99)

@@ -56,6 +56,7 @@ mini pack pictures then fell to pieces within 300 steps, as by the adversarial l
 
 CHANGED = 0.05
 """From what mean difference on, of pictures in [-1, 1], a place counts as changed."""
+MOST = 16.0
 
 
 def changed_places(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
@@ -64,14 +65,26 @@ def changed_places(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor
     return (F.interpolate(apart, size=tuple(size), mode="area") > CHANGED).float()
 
 
+def place_weight(changed: Tensor, share: float) -> Tensor:
+    """What each place counts: (B, 1, h, w) of 0 and 1 -> weights of mean 1 in every picture.
+
+    Changed places together count `share` of the picture where they are less of it, each at most `MOST` times:
+    new glasses then count as much as a new background.
+    """
+    found = changed.mean((2, 3), keepdim=True)
+    more = (share / found.clamp_min(1e-6)).clamp(1.0, MOST)
+    rest = (1 - found * more) / (1 - found).clamp_min(1e-6)
+    return torch.where(changed > 0, more, rest)
+
+
 @dataclass(eq=False)
 class IdeNetPhase:
     """Eq. 5: `L_dm + lambda L_aid`, t in [0, 999].
 
     recogniser: aligned faces (B, 3, 112, 112) -> (B, E). identity_rows: how many pictures of a batch are
     decoded for L_aid, from the noisiest on; None: all, as in the paper, where decoding is cheap beside the
-    UNet. at: the one time step that is trained, in place of all. change_weight: what places that the edit
-    changes count in L_dm beyond the others' 1 (`changed_places`). The mini pack's; the paper has none.
+    UNet. at: the one time step that is trained, in place of all. change_share: of L_dm, what the places
+    that the edit changes make up at least (`place_weight`). The mini pack's; the paper has none.
     """
 
     unet: nn.Module
@@ -81,7 +94,7 @@ class IdeNetPhase:
     learning_rate: float | Schedule = 1e-4
     identity_rows: int | None = None
     at: int | None = None
-    change_weight: float = 0.0
+    change_share: float = 0.0
     name: str = "ide-net"
     every: int = 1
     forward: Any = None
@@ -106,8 +119,9 @@ class IdeNetPhase:
         prediction = unet(seen, timesteps, encoder_hidden_states=text).sample.float()
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         apart = (prediction - target).square()
-        if self.change_weight:
-            apart = apart * self._place_weight(batch)
+        if self.change_share:
+            changed = changed_places(batch["pixels_before"], batch["pixels_after"], latents.shape[-2:])
+            apart = apart * place_weight(changed, self.change_share)
         terms = {"noise": apart.mean()}
         if self.recogniser is not None and self.settings.identity_weight:
             weight = annealing_weight(timesteps, self.settings.annealing)
@@ -124,12 +138,6 @@ class IdeNetPhase:
             terms["identity"] = self.settings.identity_weight * (weight[rows] * distance).sum() / count
             terms["_distance"] = distance.detach().mean()
         return terms
-
-    def _place_weight(self, batch: Batch) -> Tensor:
-        """(B, 1, h, w), of mean 1 in every picture, so that a new place counts no more than new glasses."""
-        places = changed_places(batch["pixels_before"], batch["pixels_after"], batch["latents"].shape[-2:])
-        weight = 1 + self.change_weight * places
-        return weight / weight.mean((2, 3), keepdim=True)
 
     def _dropped(self, batch: Batch, chance: Tensor) -> tuple[Tensor, Tensor]:
         """Text and image latents, each left out of some rows, and both of some, for the two guidances."""

@@ -45,6 +45,7 @@ STAY = 30.0
 """What the captions' rows weigh that move, as a share of their length, squared."""
 RATE = 8e-4
 REACH = 3.0
+"""Length of the reading directions (`Reader`). With 1 many kinds asked at once cannot all be told."""
 ASKED_WEIGHT = 3.0
 """Of a kind that is asked for, beside the many that are not."""
 
