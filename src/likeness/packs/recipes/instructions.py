@@ -1,8 +1,9 @@
 """Recipe of the text encoder's second lesson: what an instruction asks for.
 
-Captions teach it words, and of a caption hardly "left" from "right". Editors read instructions, so here every
-row of one has to tell what is asked of each kind of attribute, while the rows of captions stay where they
-are: what was trained on them goes on as before. No picture is needed, only what sitters would look like.
+Captions teach it words, and of a caption hardly "left" from "right". Editors read instructions, so here the
+rows of one have to tell what is asked of each kind of attribute. The rows of captions stay where they are:
+what was trained on them goes on as before. So does the one row that is compared with pictures (CLIP's pooled
+output), of instructions too. No picture is needed, only what sitters would look like.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ VIEWS = 3
 NEW = 2
 """Factors that are new in each picture of mixed sets. All at once would take more words than are read."""
 STAY = 30.0
-"""What the captions' rows weigh that move, as a share of their length, squared."""
+"""What rows weigh that are to stay and move, as a share of their length, squared."""
 RATE = 8e-4
 REACH = 3.0
 """Length of the reading directions (`Reader`). With 1 many kinds asked at once cannot all be told."""
@@ -94,9 +95,9 @@ class Reader(nn.Module):
 
 @dataclass
 class InstructionsPhase:
-    """Cross-entropy of what is asked, from the last word's row and from the mean of all rows.
+    """Cross-entropy of what is asked, from the mean of all rows but the pooled one.
 
-    before: the text encoder as it was. The rows of captions stay at its rows.
+    before: the text encoder as it was. Captions' rows and the pooled rows of instructions stay at its.
     """
 
     trainable: Reader
@@ -109,23 +110,28 @@ class InstructionsPhase:
         """batch: ids (B, 77) and wanted (B, K) of instructions, end (B,) of their words; captions (C, 77)."""
         reader = self.trainable
         rows = reader.rows(batch["ids"])
-        last = rows[torch.arange(len(rows), device=rows.device), batch["end"]]
+        each = torch.arange(len(rows), device=rows.device)
+        pooled = rows[each, batch["end"]]
+        others = (rows.sum(1) - pooled) / (rows.shape[1] - 1)
         losses, right = [], []
-        for few in (last, rows.mean(1)):
-            for found, wanted, count in zip(reader.asked(few), batch["wanted"].T, reader.kinds, strict=True):
-                weight = found.new_full((count,), ASKED_WEIGHT)
-                weight[-1] = 1.0
-                if (wanted >= 0).any():
-                    losses.append(F.cross_entropy(found, wanted, weight))
-                spoken = (wanted >= 0) & (wanted < count - 1)
-                right.append((found.argmax(1) == wanted)[spoken].float())
+        for found, wanted, count in zip(reader.asked(others), batch["wanted"].T, reader.kinds, strict=True):
+            weight = found.new_full((count,), ASKED_WEIGHT)
+            weight[-1] = 1.0
+            if (wanted >= 0).any():
+                losses.append(F.cross_entropy(found, wanted, weight))
+            spoken = (wanted >= 0) & (wanted < count - 1)
+            right.append((found.argmax(1) == wanted)[spoken].float())
         with torch.no_grad():
+            old_pooled = self.before(input_ids=batch["ids"]).last_hidden_state.float()[each, batch["end"]]
             old: Tensor = self.before(input_ids=batch["captions"]).last_hidden_state.float()
         new = reader.rows(batch["captions"])
         moved = (new - old).square().sum((1, 2)) / old.square().sum((1, 2))
+        astray = (pooled - old_pooled).square().sum(1) / old_pooled.square().sum(1)
         return {
             "asked": torch.stack(losses).mean(),
             "captions": STAY * moved.mean(),
+            "pooled": STAY * astray.mean(),
+            "_astray": astray.sqrt().mean().detach(),
             "_right": torch.cat(right).mean(),
             "_moved": moved.sqrt().mean().detach(),
         }
