@@ -48,7 +48,7 @@ TOLD = ("right", "moved", "astray")
 
 
 @pytest.fixture
-def lesson(monkeypatch: pytest.MonkeyPatch) -> tuple[Reader, torch.nn.Module, dict[str, torch.Tensor]]:
+def lesson() -> tuple[Reader, torch.nn.Module, dict[str, torch.Tensor]]:
     """A narrow encoder, itself as it was, and a batch of instructions and captions."""
     torch.manual_seed(0)
     told = asked_of(0, 8)
