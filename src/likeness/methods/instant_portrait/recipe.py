@@ -64,7 +64,7 @@ ADVERSARIAL, LATER_GUIDANCE = 0.1, 1.5
 """At the paper's weight the adversarial loss paints lips pink within minutes, of whomever. And beyond the
 first stage, nearer to the student's own picture, full guidance exaggerates what it exaggerated before."""
 CHANGE_SHARE = 0.5
-"""Of the loss, for the places that an edit changes: a smile is a fiftieth of a picture (`IdeNetPhase`)."""
+"""Of the loss, for the places that an edit changes, which may be few: a smile (`place_weight`)."""
 TEACHER_RATE, STUDENT_RATE, DISCRIMINATOR_RATE = 3e-4, 1.5e-4, 5e-3
 """The networks are small and trained for minutes; the paper's are for 859M parameters."""
 

@@ -57,6 +57,7 @@ mini pack pictures then fell to pieces within 300 steps, as by the adversarial l
 CHANGED = 0.05
 """From what mean difference on, of pictures in [-1, 1], a place counts as changed."""
 MOST = 16.0
+"""How many times a changed place counts at most (`place_weight`)."""
 
 
 def changed_places(before: Tensor, after: Tensor, size: Sequence[int]) -> Tensor:
