@@ -44,7 +44,7 @@ MINUTES = 90.0
 SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 CONDITION_STEPS = 1000
-STAND_INS = 0.5
+STAND_INS = 0.8
 """How often the pixels that are left of a target, and the latents that its noise begins from, are another
 person's in its pose and light: what a style reference shows. Of one person only, the nets learn to believe
 them, and paint whoever they are of."""

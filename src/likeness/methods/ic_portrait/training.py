@@ -43,7 +43,7 @@ __all__ = [
 
 
 STYLED_FROM = 0.6
-"""Share of the noise schedule from which a noisy target may be a style reference of another person."""
+"""Share of the noise schedule from which on painting may begin, at a style reference of another person."""
 IDENTITY_UNTIL = 0.85
 """Share of the noise schedule up to which a predicted target has a face to compare; painting begins there."""
 IDENTITY_ROWS = 4
@@ -94,7 +94,8 @@ def noisy_pair(
     noisy, noise, timesteps = noised(scheduler, pair.latents, generator)
     if "latents_style" in batch:
         off = batch["latents_style"].float() - batch["latents_target"].float()
-        noise = noise + _of_style(scheduler, joined(off, torch.zeros_like(off), pair.swapped), timesteps)
+        share = _share_of_style(scheduler, timesteps, generator)
+        noise = noise + share * joined(off, torch.zeros_like(off), pair.swapped)
         noisy = add_noise(scheduler, pair.latents, noise, timesteps)
     return NoisyPair(
         noisy,
@@ -106,16 +107,18 @@ def noisy_pair(
     )
 
 
-def _of_style(scheduler: Any, off: Tensor, timesteps: Tensor) -> Tensor:
-    """What turns the noise of a target into that of a style reference which differs by `off`.
+def _share_of_style(scheduler: Any, timesteps: Tensor, generator: Generator) -> Tensor:
+    """How much of what sets a style reference apart from the target is in the noise, (B, 1, 1, 1).
 
-    `z_t = a z_style + s noise` is `a z_target + s noise'`: painting begins there, so the nets learn to leave
-    it. Only from `STYLED_FROM` on, where painting does begin; later on the target is nearly there.
+    Painting begins at some b from `STYLED_FROM` on, with `a_b z_style + s_b noise`, which is
+    `a_b z_target + s_b (noise + a_b / s_b off)`. DDIM keeps that noise down to the last step, however well
+    the target is told on the way; so the nets learn to see through it at every step after b, too.
     """
-    abar: Tensor = scheduler.alphas_cumprod.to(off.device)[timesteps]
-    begun = timesteps.to(off.device) >= STYLED_FROM * scheduler.config.num_train_timesteps
-    share: Tensor = begun * (abar / (1 - abar)).sqrt()
-    return share.view(-1, 1, 1, 1) * off
+    last = scheduler.config.num_train_timesteps - 1
+    earliest = timesteps.cpu().clamp_min(int(STYLED_FROM * (last + 1)))
+    begun = earliest + (torch.rand(len(timesteps), generator=generator) * (last + 1 - earliest)).long()
+    abar: Tensor = scheduler.alphas_cumprod[begun.clamp_max(last)].to(timesteps.device)
+    return (abar / (1 - abar)).sqrt().view(-1, 1, 1, 1)
 
 
 def _dropped(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
