@@ -192,6 +192,16 @@ def test_a_smaller_size_draws_close_ups_and_borrows_what_looks_at_them(
     assert paint_text(base, ["a red hat"], [0], steps=2).shape == (1, 3, 64, 64)
 
 
+def test_a_budget_is_shared_out_and_the_builds_own_stays(shop: Workshop) -> None:
+    asked = dataclasses.replace(shop, minutes=10.0, steps=None)
+    assert asked.budgeted(90.0).minutes == 10.0
+    unasked = dataclasses.replace(shop, minutes=None, steps=None)
+    assert unasked.budgeted(90.0).part_of(0.25).minutes == 22.5
+    assert unasked.minutes is None
+    counted = dataclasses.replace(shop, minutes=None, steps=3)
+    assert (counted.budgeted(90.0).minutes, counted.part_of(0.1).steps, counted.steps) == (None, 1, 3)
+
+
 def test_batches_visit_every_picture_once_an_epoch(shop: Workshop) -> None:
     pictures: Pictures = shop.pictures("train")
     seen = torch.cat([pictures.indices(step, 4, seed=3) for step in range(3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -82,6 +83,19 @@ class Workshop:
             self.held_out_from if split == "held_out" else 0,
             self.preset.SIZE_PX,
             self.workers,
+        )
+
+    def budgeted(self, minutes: float) -> Workshop:
+        """The same build, with `minutes` of training where neither minutes nor steps were asked for."""
+        asked = self.minutes is not None or self.steps is not None
+        return self if asked else dataclasses.replace(self, minutes=minutes)
+
+    def part_of(self, share: float) -> Workshop:
+        """The same build with a share of its budget, for one of several stages."""
+        return dataclasses.replace(
+            self,
+            minutes=self.minutes and self.minutes * share,
+            steps=self.steps and max(1, round(self.steps * share)),
         )
 
     def people_of(self, split: str) -> int:

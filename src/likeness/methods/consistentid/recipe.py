@@ -73,8 +73,7 @@ class References:
 
 def train_adapter(shop: Workshop) -> TrainResult:
     """Train on the frozen mini base; needs every other part of the pack."""
-    if shop.minutes is None and shop.steps is None:
-        shop.minutes = MINUTES
+    shop = shop.budgeted(MINUTES)
     trained, result, pictures = train_variant(shop, ABLATIONS["whole"], "consistentid")
     if trained is not None:
         save_adapter(trained, shop.pack / FOLDER)

@@ -64,8 +64,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
     torch.manual_seed(shop.seed)
     nets = Nets(_begun(shop, base, "appearance"), _begun(shop, base, "matching"), SETTINGS)
 
-    if shop.minutes is None and shop.steps is None:
-        shop = replace(shop, minutes=MINUTES)
+    shop = shop.budgeted(MINUTES)
 
     def first(most: int) -> Workshop:
         steps = most if shop.steps is None else min(most, max(1, shop.steps // 10))

@@ -74,17 +74,16 @@ def train_adapter(shop: Workshop) -> TrainResult:
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
     pictures = shop.pictures("edits")
     batches = pair_batches(shop, base, pictures)
-    if shop.minutes is None and shop.steps is None:
-        shop = dataclasses.replace(shop, minutes=MINUTES)
+    shop = shop.budgeted(MINUTES)
     settings = edit_settings(shop, "ide-net")
     part = "instant-portrait-teacher"
-    taught, result = train_ide_net(part_of(shop, TEACHER_SHARE), base, batches, IdeTraining(), part)
+    taught, result = train_ide_net(shop.part_of(TEACHER_SHARE), base, batches, IdeTraining(), part)
     if taught is None:
         return result
     if result.finished:
         _write(shop, taught, settings, IDE_NET, [part], pictures)
     taught = taught.to(shop.device).eval().requires_grad_(False)
-    rest = part_of(shop, 1 - TEACHER_SHARE)
+    rest = shop.part_of(1 - TEACHER_SHARE)
     stages = [
         dataclasses.replace(one, share=share, adversarial=ADVERSARIAL)
         for one, share in zip(STAGES, SHARES, strict=True)
@@ -141,7 +140,7 @@ def train_ip_net(
         change_share=CHANGE_SHARE,
         at=T_MAX,
     )
-    result = part_of(shop, BEGIN_SHARE).train([begun], batches, f"{part}-0", ema_decay=0.99)
+    result = shop.part_of(BEGIN_SHARE).train([begun], batches, f"{part}-0", ema_decay=0.99)
     if not result.over:
         return None, result
     student.load_state_dict(result.emas[begun.name].module.state_dict())
@@ -163,22 +162,13 @@ def train_ip_net(
             crop_px=shop.preset.SIZE_PX // 2,
         )
         phases: list[Phase] = [distilled, DiscriminatorPhase(discriminator, distilled, DISCRIMINATOR_RATE)]
-        result = part_of(shop, (1 - BEGIN_SHARE) * stage.share).train(
+        result = shop.part_of((1 - BEGIN_SHARE) * stage.share).train(
             phases, batches, f"{part}-{number}", ema_decay=0.99
         )
         if not result.over:
             return None, result
         student.load_state_dict(result.emas["ipnet"].module.state_dict())
     return student, result
-
-
-def part_of(shop: Workshop, share: float) -> Workshop:
-    """The same shop with a share of its budget."""
-    return dataclasses.replace(
-        shop,
-        minutes=shop.minutes and shop.minutes * share,
-        steps=shop.steps and max(1, round(shop.steps * share)),
-    )
 
 
 def edit_settings(shop: Workshop, stage: Literal["ide-net", "ipnet"]) -> EditSettings:

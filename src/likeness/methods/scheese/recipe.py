@@ -52,22 +52,15 @@ FACE_WEIGHT, IDENTITY_WEIGHT = 2.0, 0.6
 
 def train_adapter(shop: Workshop) -> TrainResult:
     """The whole method, in the time or steps of one part; needs every part of the base."""
-    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
-
-    def begin(share: float) -> None:
-        shop.minutes = whole[0] and whole[0] * share
-        shop.steps = whole[1] and max(1, round(whole[1] * share))
-
-    first = None
+    shop, first = shop.budgeted(MINUTES), None
     if not shop.further:
-        begin(FIRST_SHARE)
-        first, result = train_variant(shop, "zero-shot", "scheese-first")
-    if shop.further or result.over:
-        begin(1.0 if shop.further else 1 - FIRST_SHARE)
-        adapter, result = train_variant(shop, "scheese", "scheese", first)
-        if result.finished:
-            _write(shop, adapter)
-    shop.minutes, shop.steps = whole
+        first, result = train_variant(shop.part_of(FIRST_SHARE), "zero-shot", "scheese-first")
+        if not result.over:
+            return result
+        shop = shop.part_of(1 - FIRST_SHARE)
+    adapter, result = train_variant(shop, "scheese", "scheese", first)
+    if result.finished:
+        _write(shop, adapter)
     return result
 
 

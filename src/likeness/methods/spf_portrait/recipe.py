@@ -48,23 +48,20 @@ def train_adapter(shop: Workshop) -> TrainResult:
     """Stage 1, then stage 2 from its delta, in the time or steps of one part; needs the base's parts."""
     base = load_base(shop.pack, device=shop.device, dtype=torch.float32)
     dataset = taught_set(shop)
-    whole = (shop.minutes or (None if shop.steps else MINUTES), shop.steps)
+    shop = shop.budgeted(MINUTES)
     delta: Delta | None = None
     steps, hours = 0, 0.0
     stages: tuple[tuple[NaiveTraining | SpfTraining, float], ...] = (
         (PRESET.naive, NAIVE_SHARE), (PRESET.contrastive, 1 - NAIVE_SHARE),
     )  # fmt: skip
     for settings, share in stages:
-        shop.minutes = whole[0] and whole[0] * share
-        shop.steps = whole[1] and max(1, round(whole[1] * share))
         run = f"spf-portrait-{'contrastive' if delta else 'naive'}"
-        result = train_stage(shop, base, dataset, settings, delta, run, shop.pack / FOLDER)
+        result = train_stage(shop.part_of(share), base, dataset, settings, delta, run, shop.pack / FOLDER)
         if not result.over:
             break
         World.here().wait()  # until the first process has written it
         delta = read_delta(shop.pack / FOLDER, base)
         steps, hours = steps + result.step, hours + result.seconds / 3600
-    shop.minutes, shop.steps = whole
     if result.finished and delta is not None:
         shop.record(
             FOLDER,
