@@ -20,7 +20,7 @@ from likeness.diffusion.schedule import ddim, predicted_latents
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError, NoFaceError
 from likeness.faces.embed import crop_faces
 from likeness.faces.parts import head_mask
-from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before
+from likeness.methods.ic_portrait.conditioning import condition_of, pair_of, rows_before, told_rows
 from likeness.methods.ic_portrait.config import AGGREGATIONS, NETS, Aggregation, Training
 from likeness.methods.ic_portrait.matching import Matching, cost_volume, endpoint_error, match, warp
 from likeness.methods.ic_portrait.model import InContextControlNet, Nets, aggregated, control_net
@@ -42,7 +42,7 @@ from likeness.sitters.render import render
 from likeness.training import Budget, train
 from likeness.types import Face, Person
 from tests import tiny
-from tests.methods.toys import SIDE_PX, MiddleDetector, ToyIcPortrait, picture
+from tests.methods.toys import SIDE_PX, MiddleDetector, PixelEncoder, ToyIcPortrait, picture
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,16 @@ def test_a_pair_comes_apart_as_it_was_put_together() -> None:
     assert torch.equal(pair[1], torch.cat([profile[1], target[1]], dim=-1))
     for found, given in zip(halves(pair, swapped), (target, profile), strict=True):
         assert torch.equal(found, given)
+
+
+def test_an_identity_is_cut_into_rows_beside_the_embedding() -> None:
+    rows, identity = noise(2, 4, 5), torch.nn.functional.normalize(noise(2, 12, seed=1), dim=1)
+    assert told_rows(rows, None) is rows
+    told = told_rows(rows, identity)
+    assert told.shape == (2, 4, 5), "the embedding, and twelve numbers in rows of five"
+    assert torch.equal(told[:, 0], rows[:, -1])
+    assert torch.allclose(told[:, 1:].flatten(1)[:, :12], identity * 12**0.5)
+    assert not told[:, 3, 2:].any()
 
 
 # --- equations 5 and 6
@@ -221,6 +231,13 @@ def test_half_of_the_pairs_are_swapped_and_some_rows_are_zero(toy: ToyIcPortrait
     )
     assert 0.4 < float(pair.swapped.float().mean()) < 0.6
     assert 0.05 < float((~pair.rows[:, -1].any(1)).float().mean()) < 0.16
+    assert pair.told is pair.rows
+    batch["identity"] = torch.ones(300, 2 * toy.base.text_width)
+    told = noisy_pair(
+        batch, toy.base.scheduler, Training(), torch.Generator().manual_seed(0), rows_before(toy.base)
+    ).told
+    assert told.shape[1] == 3
+    assert torch.equal(told.any(2).all(1), pair.rows[:, -1].any(1)), "both are hidden, or none"
     # The profile is whole, of the target at most N is left.
     target, profile = halves(pair.condition, pair.swapped)
     assert profile.min() == 1
@@ -441,6 +458,40 @@ def test_less_strength_stays_nearer_to_the_style_reference(toy: ToyIcPortrait) -
         for strength in (0.17, 1.0)
     ]
     assert far[0] < far[1]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_nets_that_read_an_identity_paint_whose_face_it_is(
+    toy: ToyIcPortrait, tmp_path: Path, guidance: float
+) -> None:
+    class Told(PixelEncoder):
+        turned = False
+
+        def __call__(self, aligned: list[Image.Image]) -> np.ndarray:
+            return super().__call__(aligned) * (-1 if self.turned else 1)
+
+    def painted(encoder: PixelEncoder | None) -> np.ndarray:
+        pipeline = load(
+            toy.base,
+            tmp_path,
+            detector=MiddleDetector(),
+            image_encoder=toy.image_encoder,
+            face_encoder=encoder,
+        )
+        [result] = pipeline([toy.request(1, guidance=guidance)])
+        assert ("identity encoder" in [one.role for one in result.provenance.weights]) == reads
+        return np.asarray(result.image)
+
+    one, other = Told(), Told()
+    other.turned = True
+    for reads in (True, False):
+        settings = dataclasses.replace(toy.nets.settings, identity_encoder="pixels" if reads else "")
+        save_nets(dataclasses.replace(toy.nets, settings=settings), tmp_path, dtype=torch.float32)
+        assert np.array_equal(painted(one), painted(other)) != reads
+    settings = dataclasses.replace(toy.nets.settings, identity_encoder="pixels")
+    save_nets(dataclasses.replace(toy.nets, settings=settings), tmp_path, dtype=torch.float32)
+    with pytest.raises(MissingWeightsError, match="read an identity by pixels"):
+        painted(None)
 
 
 @pytest.mark.parametrize("option", [{"sampling": 1.0}, {"aggregation": "flat"}, {"aggregation": "none"}])

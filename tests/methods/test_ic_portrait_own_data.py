@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,20 @@ def toy(tmp_path: Path) -> ToyIcPortrait:
 @pytest.fixture(autouse=True)
 def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "VALIDATION", 1)
+
+
+def test_nets_that_read_an_identity_learn_with_it(toy: ToyIcPortrait, tmp_path: Path) -> None:
+    data = dataset(tmp_path, {"anna": 2, "ben": 2})
+    pipeline = toy.pipeline()
+    assert "identity" not in ViewsTraining(
+        data, range(4), pipeline, SETTINGS, size_px=64  # type: ignore[arg-type]
+    ).batches(Moment(0, 0.0, 0))  # fmt: skip
+    settings = dataclasses.replace(toy.nets.settings, identity_encoder="pixels")
+    pipeline = pipeline.with_nets(dataclasses.replace(toy.nets, settings=settings))  # type: ignore[attr-defined]
+    pipeline.face_encoder = PixelEncoder()
+    batch = ViewsTraining(data, range(4), pipeline, SETTINGS, size_px=64).batches(Moment(0, 0.0, 0))
+    assert batch["identity"].shape == (2, 48)
+    assert torch.allclose(batch["identity"].norm(dim=1), torch.ones(2), atol=1e-5)
 
 
 def test_nets_learn_from_people_seen_twice(toy: ToyIcPortrait, tmp_path: Path) -> None:

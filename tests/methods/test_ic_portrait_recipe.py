@@ -65,6 +65,9 @@ def test_matching_comes_first_and_stays(tmp_path: Path, monkeypatch: pytest.Monk
     # the toy's people differ by their mean
     assert torch.allclose(target.mean((1, 2, 3)), profile.mean((1, 2, 3)), atol=0.01)
     assert batch["embedding"].shape == (4, base.text_width)
+    # as the recogniser sees this very picture
+    assert torch.allclose(batch["identity"].norm(dim=1), torch.ones(4), atol=1e-5)
+    assert not torch.equal(batch["identity"], batch["id_embedding"])
     assert torch.allclose(batch["id_embedding"].norm(dim=1), torch.ones(4), atol=1e-5)
     assert batch["face_affine"].shape == (4, 2, 3)
 

@@ -68,8 +68,9 @@ class NetSettings:
     family: of the base they were trained on. descriptor_blocks: the up blocks of the UNet, under the matching
     net, whose first layers' states are the descriptors D of eq. 5, counted from the last one. aggregation: as
     trained. guidance: away from the zero embedding, unless a picture asks for another. image_encoder: of the
-    profile's embedding, as the hub names it, where a base has none. person: whom a UNet beside the nets is
-    customised for.
+    profile's embedding, as the hub names it, where a base has none. identity_encoder: the face encoder whose
+    embedding of the profile the appearance net reads too; "" for none, as in the paper. person: whom a UNet
+    beside the nets is customised for.
     """
 
     family: Literal["mini", "sd15"]
@@ -77,6 +78,7 @@ class NetSettings:
     aggregation: AggregationName = "annealed"
     guidance: float = 2.0
     image_encoder: str = "openai/clip-vit-large-patch14"
+    identity_encoder: str = ""
     person: str = ""
 
     @classmethod
@@ -94,7 +96,8 @@ class NetSettings:
 NETS: dict[str, NetSettings] = {
     "sd15": NetSettings("sd15"),
     # Its UNet has three up blocks. To be led away from a zero embedding that stood alone spoiled pictures.
-    "mini": NetSettings("mini", (-2, -1), guidance=1.0),
+    # What its small CLIP tells of a face is too little to know a person by.
+    "mini": NetSettings("mini", (-2, -1), guidance=1.0, identity_encoder="mini-recogniser"),
 }
 """How new nets begin on each family."""
 

@@ -14,7 +14,7 @@ from likeness.diffusion.load import Base, fetched
 from likeness.diffusion.lora import merge_lora
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.detect import FaceDetector, find_detector
-from likeness.faces.embed import load_encoder
+from likeness.faces.embed import FaceEncoder, load_encoder
 from likeness.files.provenance import record_weights
 from likeness.methods.ic_portrait.card import CARD
 from likeness.methods.ic_portrait.config import NetSettings
@@ -23,7 +23,7 @@ from likeness.methods.ic_portrait.weights import load_nets, load_person
 from likeness.packs import open_base
 from likeness.types import WeightsRecord
 
-__all__ = ["load_pipeline", "open_detector", "open_image_encoder"]
+__all__ = ["load_pipeline", "open_detector", "open_face_encoder", "open_image_encoder"]
 
 
 def load_pipeline(
@@ -34,6 +34,7 @@ def load_pipeline(
     dtype: torch.dtype | str | None = None,
     detector: FaceDetector | None = None,
     image_encoder: ImageEncoder | Path | None = None,
+    face_encoder: FaceEncoder | None = None,
     controlnets: Sequence[str | Path] = (),
     loras: Mapping[str, float] | None = None,
     sitters: bool = False,
@@ -42,7 +43,8 @@ def load_pipeline(
 
     base: "mini", "sd15" or a base of their families. adapter: both nets (`weights.load_nets`), by default the
     pack's own; with a person's UNet beside them that one paints. image_encoder: CLIP's vision tower with the
-    base's width, by default the base's own or what the nets name. sitters: as for the other methods.
+    base's width, by default the base's own or what the nets name. face_encoder: for nets that read an
+    identity the one they were trained with, by default the base's own. sitters: as for the other methods.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     base = open_base(base, device, dtype)
@@ -70,13 +72,15 @@ def load_pipeline(
         records.append(record)
     detector = detector or open_detector(base, sitters)
     records.append(WeightsRecord(detector.name, "face detector", detector.licence))
-    recogniser = base.folder / "recogniser" if base.folder else None
+    face_encoder = face_encoder or open_face_encoder(base, nets.settings)
+    if face_encoder is not None and nets.settings.identity_encoder:
+        records.append(WeightsRecord(face_encoder.name, "identity encoder", face_encoder.licence))
     return IcPortraitPipeline(
         base,
         nets,
         image_encoder,
         detector=detector,
-        face_encoder=load_encoder(recogniser) if recogniser and recogniser.is_dir() else None,
+        face_encoder=face_encoder,
         controlnets=[load_controlnet(name, base) for name in controlnets],
         weights=tuple(records),
     )
@@ -103,6 +107,23 @@ def open_image_encoder(
         )
     licence = "Apache-2.0" if base.family == "mini" else "MIT"
     return encoder, record_weights(folder, "image encoder", licence)
+
+
+def open_face_encoder(base: Base, settings: NetSettings) -> FaceEncoder | None:
+    """The base's own, if it has one.
+
+    Raises: MissingWeightsError where the nets read an identity, and there is none.
+    """
+    recogniser = base.folder / "recogniser" if base.folder else None
+    if recogniser is not None and recogniser.is_dir():
+        return load_encoder(recogniser)
+    if settings.identity_encoder:
+        raise MissingWeightsError(
+            f"These nets of IC-Portrait read an identity by {settings.identity_encoder}, and the base "
+            f"{base.name} has no recogniser: give that as face_encoder, or paint with the pack they were "
+            "trained in."
+        )
+    return None
 
 
 def open_detector(base: Base, sitters: bool) -> FaceDetector:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers import ControlNetModel
 from torch import Tensor
 
+from likeness.methods.ic_portrait.conditioning import told_rows
 from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, NetSettings
 from likeness.methods.ic_portrait.matching import Matching, match, warp
 from likeness.methods.ic_portrait.pairs import halves, joined
@@ -128,7 +129,7 @@ class Nets:
     ) -> Residuals:
         """What the appearance net adds to the UNet's features, in ControlNet's format; as for `match`.
 
-        aggregation: the settings' by default.
+        rows: (B, S, D), `conditioning.told_rows`. aggregation: the settings' by default.
         """
         down, middle = self.appearance(
             latents,
@@ -150,12 +151,15 @@ class InContextControlNet(ControlNetModel):  # type: ignore[misc]
     """
 
     @classmethod
-    def of(cls, nets: Nets, unet: Any) -> InContextControlNet:
-        """Shares the nets' weights and the base's UNet."""
+    def of(cls, nets: Nets, unet: Any, identity: Tensor | None = None) -> InContextControlNet:
+        """Shares the nets' weights and the base's UNet.
+
+        identity: (E,) of the profile, for nets that read it (`conditioning.identity_of`).
+        """
         with torch.device("meta"):
             net: InContextControlNet = cls.from_config(dict(nets.appearance.config))
         net._modules = nets.appearance._modules
-        net.__dict__["nets"], net.__dict__["unet"] = nets, unet
+        net.__dict__["nets"], net.__dict__["unet"], net.__dict__["identity"] = nets, unet, identity
         net.eval()
         return net
 
@@ -172,5 +176,10 @@ class InContextControlNet(ControlNetModel):  # type: ignore[misc]
         at = torch.as_tensor(timestep, device=sample.device)
         seen = (sample, at, encoder_hidden_states, controlnet_cond)
         matching = self.nets.match(self.unet, *seen)
-        down, middle = self.nets.residuals(*seen, matching, scale=conditioning_scale)
+        told = encoder_hidden_states
+        if self.identity is not None:
+            told = told_rows(told, self.identity.expand(len(told), -1))
+        down, middle = self.nets.residuals(
+            sample, at, told, controlnet_cond, matching, scale=conditioning_scale
+        )
         return down, middle

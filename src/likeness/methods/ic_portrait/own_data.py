@@ -15,9 +15,14 @@ from likeness.data.kinds import require
 from likeness.diffusion.pixels import to_pixels
 from likeness.errors import InputError
 from likeness.files.images import read_image
-from likeness.methods.ic_portrait.conditioning import head_of
+from likeness.methods.ic_portrait.conditioning import head_of, identity_of
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING, Training
-from likeness.methods.ic_portrait.loading import load_pipeline, open_detector, open_image_encoder
+from likeness.methods.ic_portrait.loading import (
+    load_pipeline,
+    open_detector,
+    open_face_encoder,
+    open_image_encoder,
+)
 from likeness.methods.ic_portrait.model import Nets, control_net
 from likeness.methods.ic_portrait.pipeline import IcPortraitPipeline
 from likeness.methods.ic_portrait.training import AppearancePhase, MatchingPhase, PersonPhase
@@ -75,14 +80,18 @@ class _Rows:
 
     @torch.no_grad()
     def _known(self, number: int) -> dict[str, Tensor]:
-        """pixels (3, H, W) in [-1, 1]; mean, spread (C, h, w) of the latents; embedding (D,)."""
+        """pixels (3, H, W) in [-1, 1]; mean, spread (C, h, w) of the latents; embedding (D,); identity (E,)
+        where the nets read it."""
         row, pipeline = self.dataset.rows[number], self.pipeline
         picture = read_image(self.dataset.path(row)).convert("RGB")
         head = head_of(picture, row.face.face, pipeline.base, (self.size_px, self.size_px))
         pixels, encoder = to_pixels(head), pipeline.image_encoder
         mean, spread = (values[0].cpu() for values in pipeline.base.encode(pixels))
         embedding = encoder.embeds(encoder.pixels(head)[None])[0].float().cpu()
-        return {"pixels": pixels[0], "mean": mean, "spread": spread, "embedding": embedding}
+        known = {"pixels": pixels[0], "mean": mean, "spread": spread, "embedding": embedding}
+        if pipeline.nets.settings.identity_encoder:
+            known["identity"] = identity_of(picture, row.face.face, pipeline.face_encoder)
+        return known
 
     def latents(self, number: int, generator: torch.Generator) -> Tensor:
         """Drawn anew from what the autoencoder says of a picture, (C, h, w)."""
@@ -143,13 +152,15 @@ class ViewsTraining:
         found: list[dict[str, Tensor]] = []
         for person in people:
             target, profile = self.rows.two_of(person, generator)
+            known = self.rows.known(profile)
+            told = {name: tensor for name, tensor in known.items() if name in ("embedding", "identity")}
             found.append(
                 {
                     "pixels_target": self.rows.known(target)["pixels"],
-                    "pixels_profile": self.rows.known(profile)["pixels"],
+                    "pixels_profile": known["pixels"],
                     "latents_target": self.rows.latents(target, generator),
                     "latents_profile": self.rows.latents(profile, generator),
-                    "embedding": self.rows.known(profile)["embedding"],
+                    **told,
                 }
             )
         return {name: torch.stack([row[name] for row in found]) for name in found[0]}
@@ -230,6 +241,7 @@ def load_training(
             nets,
             open_image_encoder(loaded, nets.settings)[0],
             detector=open_detector(loaded, options.sitters),
+            face_encoder=open_face_encoder(loaded, nets.settings),
         )
     else:
         pipeline = load_pipeline(loaded, options.adapter, device=options.device, sitters=options.sitters)

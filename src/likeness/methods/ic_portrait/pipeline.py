@@ -28,7 +28,14 @@ from likeness.faces.detect import FaceDetector, find_one_face
 from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
 from likeness.methods.ic_portrait.card import CARD
-from likeness.methods.ic_portrait.conditioning import Pair, condition_of, head_of, pair_of, without_person
+from likeness.methods.ic_portrait.conditioning import (
+    Pair,
+    condition_of,
+    head_of,
+    identity_of,
+    pair_of,
+    without_person,
+)
 from likeness.methods.ic_portrait.config import AGGREGATIONS, Aggregation, IcPortraitOptions
 from likeness.methods.ic_portrait.matching import Matching
 from likeness.methods.ic_portrait.matching_picture import draw_matching
@@ -52,10 +59,14 @@ def load(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Head:
-    """One head to paint: as whose, where in the picture, and as what patch of it. face: the profile's."""
+    """One head to paint: as whose, where in the picture, and as what patch of it.
+
+    face, identity: the profile's, the latter where the nets read it.
+    """
 
     profile: Image.Image
     face: Face
+    identity: Tensor | None
     mask: Image.Image
     patch: Patch
 
@@ -64,7 +75,8 @@ class IcPortraitPipeline:
     """A `PortraitPipeline`: the request's `image` is the style reference, its references the profile.
 
     Pictures are painted one at a time, and in a picture one head after another, so none depends on its
-    neighbours. `face_encoder`, where the base has one, chooses among several pictures; it paints nothing.
+    neighbours. `face_encoder`, where there is one, chooses among several pictures, and tells nets that read
+    an identity whose face the profile's is.
     """
 
     face_encoder: FaceEncoder
@@ -154,7 +166,7 @@ class IcPortraitPipeline:
                 for one in matched
             ],
             "detector": self.detector.name,
-            "identity_encoder": "none",
+            "identity_encoder": self.face_encoder.name if self._reads_identity else "none",
         }
         told = ("IC-Portrait reads no words: the prompt counts for nothing.",) if request.prompt else ()
         return PortraitResult(
@@ -198,7 +210,7 @@ class IcPortraitPipeline:
             latents = joined(target, profile.at(scheduler, timestep))
             matching = self.nets.match(base.unet, latents, timestep, pair.rows, condition)
             prediction = self._predict(
-                request, options, latents, timestep, pair.rows, condition, matching, aggregation, control
+                request, options, latents, timestep, pair, condition, matching, aggregation, control
             )
             after = denoised(scheduler, prediction, timestep, latents)
             target = kept.restored(halves(after)[0], scheduler, timesteps[index + 1])
@@ -212,17 +224,20 @@ class IcPortraitPipeline:
         options: IcPortraitOptions,
         latents: Tensor,
         timestep: Tensor,
-        rows: Tensor,
+        pair: Pair,
         condition: Tensor,
         matching: Matching,
         aggregation: Aggregation,
         control: Sequence[Tensor],
     ) -> Tensor:
         """What the UNet says of the pair, with guidance away from the zero embedding."""
+        rows, told = pair.rows, pair.told
         scale, guided = request.guidance or 1.0, (request.guidance or 1.0) > 1
         if guided:
             latents = torch.cat([latents, latents])
-            rows = torch.cat([without_person(rows), rows])
+            nobody = without_person(rows)
+            unknown = torch.zeros_like(told) if self._reads_identity else nobody
+            rows, told = torch.cat([nobody, rows]), torch.cat([unknown, told])
             condition = torch.cat([condition, condition])
         own = Matching(
             matching.source.expand(len(latents), -1, -1), matching.confidence.expand(len(latents), -1, -1)
@@ -230,7 +245,7 @@ class IcPortraitPipeline:
         down, middle = self.nets.residuals(
             latents,
             timestep,
-            rows,
+            told,
             condition,
             own,
             aggregation=aggregation,
@@ -271,7 +286,7 @@ class IcPortraitPipeline:
 
     def _pair(self, head: _Head, patch: Patch) -> Pair:
         profile = head_of(head.profile, head.face, self.base, patch.image.size)
-        return pair_of(self.base, self.image_encoder, patch.image, profile)
+        return pair_of(self.base, self.image_encoder, patch.image, profile, head.identity)
 
     def _condition(self, pair: Pair, options: IcPortraitOptions, source: torch.Generator) -> Tensor:
         shares = torch.tensor([options.sampling])
@@ -296,11 +311,16 @@ class IcPortraitPipeline:
                 mask = head_mask(find_one_face(image, self.detector, person.box_xyxy), image.size)
             profile = person.references[0].convert("RGB")
             face = find_one_face(profile, self.detector)
-            heads.append(_Head(profile, face, mask, self._patch(image, mask, request)))
+            identity = identity_of(profile, face, self.face_encoder) if self._reads_identity else None
+            heads.append(_Head(profile, face, identity, mask, self._patch(image, mask, request)))
         return heads
 
     def _patch(self, image: Image.Image, mask: Image.Image, request: PortraitRequest) -> Patch:
         return Patch.around(image, mask, self.base.size_px, self.base.unit_px, request.size_px)
+
+    @property
+    def _reads_identity(self) -> bool:
+        return bool(self.nets.settings.identity_encoder)
 
     def _aggregation_name(self, options: IcPortraitOptions) -> Any:
         return options.aggregation or self.nets.settings.aggregation

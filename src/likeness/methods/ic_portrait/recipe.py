@@ -20,7 +20,7 @@ from likeness.methods.ic_portrait.training import AppearancePhase, ConditionPhas
 from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
 from likeness.packs.recipes.landmarks import face_affines
-from likeness.packs.recipes.recogniser import persons_of
+from likeness.packs.recipes.recogniser import identities_of, persons_in
 from likeness.packs.recipes.unet import latent_spread, latents_of
 from likeness.training import constant, cosine
 from likeness.training.loop import seeded
@@ -119,7 +119,8 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
     embeddings = shop.kept(
         "embeddings", "image_encoder", lambda: embeddings_of(encoder, pictures.pixels), "views"
     )
-    persons = shop.kept("persons", "recogniser", lambda: persons_of(shop, pictures, views), "views")
+    identities = shop.kept("identities", "recogniser", lambda: identities_of(shop, pictures), "views")
+    persons = persons_in(identities, views)
     affines, spread = face_affines(pictures.landmarks), latent_spread(base.vae)
 
     def batches(moment: Moment) -> Batch:
@@ -143,6 +144,7 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
             "latents_style": torch.where(replaced, of_stand_ins[target].float(), latents_target),
             "latents_profile": drawn(profile),
             "embedding": embeddings[profile].float(),
+            "identity": identities[profile],
             "face_affine": affines[target],
             "id_embedding": persons[person],
         }

@@ -5,6 +5,7 @@ A batch holds, of B pairs of pictures of one person each:
   pixels_target, pixels_profile    (B, 3, H, W)  in [-1, 1]
   latents_target, latents_profile  (B, C, h, w)  scaled latents
   embedding                        (B, D)        of the profile
+  identity                         (B, E)        of the profile's face, where the nets read it
   latents_style                    (B, C, h, w)  of the style reference, where it shows another person
   face_affine                      (B, 2, 3)     aligned face px -> target picture px, for a recogniser
   id_embedding                     (B, E)        unit length, the person's by that recogniser
@@ -21,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from likeness.diffusion.schedule import add_noise, ddim, noised, prediction_target
-from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with
+from likeness.methods.ic_portrait.conditioning import condition_of, rows_before, rows_with, told_rows
 from likeness.methods.ic_portrait.config import Training
 from likeness.methods.ic_portrait.model import Nets
 from likeness.methods.ic_portrait.pairs import halves, joined, random_shares
@@ -53,13 +54,14 @@ IDENTITY_ROWS = 4
 class NoisyPair:
     """What the nets are shown in one step of training, and what the UNet must say.
 
-    latents: z_t, (B, C, h, 2 w). rows: (B, R + 1, D). condition: c. target: the noise, or the velocity where
-    the base predicts that. swapped: (B,) bool.
+    latents: z_t, (B, C, h, 2 w). rows: (B, R + 1, D). told: (B, S, D), for the appearance net alone.
+    condition: c. target: the noise, or the velocity where the base predicts that. swapped: (B,) bool.
     """
 
     latents: Tensor
     timesteps: Tensor
     rows: Tensor
+    told: Tensor
     condition: Tensor
     target: Tensor
     swapped: Tensor
@@ -97,10 +99,14 @@ def noisy_pair(
         share = _share_of_style(scheduler, timesteps, generator)
         noise = noise + share * joined(off, torch.zeros_like(off), pair.swapped)
         noisy = add_noise(scheduler, pair.latents, noise, timesteps)
+    shown = _shown(noisy, settings.drop, generator)
+    rows = rows_with(before, shown * batch["embedding"].float())
+    identity = shown * batch["identity"].float() if "identity" in batch else None
     return NoisyPair(
         noisy,
         timesteps,
-        rows_with(before, _dropped(batch["embedding"], settings.drop, generator)),
+        rows,
+        told_rows(rows, identity),
         pair.condition,
         prediction_target(scheduler, pair.latents, noise, timesteps),
         pair.swapped,
@@ -121,10 +127,9 @@ def _share_of_style(scheduler: Any, timesteps: Tensor, generator: Generator) -> 
     return (abar / (1 - abar)).sqrt().view(-1, 1, 1, 1)
 
 
-def _dropped(embedding: Tensor, drop: float, generator: Generator) -> Tensor:
-    """(B, D), zero for a share `drop` of the rows, for classifier-free guidance."""
-    kept = torch.rand(len(embedding), generator=generator) >= drop
-    return embedding.float() * kept[:, None].to(embedding.device)
+def _shown(like: Tensor, drop: float, generator: Generator) -> Tensor:
+    """1, or 0 for a share `drop` of the rows of `like`, for classifier-free guidance: (B, 1)."""
+    return (torch.rand(len(like), 1, generator=generator) >= drop).float().to(like.device)
 
 
 @dataclass(eq=False)
@@ -234,7 +239,9 @@ class AppearancePhase:
         pair = noisy_pair(batch, self._scheduler, self.settings, generator, self._before)
         seen = (pair.latents, pair.timesteps, pair.rows, pair.condition)
         matching = self.nets.match(self.base.unet, *seen, pair.swapped)
-        down, middle = self.nets.residuals(*seen, matching, swapped=pair.swapped)
+        down, middle = self.nets.residuals(
+            pair.latents, pair.timesteps, pair.told, pair.condition, matching, swapped=pair.swapped
+        )
         prediction = _predicted(self.base, pair, down, middle)
         terms = {
             "noise": (prediction - pair.target).square().mean(),
@@ -283,7 +290,8 @@ class PersonPhase:
         """Noise prediction."""
         latents = batch["latents"].float()
         noisy, noise, timesteps = noised(self._scheduler, latents, generator)
-        rows = rows_with(self._before, _dropped(batch["embedding"], self.settings.drop, generator))
+        shown = _shown(latents, self.settings.drop, generator)
+        rows = rows_with(self._before, shown * batch["embedding"].float())
         prediction = self.unet(noisy, timesteps, encoder_hidden_states=rows).sample.float()
         target = prediction_target(self._scheduler, latents, noise, timesteps)
         return {"noise": (prediction - target).square().mean()}

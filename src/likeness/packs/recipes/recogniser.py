@@ -160,10 +160,20 @@ def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> 
 @torch.no_grad()
 def persons_of(shop: Workshop, pictures: Pictures, views: int) -> Tensor:
     """What the recogniser says of each person, the mean of their pictures, (people, E) of unit length."""
+    return persons_in(identities_of(shop, pictures), views)
+
+
+@torch.no_grad()
+def identities_of(shop: Workshop, pictures: Pictures) -> Tensor:
+    """What the recogniser says of each picture, (N, E) of unit length."""
     net = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
     faces = aligned_faces(pictures).split(256)
-    found = torch.cat([net(mini.to_unit(few).to(shop.device)).cpu() for few in faces])
-    return F.normalize(found.unflatten(0, (-1, views)).mean(dim=1), dim=1)
+    return torch.cat([net(mini.to_unit(few).to(shop.device)).cpu() for few in faces])
+
+
+def persons_in(identities: Tensor, views: int) -> Tensor:
+    """The mean of each person's pictures (people * views, E), (people, E) of unit length."""
+    return F.normalize(identities.unflatten(0, (-1, views)).mean(dim=1), dim=1)
 
 
 def train_recogniser(shop: Workshop) -> TrainResult:
