@@ -308,6 +308,25 @@ class Colours(torch.nn.Module):
         return torch.nn.functional.normalize(places - places.mean(dim=1, keepdim=True), dim=1)
 
 
+def test_places_of_the_person_count_more(toy: ToyIcPortrait) -> None:
+    def noise_of(face_weight: float, mask: Tensor) -> float:
+        phase = AppearancePhase(toy.nets, toy.base, face_weight=face_weight)
+        with torch.no_grad():
+            return float(phase.loss(batch | {"person_mask": mask}, torch.Generator().manual_seed(0))["noise"])
+
+    batch = toy.batch(0)
+    nowhere, everywhere = torch.zeros(3, 16, 16), torch.ones(3, 16, 16)
+    left = torch.zeros(3, 16, 16)
+    left[..., :8] = 1
+    plain = noise_of(0.0, everywhere)
+    assert noise_of(3.0, nowhere) == pytest.approx(plain, rel=1e-5)
+    # of the target half alone: what it adds is three times that half's share of the loss
+    added = noise_of(3.0, everywhere) - plain
+    assert 0 < added < 3 * plain
+    halves_added = (noise_of(3.0, left) - plain) + (noise_of(3.0, 1 - left) - plain)
+    assert halves_added == pytest.approx(added, rel=1e-4)
+
+
 def test_a_recogniser_compares_the_target_half_with_the_person(toy: ToyIcPortrait) -> None:
     """What the noise truly hides is the target, on either side, so the face on it is the person's."""
     batch = {key: tensor.repeat(6, *[1] * (tensor.ndim - 1)) for key, tensor in toy.batch(0).items()}

@@ -21,7 +21,7 @@ from likeness.methods.ic_portrait.weights import save_nets
 from likeness.packs import mini
 from likeness.packs.recipes.landmarks import face_affines
 from likeness.packs.recipes.recogniser import identities_of, persons_in
-from likeness.packs.recipes.unet import latent_spread, latents_of
+from likeness.packs.recipes.unet import PERSON_LABELS, label_shares, latent_spread, latents_of
 from likeness.training import constant, cosine
 from likeness.training.loop import seeded
 
@@ -44,6 +44,7 @@ MINUTES = 90.0
 SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 CONDITION_STEPS = 1000
+FACE_WEIGHT = 3.0
 STAND_INS = 0.8
 """How often the pixels that are left of a target, and the latents that its noise begins from, are another
 person's in its pose and light: what a style reference shows. Of one person only, the nets learn to believe
@@ -87,7 +88,7 @@ def train_adapter(shop: Workshop) -> TrainResult:
 
     rate = cosine(training.learning_rate, warmup_steps=100)
     recogniser = mini.load_recogniser(shop.part("recogniser")).to(shop.device)
-    appearance = AppearancePhase(nets, base, training, rate, recogniser)
+    appearance = AppearancePhase(nets, base, training, rate, recogniser, FACE_WEIGHT)
     result = shop.train([appearance], batches, "ic-portrait", ema_decay=0.998)
     if result.finished:
         trained: Any = result.emas["appearance"].module
@@ -121,6 +122,7 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
     )
     identities = shop.kept("identities", "recogniser", lambda: identities_of(shop, pictures), "views")
     persons = persons_in(identities, views)
+    own = label_shares(pictures.labels, [PERSON_LABELS], latents.shape[-1])[:, 0]
     affines, spread = face_affines(pictures.landmarks), latent_spread(base.vae)
 
     def batches(moment: Moment) -> Batch:
@@ -146,6 +148,7 @@ def view_batches(shop: Workshop, base: Base, pictures: Pictures) -> Callable[[Mo
             "embedding": embeddings[profile].float(),
             "identity": identities[profile],
             "face_affine": affines[target],
+            "person_mask": own[target].float() / 255,
             "id_embedding": persons[person],
         }
 

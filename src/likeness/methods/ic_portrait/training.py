@@ -9,6 +9,7 @@ A batch holds, of B pairs of pictures of one person each:
   latents_style                    (B, C, h, w)  of the style reference, where it shows another person
   face_affine                      (B, 2, 3)     aligned face px -> target picture px, for a recogniser
   id_embedding                     (B, E)        unit length, the person's by that recogniser
+  person_mask                      (B, h', w')   in [0, 1], the person on the target, for `face_weight`
 
 Text is replaced by the profile's embedding, which is zero for some (section 4); the UNet stays as it is.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from likeness.diffusion.schedule import add_noise, ddim, noised, prediction_target
@@ -213,6 +215,8 @@ class AppearancePhase:
     recogniser: (B, 3, 112, 112) -> (B, E) of unit length; with it, targets as predicted from the
     `IDENTITY_ROWS` noisiest steps below `IDENTITY_UNTIL` of all are decoded and their faces compared with the
     person. None in the paper, whose base and pairs tell more of a person through the noise loss.
+    face_weight: how much more than other places those of the target's person count in eq. 3; the paper
+    weights nothing.
     """
 
     nets: Nets
@@ -220,6 +224,7 @@ class AppearancePhase:
     settings: Training = field(default_factory=Training)
     learning_rate: float | Schedule = 1e-5
     recogniser: nn.Module | None = None
+    face_weight: float = 0.0
     name: str = "appearance"
     every: int = 1
 
@@ -243,14 +248,23 @@ class AppearancePhase:
             pair.latents, pair.timesteps, pair.told, pair.condition, matching, swapped=pair.swapped
         )
         prediction = _predicted(self.base, pair, down, middle)
+        weight = self._place_weight(batch, pair)
         terms = {
-            "noise": (prediction - pair.target).square().mean(),
+            "noise": (weight * (prediction - pair.target).square()).mean(),
             "_confidence": matching.confidence.mean(),
             "_coverage": matching.coverage.mean(),
         }
         if self.recogniser is not None:
             terms["identity"] = self._unlike(batch, pair, prediction, self.recogniser)
         return terms
+
+    def _place_weight(self, batch: Batch, pair: NoisyPair) -> Tensor | float:
+        """What each place counts, (B, 1, h, 2 w), or 1 for all."""
+        if not self.face_weight:
+            return 1.0
+        size = batch["latents_target"].shape[-2:]
+        person = F.interpolate(batch["person_mask"][:, None].float(), size=size, mode="area")
+        return 1 + self.face_weight * joined(person, torch.zeros_like(person), pair.swapped)
 
     def _unlike(self, batch: Batch, pair: NoisyPair, prediction: Tensor, recogniser: nn.Module) -> Tensor:
         """Mean identity loss of predicted targets; 0 where no step is clear enough."""
