@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -511,6 +513,27 @@ def test_nets_that_read_an_identity_paint_whose_face_it_is(
     save_nets(dataclasses.replace(toy.nets, settings=settings), tmp_path, dtype=torch.float32)
     with pytest.raises(MissingWeightsError, match="read an identity by pixels"):
         painted(None)
+
+
+def test_a_guide_says_too_what_there_would_be_of_nobody(tmp_path: Path) -> None:
+    toy = ToyIcPortrait(tiny.write_guide(tiny.write_mini(tmp_path / "mini")))
+    seen: list[tuple[torch.Size, torch.Size]] = []
+
+    def asked(latents: Tensor, timestep: Tensor, rows: Tensor, added_cond_kwargs: None) -> Any:
+        seen.append((latents.shape, rows.shape))
+        return toy.base.unet(latents, timestep, rows)
+
+    pipeline = toy.pipeline()
+    guided = copy.copy(pipeline)
+    guided.base = dataclasses.replace(toy.base, guide=asked)  # type: ignore[attr-defined]
+    for guidance, roles in ((1.0, False), (3.0, True)):
+        [plain] = pipeline([toy.request(1, guidance=guidance)])
+        [other] = guided([toy.request(1, guidance=guidance)])
+        assert ("guide" in [one.role for one in plain.provenance.weights]) == roles
+        assert np.array_equal(np.asarray(plain.image), np.asarray(other.image)) != roles
+    target, empty = seen[0]
+    assert target[-1] == target[-2], "of the target alone, not of the pair"
+    assert empty[1] == 77, "the empty prompt, without an embedding"
 
 
 @pytest.mark.parametrize("option", [{"sampling": 1.0}, {"aggregation": "flat"}, {"aggregation": "none"}])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import likeness
 from likeness.diffusion.control import ControlNet, added_up, control_pixels, residuals
-from likeness.diffusion.guidance import guide, without_guide
+from likeness.diffusion.guidance import guide, with_guide, without_guide
 from likeness.diffusion.image_encoder import ImageEncoder
 from likeness.diffusion.inpaint import Kept, Patch, first_step
 from likeness.diffusion.load import Base
@@ -98,7 +98,7 @@ class IcPortraitPipeline:
         self.detector = detector
         self.controlnets = tuple(controlnets)
         nets_of_others = (net.weights for net in controlnets)
-        self.weights = (*without_guide(base.weights), *weights, *nets_of_others)
+        self.weights = (*base.weights, *weights, *nets_of_others)
         if face_encoder is not None:
             self.face_encoder = face_encoder
 
@@ -168,11 +168,12 @@ class IcPortraitPipeline:
             "detector": self.detector.name,
             "identity_encoder": self.face_encoder.name if self._reads_identity else "none",
         }
+        weights = self.weights if (request.guidance or 1.0) > 1 else without_guide(self.weights)
         told = ("IC-Portrait reads no words: the prompt counts for nothing.",) if request.prompt else ()
         return PortraitResult(
             image=image,
             request=request,
-            provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
+            provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
             warnings=told,
             timings_s={"painting": time.perf_counter() - started},
         )
@@ -230,7 +231,10 @@ class IcPortraitPipeline:
         aggregation: Aggregation,
         control: Sequence[Tensor],
     ) -> Tensor:
-        """What the UNet says of the pair, with guidance away from the zero embedding."""
+        """What the UNet says of the pair, its target half with guidance away from the zero embedding.
+
+        Where the base has a guide, it says too what there would be of nobody (`diffusion.guidance`).
+        """
         rows, told = pair.rows, pair.told
         scale, guided = request.guidance or 1.0, (request.guidance or 1.0) > 1
         if guided:
@@ -259,8 +263,10 @@ class IcPortraitPipeline:
         prediction: Tensor = self.base.unet(latents, timestep, rows, **added_up(mine, theirs)).sample
         if not guided:
             return prediction
-        without, with_person = prediction.chunk(2)
-        return guide(without, with_person, scale, guidance_rescale(self.base.scheduler))
+        (without, _), (with_person, profile) = (halves(half) for half in prediction.chunk(2))
+        without = with_guide(self.base.guide, without, window[:1], timestep, nobody[:, :-1])
+        target = guide(without, with_person, scale, guidance_rescale(self.base.scheduler))
+        return joined(target, profile)
 
     @torch.no_grad()
     def matching_pictures(self, request: PortraitRequest) -> list[Image.Image]:
