@@ -106,6 +106,16 @@ def test_offsets_come_back_as_the_same_weights_and_pack_smaller(tmp_path: Path) 
     packed = [len(zlib.compress(one.read_bytes())) for one in (plain, near)]
     assert packed[1] < 0.9 * packed[0]
 
+    rough = tmp_path / "rough.safetensors"
+    begun_as = {"start": tmp_path / "start", "begun_as": lambda name: names.get(name, name)}
+    write_int8(tensors, rough, coarse=4, **begun_as)  # type: ignore[arg-type]
+    assert len(zlib.compress(rough.read_bytes())) < 0.95 * packed[1]
+    again = read_int8(rough, tmp_path / "start")
+    step = tensors["a.weight"].abs().amax(1, keepdim=True) / 127
+    off = (again["a.weight"] - whole["a.weight"]).abs()
+    assert 0 < float(off.max()) and bool((off <= 2.001 * step).all()), "of four steps, half at most"
+    assert torch.equal(again["new.weight"], whole["new.weight"]), "what is written whole is as exact"
+
     assert begins_at(near, tmp_path / "start") and not begins_at(plain, tmp_path / "start")
     without_offsets(near, tmp_path / "start")
     assert all(torch.equal(read_int8(near)[name], tensor) for name, tensor in whole.items())

@@ -63,7 +63,9 @@ def test_it_is_small_and_knows_words() -> None:
     assert sum(size for f, size in sizes.items() if not {"adapters", "guide"} & {*f.parts}) < 60e6
     assert sum(sizes.values()) < 150e6, "with every method's weights"
     packed = sum(len(zlib.compress(f.read_bytes(), 6)) for f in sizes)
-    assert packed < 97e6, "a wheel, which has the rest of the package too, may not have more than 100 MB"
+    rest = [f for f in PACK.parents[1].rglob("*.*") if f.is_file() and PACK not in f.parents]
+    packed += sum(len(zlib.compress(f.read_bytes(), 6)) for f in rest if "__pycache__" not in f.parts)
+    assert packed < 99.5e6, "a wheel may not have more than 100 MB"
     assert {"hat", "glasses", "smiling", "beach", "sunset"} <= set(known_words(PACK))
 
 

@@ -63,15 +63,16 @@ def save_part(
     *,
     int8: bool = False,
     start: Path | None = None,
+    coarse: int = 1,
 ) -> None:
     """Write a model of diffusers' that `load_part` reads; its own weights stay as they are, to the bit.
 
     int8: half as large as fp16, and ours alone; what lay there in the other form is removed. start: folder of
-    the weights that it began as, which offsets are then written from.
+    the weights that it began as, which offsets are then written from. coarse: see `files.int8.to_int8`.
     """
     if int8:
         model.save_config(folder)
-        write_int8(model.state_dict(), folder / INT8_FILE, start=start)
+        write_int8(model.state_dict(), folder / INT8_FILE, start=start, coarse=coarse)
         for other in folder.glob("diffusion_pytorch_model*"):
             other.unlink()
         return

@@ -31,12 +31,15 @@ OFFSETS_FROM, BEGUN_AS = "offsets_from", "begun_as"
 tensors are called there, as JSON."""
 
 
-def to_int8(tensors: Mapping[str, Tensor], start: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+def to_int8(
+    tensors: Mapping[str, Tensor], start: Mapping[str, Tensor] | None = None, coarse: int = 1
+) -> dict[str, Tensor]:
     """Matrices and kernels (O, ...) as int8 beside scales (O,) named `NAME.int8_scale`; the rest in fp16.
 
     The largest number of an output channel becomes 127, so rounding moves none by more than 1/254 of it.
     start: what some of them began as, by name. Of those the bytes are offsets from the start, rounded alike,
     and the scale is called `NAME.int8_offset_scale`; what has moved too far for a byte is written whole.
+    coarse: offsets are rounded to multiples of so many bytes' steps, which an archive packs smaller still.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -49,6 +52,7 @@ def to_int8(tensors: Mapping[str, Tensor], start: Mapping[str, Tensor] | None = 
         begun = (start or {}).get(name)
         if begun is not None and begun.shape == tensor.shape:
             offset = whole - _steps(begun.float().flatten(1), scale)
+            offset = (offset / coarse).round() * coarse
             if offset.abs().max() <= 127:
                 whole, kind = offset, OFFSET_SCALE
         found[name] = whole.to(torch.int8).view(tensor.shape)
@@ -89,6 +93,7 @@ def write_int8(
     *,
     start: Path | None = None,
     begun_as: Callable[[str], str] = str,
+    coarse: int = 1,
 ) -> None:
     """Write `to_int8` of tensors whole.
 
@@ -102,7 +107,7 @@ def write_int8(
     names = {name: begun_as(name) for name in tensors}
     told[OFFSETS_FROM] = _digest(start)
     told[BEGUN_AS] = json.dumps({name: other for name, other in names.items() if name != other})
-    write_safetensors(to_int8(tensors, _renamed(start, names)), file, told)
+    write_safetensors(to_int8(tensors, _renamed(start, names), coarse), file, told)
 
 
 def read_int8(file: Path, start: Path | None = None) -> dict[str, Tensor]:

@@ -95,9 +95,9 @@ class NetSettings:
 
 NETS: dict[str, NetSettings] = {
     "sd15": NetSettings("sd15"),
-    # Its UNet has three up blocks. To be led away from a zero embedding that stood alone spoiled pictures.
+    # Its UNet has three up blocks.
     # What its small CLIP tells of a face is too little to know a person by.
-    "mini": NetSettings("mini", (-2, -1), guidance=1.0, identity_encoder="mini-recogniser"),
+    "mini": NetSettings("mini", (-2, -1), identity_encoder="mini-recogniser"),
 }
 """How new nets begin on each family."""
 

@@ -29,6 +29,8 @@ __all__ = ["load_nets", "load_person", "save_nets"]
 
 ROLES = {"appearance": "appearance net", "matching": "matching net", "unet": "customised UNet"}
 LICENCE = "Apache-2.0"
+COARSE = {"appearance": 2, "matching": 4}
+"""How roughly offsets from the UNet are written: the matching net only points, and has moved little."""
 
 
 def load_nets(name_or_path: str | Path, base: Base) -> tuple[Nets, list[WeightsRecord]]:
@@ -95,5 +97,5 @@ def save_nets(
     parts = {"appearance": nets.appearance, "matching": nets.matching, "unet": unet}
     for name, model in parts.items():
         if model is not None:
-            save_part(model, folder / name, dtype, int8=int8, start=start)
+            save_part(model, folder / name, dtype, int8=int8, start=start, coarse=COARSE.get(name, 1))
     write_json(folder / "config.json", asdict(nets.settings))
