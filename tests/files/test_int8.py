@@ -113,7 +113,7 @@ def test_offsets_come_back_as_the_same_weights_and_pack_smaller(tmp_path: Path) 
     again = read_int8(rough, tmp_path / "start")
     step = tensors["a.weight"].abs().amax(1, keepdim=True) / 127
     off = (again["a.weight"] - whole["a.weight"]).abs()
-    assert 0 < float(off.max()) and bool((off <= 2.001 * step).all()), "of four steps, half at most"
+    assert float(off.max()) > 0 and bool((off <= 2.001 * step).all()), "of four steps, half at most"
     assert torch.equal(again["new.weight"], whole["new.weight"]), "what is written whole is as exact"
 
     assert begins_at(near, tmp_path / "start") and not begins_at(plain, tmp_path / "start")
