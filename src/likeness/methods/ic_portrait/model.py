@@ -25,7 +25,8 @@ Residuals = tuple[list[Tensor], Tensor]
 
 def control_net(unet: Any) -> Any:
     """A ControlNet (arXiv 2302.05543) begun as a copy of the UNet's down path; at first it adds nothing."""
-    return ControlNetModel.from_unet(unet).to(unet.device, unet.dtype)
+    # torch's own cast: diffusers' warns of layers to be kept in fp32, of which there are none.
+    return torch.nn.Module.to(ControlNetModel.from_unet(unet), unet.device, unet.dtype)
 
 
 class _SeenError(Exception):
