@@ -45,6 +45,7 @@ SETTINGS = replace(NETS["mini"], image_encoder="the pack's own")
 BATCH = TRAINING["mini"].batch_size
 CONDITION_STEPS = 1000
 FACE_WEIGHT = 3.0
+"""How much more than other places those of the target's person count."""
 STAND_INS = 0.8
 """How often the pixels that are left of a target, and the latents that its noise begins from, are another
 person's in its pose and light: what a style reference shows. Of one person only, the nets learn to believe

@@ -34,6 +34,8 @@ __all__ = [
     "Recogniser",
     "RecogniserPhase",
     "aligned_faces",
+    "identities_of",
+    "persons_in",
     "persons_of",
     "train_judge_recogniser",
     "train_recogniser",
@@ -157,7 +159,6 @@ def aligned_faces(pictures: Pictures, *, jitter: float = 0.0, seed: int = 0) -> 
     return out.permute(0, 3, 1, 2)
 
 
-@torch.no_grad()
 def persons_of(shop: Workshop, pictures: Pictures, views: int) -> Tensor:
     """What the recogniser says of each person, the mean of their pictures, (people, E) of unit length."""
     return persons_in(identities_of(shop, pictures), views)
