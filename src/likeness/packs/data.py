@@ -285,17 +285,20 @@ def collection_views(seed: int, views: int) -> list[Scene]:
 
 
 def turned_views(seed: int, views: int) -> list[Scene]:
-    """One straight portrait, then the same head from elsewhere, every other time in another light too.
+    """One straight portrait, then the same head from elsewhere, in another place, every other time in another
+    light and other clothes too.
 
-    So any two of them are the same person with the same hair, face and clothes, seen from two sides.
+    So any two of them are the same person with the same hair and face, seen from two sides; what is around
+    the head in one tells nothing of the other.
     """
     from likeness import sitters
 
     first = sitters.straightened(sitters.sample_scene(seed))
     scenes = [first]
     for view in range(1, views):
-        turned = sitters.with_other_view(first, view)
-        scenes.append(sitters.with_other_light(turned, view) if view % 2 else turned)
+        new = {"pose", "camera", "background", *(("light", "clothes") if view % 2 else ())}
+        stays = [name for name in sitters.FACTORS if name not in new]
+        scenes.append(sitters.with_same_person(first, view, keep=stays))
     return scenes
 
 
