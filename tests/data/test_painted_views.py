@@ -38,7 +38,7 @@ def sheared(picture: Image.Image, cameras: Sequence[Camera]) -> list[Image.Image
 
 @pytest.fixture(scope="module")
 def painter(tmp_path_factory: pytest.TempPathFactory) -> ViewPainter:
-    base = load_base(tiny.write_sdxl(tmp_path_factory.mktemp("sdxl")))
+    base = load_base(tiny.write_mini(tmp_path_factory.mktemp("base")))
     return ViewPainter(base, sheared, FaceModels(MiddleDetector(), PixelEncoder()))
 
 

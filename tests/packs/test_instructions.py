@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 
-from likeness.packs import mini
+from likeness.packs import check_words, mini
 from likeness.packs.check_words import instructions_read
 from likeness.packs.data import CAPTIONS, Pictures, collection_views
 from likeness.packs.recipes import instructions as recipe
@@ -93,7 +93,8 @@ def test_instructions_are_learned_and_captions_stay(
     assert moved < 0.5 * moved_freely and astray < 0.5 * astray_freely
 
 
-def test_a_reading_of_the_pack_s_rows_tells_what_is_asked() -> None:
+def test_a_reading_of_the_pack_s_rows_tells_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_words, "READ_PEOPLE", 60)
     people = torch.arange(20)
     empty = torch.zeros(20)
     pictures = Pictures(empty, empty, empty, empty, people, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import distributed, nn
 
 from likeness.errors import InputError
 from likeness.training import Budget, Moment, World, constant, join_world, train
@@ -50,6 +51,11 @@ def weights(module: nn.Module) -> torch.Tensor:
 
 def main(folder: Path, **options: float) -> None:
     """One process of a training in `folder`; the steps in `options` may take a while each."""
+
+    def at_the_end() -> None:  # what was registered first comes last
+        (folder / f"left-{world.rank}").write_text(f"{distributed.is_initialized()}")
+
+    atexit.register(at_the_end)
     world = join_world()
     fit, pause = Fit(), float(options.pop("pause", 0))
 
@@ -111,6 +117,7 @@ def test_two_processes_train_like_one_with_both_batches(launcher: list[str], tmp
     assert saved == [(2, "fit"), (STEPS, "fit")]
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert [one["world"] for one in found] == [(0, 2), (1, 2)]
+    assert [(tmp_path / f"left-{rank}").read_text() for rank in range(2)] == ["False", "False"]
     assert [one["finished"] for one in found] == [True, False]  # one process exports
     mine, theirs = (latest_checkpoint(tmp_path / run) for run in ("run", "alone"))
     assert mine is not None and theirs is not None and mine.name == theirs.name

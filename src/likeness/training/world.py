@@ -6,6 +6,7 @@ place. It pays on a CPU too: small layers gain little from a second thread.
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -82,4 +83,11 @@ def join_world(device: torch.device | str = "cpu") -> World:
         on_cpu = torch.device(device).type == "cpu"
         # gloo beside nccl: clocks and stop flags are numbers on the CPU.
         PartialState(cpu=on_cpu, backend="gloo" if on_cpu else "cpu:gloo,cuda:nccl")
+        # Before the interpreter goes: threads of a group that is still there then abort now and then.
+        atexit.register(_leave)
     return World.here()
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
