@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +18,9 @@ AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet | triplets.Triple
 def kind_of(folder: Path) -> str:
     """What its `dataset.json` or `build.json` says; "fgid" where none can be read, whose reader then says
     what is wrong."""
-    if triplets.is_triplets(folder):
-        return "cheese"
+    built = triplets.kind_in(folder)
+    if built:
+        return built
     try:
         told = json.loads((folder / manifest.ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -31,7 +33,7 @@ def open_dataset(folder: Path) -> AnySet:
     kind = kind_of(folder)
     if kind == "attributes":
         return attributes.read_attributes(folder)
-    if kind == "cheese":
+    if kind in triplets.PICTURES:
         return triplets.read_triplets(folder)
     return manifest.read_dataset(folder)
 
@@ -41,15 +43,16 @@ def check(folder: Path, *, hashes: bool = True) -> list[manifest.Problem]:
     kind = kind_of(folder)
     if kind == "attributes":
         return attributes.check(folder, hashes=hashes)
-    if kind == "cheese":
+    if kind in triplets.PICTURES:
         return triplets.check(folder, hashes=hashes)
     return manifest.check(folder, hashes=hashes)
 
 
-def require(dataset: AnySet, kind: str, method: str) -> None:
+def require(dataset: AnySet, kind: str | Sequence[str], method: str) -> None:
     """Raises: IncompatibleWeightsError for a data set that the method cannot learn from."""
-    if dataset.about.kind != kind:
+    kinds = [kind] if isinstance(kind, str) else list(kind)
+    if dataset.about.kind not in kinds:
         raise IncompatibleWeightsError(
-            f"{method} learns from a data set of kind {kind}, but {dataset.folder} is of kind "
-            f"{dataset.about.kind}: build one with `likeness dataset build {kind}`."
+            f"{method} learns from a data set of kind {' or '.join(kinds)}, but {dataset.folder} is of kind "
+            f"{dataset.about.kind}: build one with `likeness dataset build {kinds[-1]}`."
         )

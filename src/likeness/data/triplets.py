@@ -1,4 +1,4 @@
-"""Triplets to learn from: a built data set of kind "cheese", as training and checking see it."""
+"""Two pictures and an instruction a row: data sets of the kinds "cheese", "pairs" and "edits"."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ from likeness.files.images import image_from
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Triplet", "TripletSet", "TripletsAbout", "check", "is_triplets", "read_triplets"]
+__all__ = ["Triplet", "TripletSet", "TripletsAbout", "check", "kind_in", "read_triplets"]
 
-KIND = "cheese"
-PICTURES = ("reference", "target")
+PICTURES = {
+    "cheese": ("reference", "target"),
+    "pairs": ("before", "after"),
+    "edits": ("before", "after"),
+}
+"""What the two pictures of a row are called, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class TripletsAbout:
     """What is known of the whole set."""
 
-    kind: str = KIND
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """One row: who it is, what leads from the reference to the target, and the sizes of both in px."""
+    """One row: who it is, what leads from the first picture, the reference, to the second, both sizes in px."""
 
     person: str
     instruction: str
@@ -47,15 +51,14 @@ class TripletSet:
     folder: Path
     shards: ShardSet
     numbers: tuple[int, ...]
-
-    about = TripletsAbout()
+    about: TripletsAbout
 
     @cached_property
     def rows(self) -> tuple[Triplet, ...]:
         """Every triplet, in the manifest's order."""
         people, texts, *sizes = (
             self.shards.column(name)
-            for name in ("identity", "instruction", *(f"{one}_size_px" for one in PICTURES))
+            for name in ("identity", "instruction", *(f"{one}_size_px" for one in PICTURES[self.about.kind]))
         )
         return tuple(
             Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes)) for n in self.numbers
@@ -67,14 +70,14 @@ class TripletSet:
 
     def pictures(self, row: int) -> tuple[Image.Image, Image.Image]:
         """Reference and target. Raises: InputError naming a picture that is missing or broken."""
-        number = self.numbers[row]
+        number, names = self.numbers[row], PICTURES[self.about.kind]
         files = {
-            name.partition(".")[0]: (name, data) for name, data in self.shards.files(number, PICTURES).items()
+            name.partition(".")[0]: (name, data) for name, data in self.shards.files(number, names).items()
         }
-        missing = [name for name in PICTURES if name not in files]
+        missing = [name for name in names if name not in files]
         if missing:
             raise InputError(f"Row {number} of {self.folder} has no {missing[0]} picture; build it again.")
-        reference, target = (image_from(data, name) for name, data in (files[one] for one in PICTURES))
+        reference, target = (image_from(data, name) for name, data in (files[one] for one in names))
         return reference, target
 
 
@@ -84,16 +87,17 @@ def read_triplets(folder: Path) -> TripletSet:
     numbers = tuple(n for n, split in enumerate(shards.column("split")) if split != "test")
     if not numbers:
         raise InputError(f"{folder} has no row but of the split test; build one of more people.")
-    return TripletSet(folder, shards, numbers)
+    return TripletSet(folder, shards, numbers, TripletsAbout(kind_in(folder) or "cheese"))
 
 
-def is_triplets(folder: Path) -> bool:
-    """Whether `likeness dataset build cheese` made the folder."""
+def kind_in(folder: Path) -> str | None:
+    """Which of these kinds `likeness dataset` made the folder of; None: of none."""
     try:
         told = json.loads((folder / BUILD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and told.get("kind") == KIND
+        return None
+    kind = told.get("kind") if isinstance(told, dict) else None
+    return kind if kind in PICTURES else None
 
 
 def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
@@ -111,5 +115,6 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
         try:
             found.pictures(row)
         except (InputError, OSError) as error:
-            problems.append(Problem(str(error), "manifest.parquet", found.numbers[row] + 1))
+            shard = found.shards.row(found.numbers[row])["shard"]
+            problems.append(Problem(str(error), shard, found.numbers[row] + 1))
     return problems
