@@ -68,7 +68,9 @@ def collect(
     judge: Annotated[list[Path] | None, typer.Option(help="As in `likeness generate`.")] = None,
     parser: Annotated[
         Path | None,
-        typer.Option(help="Folder of a face parser, to compare clothes and jewellery; packs bring theirs."),
+        typer.Option(
+            help="A face parser (docs/data.md), to compare clothes and jewellery; packs bring theirs."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     dry_run: Annotated[
@@ -139,9 +141,7 @@ def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None
     beside = pack_folder(base) / "parser"
     folder = parser or (beside if beside.is_dir() else None)
     if folder is None:
-        return Coherence(
-            aspects, "clothes and jewellery are not compared: give the folder of a face parser as --parser"
-        )
+        return Coherence(aspects, "clothes and jewellery are not compared: give a face parser as --parser")
     net = load_parser(folder)
     return Coherence([*aspects, *worn_aspects(lambda picture: parse_picture(net, picture))])
 

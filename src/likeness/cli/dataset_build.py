@@ -39,7 +39,9 @@ Encoder = Annotated[
     Path | None,
     typer.Option(help="Face recogniser (folder or .onnx) of the embeddings; sitters have the pack's."),
 ]
-Parser = Annotated[Path | None, typer.Option(help="Folder of a face parser, for masks of the parts.")]
+Parser = Annotated[
+    Path | None, typer.Option(help="A face parser, for masks of the parts: a folder, or BiSeNet's weights.")
+]
 Word = Annotated[str, typer.Option(help="What a person without a caption is called.")]
 Licence = Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")]
 Pack = Annotated[bool, typer.Option(help="Copy the pictures into shards.")]

@@ -43,7 +43,9 @@ def pollution(
     judge: Annotated[
         Path | None, typer.Option(help="A face recogniser (folder or .onnx); packs bring theirs.")
     ] = None,
-    parser: Annotated[Path | None, typer.Option(help="Folder of a face parser; packs bring theirs.")] = None,
+    parser: Annotated[
+        Path | None, typer.Option(help="A face parser (docs/data.md); packs bring theirs.")
+    ] = None,
     clip: Annotated[Path | None, typer.Option(help="Folder of a CLIPModel; packs bring theirs.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     as_json: AsJson = False,

@@ -23,7 +23,7 @@ from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import ddim, denoised
 from likeness.errors import InputError, MissingWeightsError
-from likeness.faces.parsing import ParserNet, load_parser
+from likeness.faces.parsing import FaceParser, load_parser
 from likeness.files.provenance import record_weights
 from likeness.methods.instant_portrait.card import CARD
 from likeness.methods.instant_portrait.config import EditSettings, InstantPortraitOptions
@@ -59,7 +59,7 @@ def load(
 
     base: "mini", "sd15" or a base of their families, whose text encoder and autoencoder are used. adapter:
     the editing UNet (`weights.load_editor`), by default the pack's own, or InstructPix2Pix for sd15. parser:
-    folder of a face parser, for `keep_background`; a pack brings its own.
+    what `load_parser` takes, for `keep_background`; a pack brings its own.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     if controlnets:
@@ -126,7 +126,7 @@ class InstantPortraitPipeline:
         unet: Any,
         settings: EditSettings,
         *,
-        parser: ParserNet | None = None,
+        parser: FaceParser | None = None,
         weights: tuple[WeightsRecord, ...] = (),
         teacher: InstantPortraitPipeline | None = None,
     ) -> None:
@@ -309,7 +309,7 @@ class InstantPortraitPipeline:
             )
         options = options_of(InstantPortraitOptions, request, "InstantPortrait")
         if options.keep_background and self.parser is None:
-            raise InputError("keep_background needs a face parser: give its folder as parser.")
+            raise InputError("keep_background needs a face parser: give one as parser.")
         size = request.size_px or self._size_of(request.references[0])
         check_size(size, self.base, unit_px=UNIT_PX, least_px=2 * UNIT_PX)
         request = with_settings(
