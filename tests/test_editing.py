@@ -67,6 +67,9 @@ def test_what_files_folders_and_patterns_stand_for(tmp_path: Path, photos: list[
     assert pictures_in([tmp_path / "in"]) == ([a, b], [])
     assert pictures_in([str(tmp_path / "in" / "*.png"), a]) == ([a, b], [])
     assert pictures_in([b, tmp_path / "in" / "c.mp4"]) == ([b], [tmp_path / "in" / "c.mp4"])
+    assert pictures_in([str(tmp_path / "in" / "*")]) == ([a, b], [tmp_path / "in" / "c.mp4"])
+    (tmp_path / "in" / "d.heic").write_bytes(b"what no reader here reads")
+    assert pictures_in([tmp_path / "in"]) == ([a, b], [])
     for nothing in (tmp_path, tmp_path / "*.gif"):
         with pytest.raises(InputError, match="holds no picture"):
             pictures_in([nothing])
@@ -133,6 +136,36 @@ def test_pictures_are_edited_saved_and_taken_up(
     assert (out / files[0]).read_bytes() == before
     sheet = read_image(out / "before-after.png")
     assert sheet.width > sheet.height
+
+
+def test_a_bad_picture_does_not_stop_the_others(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    out, broken, jobs = tmp_path / "out", tmp_path / "broken.png", [job(file) for file in photos]
+    broken.write_bytes(photos[0].read_bytes()[:200])
+    for again in (0, 2):
+        document = edit_pictures(pipeline, [jobs[0], job(broken), jobs[1]], out)
+        assert document == json.loads((out / "result.json").read_text())
+        assert [row["picture"] for row in document["edits"]] == [str(file) for file in photos]
+        [row] = document["failed"]
+        assert (row["picture"], document["taken_up"]) == (str(broken), again)
+        assert "broken or cut off" in row["reason"]
+    sheet = read_image(out / "before-after.png")
+    edit_pictures(pipeline, jobs, tmp_path / "good")
+    whole = read_image(tmp_path / "good" / "before-after.png")
+    assert np.array_equal(np.asarray(sheet), np.asarray(whole)), "each beside its own photo"
+
+
+def test_what_is_wrong_with_every_job_is_told_at_once(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"broken\.png is"):
+        edit_pictures(pipeline, [job(tmp_path / "broken.png")], tmp_path / "out")
+    impossible = [job(file, guidance=1000.0) for file in photos]
+    with pytest.raises(InputError, match="guidance must be"):
+        edit_pictures(pipeline, impossible, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_name_given_out_again_is_not_taken_for_the_old_picture(
@@ -270,6 +303,11 @@ def test_the_command(
     assert run("edit", *map(str, videos), *given[2:], "--out", str(tmp_path / "out")) == 0
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 2, "neither name has a letter of ours"
     capsys.readouterr()
+    (tmp_path / "in" / "c.png").write_bytes(b"no picture")
+    assert run(*given, "--out", str(tmp_path / "out")) == 2
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)["failed"]) == 1
+    assert "1 of 3 could not be edited" in told.err and "result.json" in told.err
     assert run("edit", "--out", str(tmp_path / "x")) == 2
     assert "Give pictures" in capsys.readouterr().err
     assert run("edit", str(photos[0]), "--out", str(tmp_path / "x")) == 2

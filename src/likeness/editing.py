@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["EditJob", "FlickerMeter", "edit_pictures", "edit_video", "flicker", "jobs_of_file", "pictures_in"]
 
 LOG, RESULT, SHEET = "edits.jsonl", "result.json", "before-after.png"
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+"""Those of `files.images.FORMATS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class EditJob:
 def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     """Pictures and videos that files, folders and patterns such as "in/*.jpg" stand for, in order.
 
+    A folder stands for its pictures, a pattern for the pictures and videos among what it matches.
+
     Raises: InputError for what stands for nothing, ImageError for a file that is not there.
     """
     pictures: list[Path] = []
@@ -60,7 +63,7 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     for text in given:
         path = Path(text).expanduser()
         if path.is_dir():
-            found = sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES)
+            found = _files(path.iterdir(), PICTURE_SUFFIXES)
         elif path.is_file():
             found = [path]
         elif not any(mark in str(text) for mark in "*?["):
@@ -69,7 +72,7 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
             root, pattern = (
                 (Path(path.anchor), str(path)[len(path.anchor) :]) if path.anchor else (Path(), str(path))
             )
-            found = sorted(one for one in root.glob(pattern) if one.is_file())
+            found = _files(root.glob(pattern), PICTURE_SUFFIXES | VIDEO_SUFFIXES)
         if not found:
             raise InputError(
                 f"{text} holds no picture: give pictures, a folder of them, or a pattern in quotes."
@@ -111,41 +114,57 @@ def edit_pictures(
     Each result is compared with the job's first photo, whatever was edited between; what lies between is kept
     too, for a recipe leads to its own reference only. What `out` holds already of the same jobs is not done
     again. Beside the pictures lie `edits.jsonl`, the sheet of all before and after, and `result.json`, whose
-    content is returned.
-    Raises: InputError for impossible settings; Cancelled after Ctrl-C, when what is finished can be taken up.
+    content is returned. A job that cannot be done, such as a broken picture, does not stop the others: its
+    row is in `failed`, with the `reason`.
+    Raises: InputError where all jobs fail for one reason, such as an impossible setting; Cancelled after
+    Ctrl-C, when what is finished can be taken up.
     """
     out, judge = folder_for(out), judge or Judge()
     held = {row["file"]: row for row in read_log(out / LOG)}  # what a file holds is told by its last row
     known = {row["job"]: row for row in held.values() if (out / row["file"]).is_file()}
-    started, rows, again = time.perf_counter(), [], 0
+    done: list[tuple[EditJob, dict[str, Any]]] = []
+    failed: list[dict[str, Any]] = []
+    errors: dict[str, InputError] = {}
+    started, again = time.perf_counter(), 0
     log: JsonlLog | None = None
     names = {row["file"] for row in known.values()}
+
+    def finish(stopped: bool) -> dict[str, Any]:
+        return _finish(out, done, failed, judge, again, stopped, time.perf_counter() - started)
+
     try:
         for number, job in enumerate(jobs):
-            first = read_image(job.picture)
-            key = _key(job, first, pipeline)
-            if key in known:
-                rows.append(known[key])
-                again += 1
-            else:
+            try:
+                first = read_image(job.picture)
+                key = _key(job, first, pipeline)
+                if key in known:
+                    done.append((job, known[key]))
+                    again += 1
+                    continue
                 *between, result = _edited(pipeline, job, first, number, len(jobs), on_progress)
-                likeness = judge.compare(result.image, [first], _taught_by(result))
-                result = replace(result, scores={**result.scores, "likeness": likeness.chance})
-                name = free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
-                write_png(result.image, out / name, recipe_of(result))
-                for index, step in enumerate(between, start=1):
-                    kept = free_name(f"{name[:-4]}-step-{index}", names)
-                    write_png(step.image, out / kept, recipe_of(step))
-                log = log or JsonlLog(out / LOG)
-                row = _row_of(job, key, name, result, likeness)
-                log.write(row)
-                rows.append(row)
+            except InputError as error:
+                failed.append(_failure(job, error))
+                errors[str(error)] = error
+                continue
+            likeness = judge.compare(result.image, [first], _taught_by(result))
+            result = replace(result, scores={**result.scores, "likeness": likeness.chance})
+            name = free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
+            write_png(result.image, out / name, recipe_of(result))
+            for index, step in enumerate(between, start=1):
+                kept = free_name(f"{name[:-4]}-step-{index}", names)
+                write_png(step.image, out / kept, recipe_of(step))
+            log = log or JsonlLog(out / LOG)
+            row = _row_of(job, key, name, result, likeness)
+            log.write(row)
+            done.append((job, row))
     except (KeyboardInterrupt, Cancelled):
-        _finish(out, jobs, rows, judge, again, True, time.perf_counter() - started)
+        finish(stopped=True)
         raise Cancelled(
-            f"Stopped; {len(rows)} of {len(jobs)} pictures are in {out}, run again to go on."
+            f"Stopped; {len(done)} of {len(jobs)} pictures are in {out}, run again to go on."
         ) from None
-    return _finish(out, jobs, rows, judge, again, False, time.perf_counter() - started)
+    if len(errors) == 1 and not done:
+        raise next(iter(errors.values()))
+    return finish(stopped=False)
 
 
 def edit_video(
@@ -211,6 +230,10 @@ class FlickerMeter:
         return round(sum(self._seen) / len(self._seen), digits) if self._seen else None
 
 
+def _files(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
+    return sorted(one for one in paths if one.suffix.lower() in suffixes and one.is_file())
+
+
 def _edited(
     pipeline: PortraitPipeline,
     job: EditJob,
@@ -257,19 +280,30 @@ def _row_of(job: EditJob, key: str, name: str, result: PortraitResult, likeness:
     }
 
 
+def _failure(job: EditJob, error: InputError) -> dict[str, Any]:
+    return {
+        "picture": str(job.picture),
+        "instructions": list(job.instructions),
+        "seed": job.seed,
+        "reason": str(error),
+    }
+
+
 def _finish(
     out: Path,
-    jobs: Sequence[EditJob],
-    rows: Sequence[Mapping[str, Any]],
+    done: Sequence[tuple[EditJob, Mapping[str, Any]]],
+    failed: Sequence[Mapping[str, Any]],
     judge: Judge,
     again: int,
     stopped: bool,
     seconds: float,
 ) -> dict[str, Any]:
+    rows = [row for _, row in done]
     known = [row["likeness"] for row in rows if row["likeness"] is not None]
     document = {
         "format": 1,
-        "edits": list(rows),
+        "edits": rows,
+        "failed": list(failed),
         "taken_up": again,
         "stopped": stopped,
         "likeness": {
@@ -283,15 +317,16 @@ def _finish(
         "sheet": SHEET if rows else None,
     }
     if rows:
-        write_png(_sheet(out, jobs, rows), out / SHEET)
+        write_png(_sheet(out, done), out / SHEET)
+    if rows or failed:
         write_json(out / RESULT, document)
     return document
 
 
-def _sheet(out: Path, jobs: Sequence[EditJob], rows: Sequence[Mapping[str, Any]]) -> Image.Image:
+def _sheet(out: Path, done: Sequence[tuple[EditJob, Mapping[str, Any]]]) -> Image.Image:
     """Before and after side by side, two pairs a row."""
     images, labels = [], []
-    for job, row in zip(jobs, rows, strict=False):
+    for job, row in done:
         after = read_image(out / row["file"])
         images += [ImageOps.contain(read_image(job.picture), after.size), after]
         words = ", then ".join(row["instructions"])

@@ -10,7 +10,7 @@ import typer
 
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
-from likeness.errors import InputError
+from likeness.errors import ImageError, InputError
 
 __all__ = ["app"]
 
@@ -64,10 +64,19 @@ def edit(
     """Change portraits by an instruction, in one step, and check that each is still the person.
 
     Every result is compared with its first photo, also after several instructions. Run again with the same
-    folder, it goes on where it stopped.
+    folder, it goes on where it stopped. What cannot be edited is left out and told in result.json; the exit
+    code is then 2.
     """
     from likeness.catalog import load_pipeline
-    from likeness.editing import EditJob, edit_pictures, edit_video, free_name, jobs_of_file, pictures_in
+    from likeness.editing import (
+        RESULT,
+        EditJob,
+        edit_pictures,
+        edit_video,
+        free_name,
+        jobs_of_file,
+        pictures_in,
+    )
     from likeness.portraits import slug
     from likeness.references import find_judge, is_sitter
 
@@ -81,7 +90,7 @@ def edit(
     like = EditJob(Path(), tuple(instruction or ()), seed, steps, guidance, tuple(options.items()))
     pictures, videos = pictures_in(photo or ())
     jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
-    sitters = all(is_sitter(job.picture) for job in jobs) and bool(jobs)
+    sitters = bool(jobs) and all(is_sitter(job.picture) or not _readable(job.picture) for job in jobs)
     pipeline = load_pipeline(
         method, base, adapter=adapter, device=device, sitters=sitters, commercial=commercial
     )
@@ -96,6 +105,24 @@ def edit(
         with step_progress("editing", as_json) as on_progress:
             document["videos"].append(edit_video(pipeline, video, like, file, on_progress=on_progress))
     show({**document, "out": str(out)}, as_json, *_text(document, out))
+    failed = len(document.get("failed", ()))
+    if failed:
+        typer.echo(
+            f"error: {failed} of {len(jobs)} could not be edited; {out / RESULT} says why, under `failed`.",
+            err=True,
+        )
+        raise typer.Exit(InputError.exit_code)
+
+
+def _readable(picture: Path) -> bool:
+    """A broken picture says nothing of whether the others are sitters."""
+    from likeness.files.images import read_image
+
+    try:
+        read_image(picture)
+    except ImageError:
+        return False
+    return True
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:
