@@ -90,12 +90,46 @@ def test_rows_of_a_file(tmp_path: Path, photos: list[Path]) -> None:
     assert jobs_of_file(lines, like)[0].steps == 2
 
 
+def test_a_text_may_have_several_lines(tmp_path: Path, photos: list[Path]) -> None:
+    table = tmp_path / "edits.csv"
+    table.write_bytes(b'image,instruction,seed\r\nin/a.png,"a hat\r\nof wool",\r\nin/b.png,glasses,1.0\r\n')
+    one, two = jobs_of_file(table, job(Path()))
+    assert (one.instructions, two.instructions, two.seed) == (("a hat\r\nof wool",), ("glasses",), 1)
+    with table.open("ab") as more:
+        more.write(b"in/z.png,a scarf,\r\n")
+    with pytest.raises(InputError, match=r"line 5: .*does not exist"):
+        jobs_of_file(table, job(Path()))
+    lines = tmp_path / "edits.jsonl"
+    row = {"image": "in/a.png", "instruction": "a hat\u2028of wool", "seed": 1.0, "style": 2}
+    lines.write_text(json.dumps(row, ensure_ascii=False) + "\r\n\r\n", "utf-8")
+    [one] = jobs_of_file(lines, job(Path()))
+    assert (one.instructions, one.seed) == (("a hat\u2028of wool",), 1)
+    assert isinstance(one.seed, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("in/a.png,a hat, red,1", "line 2: it has more fields than the header"),
+        ('in/a.png,"a hat,1\nin/b.png,a scarf,2', "line 3: this is no CSV"),
+        ("in/a.png,a hat,1.5", "line 2: seed is '1.5', not a whole number"),
+    ],
+)
+def test_a_wrong_row_of_a_table_is_named(tmp_path: Path, photos: list[Path], text: str, said: str) -> None:
+    table = tmp_path / "edits.csv"
+    table.write_text(f"image,instruction,seed\n{text}\n")
+    with pytest.raises(InputError, match=said):
+        jobs_of_file(table, job(photos[0]))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('{"image": "in/a.png"}', r"line 1: it lacks 'instruction'"),
         ('{"image": "in/a.png", "instruction": "x", "sed": 1}', "no column 'sed'"),
         ('\n{"image": "in/a.png", "instruction": "x", "seed": "one"}', r"line 2: seed is 'one'"),
+        ('{"image": "in/a.png", "instruction": "x", "steps": 1.5}', "steps is 1.5, not a whole number"),
+        ('{"image": "in/a.png", "instruction": "x", "style": NaN}', "style is nan, not a number"),
         ('{"image": "in/z.png", "instruction": "x"}', "z.png does not exist"),
         ('{"image": }', "line 1, column 11"),
         ("[1]", "a row is an object"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -86,16 +88,17 @@ def jobs_of_file(file: Path, like: EditJob) -> list[EditJob]:
     """Rows of a .csv (with a header) or .jsonl file: `image`, `instruction`, and optionally `seed`, `steps`,
     `guidance`, `style`; a relative image lies beside the file.
 
-    Raises: InputError naming the line and column of what is wrong.
+    Raises: InputError naming the line of what is wrong; of a table's row the line it ends on.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}.") from error
     if file.suffix.lower() == ".csv":
-        rows = list(enumerate(csv.DictReader(text.splitlines()), start=2))
+        rows = list(_csv_rows(file, text))
     else:
-        rows = [(n, _row(file, n, line)) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+        lines = enumerate(text.split("\n"), start=1)  # not splitlines: U+2028 stays in its line
+        rows = [(number, _row(file, number, line)) for number, line in lines if line.strip()]
     if not rows:
         raise InputError(f"{file} has no rows: each is an image and an instruction.")
     return [_job(file, number, row, like) for number, row in rows]
@@ -356,6 +359,22 @@ def free_name(stem: str, taken: set[str], suffix: str = ".png") -> str:
     return name
 
 
+def _csv_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a table with the numbers of the lines they end on: a quoted field may have several."""
+    # Lines end as they do in the file: newlines inside quotes belong to the field.
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                raise InputError(
+                    f"{file}, line {reader.line_num}: it has more fields than the header; put a text with "
+                    "commas in quotes."
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{file}, line {reader.reader.line_num}: this is no CSV: {error}.") from error
+
+
 def _row(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
@@ -370,31 +389,48 @@ def _row(file: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-_NUMBERS: dict[str, Callable[[str], int | float]] = {
-    "seed": int,
-    "steps": int,
-    "guidance": float,
-    "style": float,
+def _whole(text: str) -> int:
+    """Raises: ValueError for what is no whole number; "1.0" is 1, as spreadsheets write it."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+_SETTINGS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "seed": (_whole, "a whole number"),
+    "steps": (_whole, "a whole number"),
+    "guidance": (_finite, "a number"),
+    "style": (_finite, "a number"),
 }
+"""Columns of a row: how each is read, and what it must be."""
 
 
 def _job(file: Path, number: int, row: Mapping[str, Any], like: EditJob) -> EditJob:
     given = {key: value for key, value in row.items() if value not in (None, "")}
-    unknown = sorted(set(given) - {"image", "instruction", *_NUMBERS}, key=str)
+    unknown = sorted(set(given) - {"image", "instruction", *_SETTINGS}, key=str)
     if unknown:
         raise InputError(f"{file}, line {number}: there is no column {unknown[0]!r}.")
     for name in ("image", "instruction"):
         if name not in given:
             raise InputError(f"{file}, line {number}: it lacks {name!r}.")
     values: dict[str, Any] = {}
-    for name, kind in _NUMBERS.items():
+    for name, (read, what) in _SETTINGS.items():
         if name in given:
             try:
-                values[name] = kind(str(given[name]))
+                values[name] = read(str(given[name]))
             except ValueError as error:
-                raise InputError(
-                    f"{file}, line {number}: {name} is {given[name]!r}, not a number."
-                ) from error
+                raise InputError(f"{file}, line {number}: {name} is {given[name]!r}, not {what}.") from error
     style = values.pop("style", None)
     options = like.options if style is None else tuple({**dict(like.options), "style": style}.items())
     picture = file.parent / Path(str(given["image"])).expanduser()
