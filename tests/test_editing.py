@@ -88,6 +88,8 @@ def test_rows_of_a_file(tmp_path: Path, photos: list[Path]) -> None:
     lines = tmp_path / "edits.jsonl"
     lines.write_text('{"image": "in/a.png", "instruction": "a hat", "steps": 2}\n\n')
     assert jobs_of_file(lines, like)[0].steps == 2
+    lines.write_text('{"image": "in/a.png", "instruction": "a hat", "size": "128x72"}')
+    assert jobs_of_file(lines, like)[0].size_px == (128, 72)
 
 
 def test_a_text_may_have_several_lines(tmp_path: Path, photos: list[Path]) -> None:
@@ -130,6 +132,7 @@ def test_a_wrong_row_of_a_table_is_named(tmp_path: Path, photos: list[Path], tex
         ('\n{"image": "in/a.png", "instruction": "x", "seed": "one"}', r"line 2: seed is 'one'"),
         ('{"image": "in/a.png", "instruction": "x", "steps": 1.5}', "steps is 1.5, not a whole number"),
         ('{"image": "in/a.png", "instruction": "x", "style": NaN}', "style is nan, not a number"),
+        ('{"image": "in/a.png", "instruction": "x", "size": 72}', "size is 72, not WIDTHxHEIGHT"),
         ('{"image": "in/z.png", "instruction": "x"}', "z.png does not exist"),
         ('{"image": }', "line 1, column 11"),
         ("[1]", "a row is an object"),
@@ -336,7 +339,13 @@ def test_the_command(
         write_video(video, 1)
     assert run("edit", *map(str, videos), *given[2:], "--out", str(tmp_path / "out")) == 0
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 2, "neither name has a letter of ours"
+    wide = ["edit", str(photos[0]), *given[2:], "--out", str(tmp_path / "wide"), "--size"]
+    assert run(*wide, "128x72") == 0
+    assert read_image(tmp_path / "wide" / "b-a-red-hat.png").size == (128, 72)
     capsys.readouterr()
+    for size in ("100x64", "8x64"):
+        assert run(*wide, size) == 2
+        assert "multiples of 8 from 16 on" in capsys.readouterr().err
     (tmp_path / "in" / "c.png").write_bytes(b"no picture")
     assert run(*given, "--out", str(tmp_path / "out")) == 2
     told = capsys.readouterr()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from likeness.diffusion.pixels import fitted
 from likeness.errors import Cancelled, ImageError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.images import contact_sheet, read_image, to_json, write_json, write_png
@@ -42,7 +43,8 @@ PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", 
 class EditJob:
     """One picture and what becomes of it: instructions one after another, each on what the last one made.
 
-    options: the method's own, such as {"style": 1.5}.
+    size_px: (width, height) of the result; None: the method's choice. options: the method's own, such as
+    {"style": 1.5}.
     """
 
     picture: Path
@@ -50,6 +52,7 @@ class EditJob:
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
+    size_px: tuple[int, int] | None = None
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -86,7 +89,7 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
 
 def jobs_of_file(file: Path, like: EditJob) -> list[EditJob]:
     """Rows of a .csv (with a header) or .jsonl file: `image`, `instruction`, and optionally `seed`, `steps`,
-    `guidance`, `style`; a relative image lies beside the file.
+    `guidance`, `style`, `size` (WIDTHxHEIGHT); a relative image lies beside the file.
 
     Raises: InputError naming the line of what is wrong; of a table's row the line it ends on.
     """
@@ -194,7 +197,7 @@ def edit_video(
         for frame in chain([first], frames):
             edited = _edited(pipeline, job, frame, 0, 1, None)[-1].image if count else edited
             take(edited)
-            before.see(frame.resize(edited.size))
+            before.see(fitted(frame, edited.size))
             after.see(edited)
             count += 1
             if on_progress is not None:
@@ -257,6 +260,7 @@ def _edited(
         request = PortraitRequest(
             prompt=instruction,
             references=(picture,),
+            size_px=job.size_px,
             seed=job.seed,
             steps=job.steps,
             guidance=job.guidance,
@@ -407,11 +411,17 @@ def _finite(text: str) -> float:
     return number
 
 
+def _size(text: str) -> tuple[int, int]:
+    width, height = (int(word) for word in text.lower().split("x"))
+    return width, height
+
+
 _SETTINGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "seed": (_whole, "a whole number"),
     "steps": (_whole, "a whole number"),
     "guidance": (_finite, "a number"),
     "style": (_finite, "a number"),
+    "size": (_size, "WIDTHxHEIGHT in pixels, such as 1024x576"),
 }
 """Columns of a row: how each is read, and what it must be."""
 
@@ -431,6 +441,8 @@ def _job(file: Path, number: int, row: Mapping[str, Any], like: EditJob) -> Edit
                 values[name] = read(str(given[name]))
             except ValueError as error:
                 raise InputError(f"{file}, line {number}: {name} is {given[name]!r}, not {what}.") from error
+    if "size" in values:
+        values["size_px"] = values.pop("size")
     style = values.pop("style", None)
     options = like.options if style is None else tuple({**dict(like.options), "style": style}.items())
     picture = file.parent / Path(str(given["image"])).expanduser()

@@ -87,6 +87,22 @@ def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait
     assert len(list(frames_of(tmp_path / "sink.mp4"))) == 3
 
 
+def test_frames_of_another_shape(toy: ToyInstantPortrait, tmp_path: Path) -> None:
+    live = LiveEditor(toy.pipeline(), size_px=(128, 72))
+    client = TestClient(live_app(live))
+    assert client.get("/settings").json()["size_px"] == [128, 72]
+    for index, size in enumerate(((256, 144), (96, 96))):
+        reply = client.post("/frame", content=jpeg(picture(0).resize(size)))
+        assert Image.open(BytesIO(reply.content)).size == (128, 72)
+        assert reply.headers["X-frames"] == str(index + 1)
+    held = Steady()
+    square = Image.new("RGB", (64, 64), "black")
+    held(square, Image.new("RGB", (64, 32), "black"))
+    square.paste("white", (0, 0, 64, 16))  # what is cut off
+    shown = held(square, Image.new("RGB", (64, 32), "white"))
+    assert np.asarray(shown)[8:].max() < 40, "what moves beyond the cut moves nothing inside it"
+
+
 def test_a_frame_takes_the_steps_that_the_weights_need(toy: ToyInstantPortrait) -> None:
     pipeline, taken = toy.pipeline(), list[int | None]()
 
@@ -155,6 +171,7 @@ def test_the_command_refuses_what_is_no_video(tmp_path: Path, capsys: pytest.Cap
     for words, said in (
         (["--source", str(tmp_path / "no.mp4")], "does not exist"),
         (["--sink", "out.gif"], "writes .mp4"),
+        (["--size", "100x64"], "multiples of 8"),
     ):
         with pytest.raises(SystemExit) as left:
             main(["live", *words])

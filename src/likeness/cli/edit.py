@@ -8,13 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.generate import size_of
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import ImageError, InputError
 
-__all__ = ["app"]
+__all__ = ["app", "edit_size"]
 
 app = typer.Typer()
+
+UNIT_PX, LEAST_PX = 8, 16
 
 
 @app.command()
@@ -31,11 +34,18 @@ def edit(
     batch: Annotated[
         Path | None,
         typer.Option(
-            help="Instead: .csv or .jsonl with image, instruction, and seed, steps, guidance, style."
+            help="Instead: .csv or .jsonl with image, instruction, and seed, steps, guidance, style, size."
         ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="1 is one look; by default what the weights were made for.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT in px, multiples of 8; of another shape than the picture its middle is taken. "
+            "By default the picture's shape at what the base paints best."
+        ),
     ] = None,
     style: Annotated[
         float, typer.Option(min=0, max=4, help="Strength of the instruction against the person's look.")
@@ -87,7 +97,9 @@ def edit(
     options: dict[str, Any] = {"style": style, "style_boost": style_boost, "keep_background": keep_background}
     if image_guidance is not None:
         options["image_guidance"] = image_guidance
-    like = EditJob(Path(), tuple(instruction or ()), seed, steps, guidance, tuple(options.items()))
+    like = EditJob(
+        Path(), tuple(instruction or ()), seed, steps, guidance, edit_size(size), tuple(options.items())
+    )
     pictures, videos = pictures_in(photo or ())
     jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
     sitters = bool(jobs) and all(is_sitter(job.picture) or not _readable(job.picture) for job in jobs)
@@ -112,6 +124,16 @@ def edit(
             err=True,
         )
         raise typer.Exit(InputError.exit_code)
+
+
+def edit_size(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT that an editor can paint. Raises: InputError for anything else."""
+    size = size_of(text)
+    if size and any(side < LEAST_PX or side % UNIT_PX for side in size):
+        raise InputError(
+            f"--size takes multiples of {UNIT_PX} from {LEAST_PX} on, such as 1024x576, not {text!r}."
+        )
+    return size
 
 
 def _readable(picture: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from likeness.cli.edit import edit_size
 from likeness.cli.output import AsJson, show
 from likeness.errors import InputError, MissingWeightsError
 
@@ -30,6 +31,12 @@ def live(
         int | None,
         typer.Option(min=1, help="Of each frame; by default 1, or 4 where the pack has no one-step editor."),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT in px, multiples of 8; by default a square that the base paints best."
+        ),
+    ] = None,
     style: Annotated[float, typer.Option(min=0, max=4, help="As in `likeness edit`.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the one noise that all frames share.")] = 0,
     base: Annotated[str, typer.Option(help="As in `likeness generate`.")] = "mini",
@@ -52,6 +59,7 @@ def live(
     from likeness.catalog import load_pipeline
     from likeness.files.video import open_video
 
+    wanted = edit_size(size)
     if source is not None:
         open_video(source)
     if sink is not None and sink.suffix.lower() != ".mp4":
@@ -64,13 +72,14 @@ def live(
         ) from None
     pipeline = load_pipeline(method, base, adapter=adapter, device=device)
     side = getattr(getattr(pipeline, "base", None), "size_px", 512)
+    size_px = wanted or (side, side)
     editor = LiveEditor(
         pipeline,
         LiveSettings(instruction=instruction, style=style),
         seed=seed,
-        size_px=(side, side),
+        size_px=size_px,
         steps=steps,
     )
-    page = live_app(editor, source, (sink, (side, side)) if sink else None)
+    page = live_app(editor, source, (sink, size_px) if sink else None)
     show({"url": f"http://{host}:{port}"}, as_json, f"http://{host}:{port}  (Ctrl-C ends it)")
     serve_live(page, host, port)

@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from likeness.diffusion.pixels import fitted
 from likeness.editing import FlickerMeter
 from likeness.errors import ImageError, LikenessError
 from likeness.files.images import image_from
@@ -66,7 +67,7 @@ class Steady:
 
     def __call__(self, before: Image.Image, after: Image.Image) -> Image.Image:
         """The edited frame to show. before: the input, of any size."""
-        seen = np.asarray(before.resize(after.size), np.float32)
+        seen = np.asarray(fitted(before, after.size), np.float32)
         edited = np.asarray(after, np.float32)
         if self._input is None or self._shown is None or self._shown.shape != edited.shape:
             self._input, self._shown = seen, edited
@@ -151,7 +152,7 @@ class LiveEditor:
         ended = time.perf_counter()
         self._latencies.append(ended - started)
         self._done.append(ended)
-        for meter, seen in zip(self._flicker, (frame.resize(shown.size), shown), strict=True):
+        for meter, seen in zip(self._flicker, (fitted(frame, shown.size), shown), strict=True):
             meter.see(seen)
 
     def told(self) -> dict[str, float | int | None]:
@@ -173,6 +174,7 @@ def live_app(
 ) -> FastAPI:
     """GET / the page; POST /frame a picture, answered by the edited one; GET, POST /settings; GET /source.
 
+    /settings also says at what (width, height) frames are edited, `size_px`; the page cuts them to that.
     source: a video file that the page plays instead of a camera. sink: an .mp4 file and its size (width,
     height); it is there, whole, when the server ends.
     """
@@ -193,7 +195,8 @@ def live_app(
 
     @app.get("/settings")
     def settings() -> dict[str, Any]:
-        return {**editor.settings.model_dump(), "source": source is not None, **editor.told()}
+        now = {"source": source is not None, "size_px": editor.size_px}
+        return {**editor.settings.model_dump(), **now, **editor.told()}
 
     @app.post("/settings")
     def change(given: LiveSettings) -> dict[str, Any]:
