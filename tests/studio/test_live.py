@@ -23,7 +23,7 @@ from likeness.cli.main import main
 from likeness.editing import flicker
 from likeness.files.video import frames_of
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
-from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app, serve_live
+from likeness.studio.live import LiveEditor, LiveSettings, Paced, Steady, live_app, serve_live
 from likeness.types import PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
@@ -84,7 +84,30 @@ def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait
         status, said, _ = ask(f"{url}/frame", frame)
         assert (status, "parser" in json.loads(said)["error"]) == (422, True)
         assert not (tmp_path / "sink.mp4").exists()
-    assert len(list(frames_of(tmp_path / "sink.mp4"))) == 3
+    assert list(frames_of(tmp_path / "sink.mp4"))
+    with served(live_app(live, sink=(tmp_path / "none.mp4", (64, 64)))) as url:
+        ask(f"{url}/settings")
+    assert [file.name for file in tmp_path.iterdir()] == ["sink.mp4"], "no frame, no file"
+
+
+@pytest.mark.parametrize(
+    ("times", "written"),
+    [
+        ([0], [0]),
+        ([0, 0.125, 0.25, 0.375], [0, 1, 2, 3]),
+        ([0, 0.5, 0.625, 1], [0, 0, 0, 0, 1, 2, 2, 2, 3]),  # slower
+        ([index / 32 for index in range(17)], [2, 5, 10, 13, 16]),  # faster
+        ([7, 7.125, 1007.125], [0, *[1] * 480, 2]),  # a pause
+    ],
+)
+def test_a_recording_lasts_as_long_as_it_took(times: list[float], written: list[int]) -> None:
+    taken: list[int] = []
+    now = iter(times)
+    paced = Paced(lambda frame: taken.append(frame.width - 1), 8.0, lambda: next(now))
+    for index in range(len(times)):
+        paced(Image.new("RGB", (index + 1, 1)))
+    paced.end()
+    assert taken == written
 
 
 def test_frames_of_another_shape(toy: ToyInstantPortrait, tmp_path: Path) -> None:

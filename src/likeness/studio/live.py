@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 
     from likeness.types import PortraitPipeline
 
-__all__ = ["LiveEditor", "LiveSettings", "Steady", "live_app", "serve_live"]
+__all__ = ["LiveEditor", "LiveSettings", "Paced", "Steady", "live_app", "serve_live"]
 
 FRAME_BYTES = 4 * 2**20
 RECENT = 60
 """Frames that latency, rate and flicker are means of."""
 SINK_RATE = 20.0
+PAUSE_S = 60.0
+"""A recording shows a frame no longer than this: what is longer is a pause."""
 QUALITY = 90
 
 
@@ -92,6 +94,44 @@ def _widest(change: Image.Image) -> Image.Image:
     side = 2 * max(1, round(0.015 * max(change.size))) + 1
     levels = change.convert("L")
     return levels.filter(ImageFilter.MaxFilter(side)).convert("F")
+
+
+class Paced:
+    """Writes frames that come when they come at a steady rate: each is repeated, or left out, by the clock.
+
+    A recording so lasts from the first frame to the last, less what pauses have beyond `PAUSE_S`.
+    take: writes a frame. rate: frames a second. clock: seconds.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Image.Image], None],
+        rate: float = SINK_RATE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._take, self._rate, self._clock = take, rate, clock
+        self._shown: Image.Image | None = None
+        self._came = self._lasts = 0.0
+        self._written = 0
+
+    def __call__(self, frame: Image.Image) -> None:
+        """The next frame, now: the one before was there until this moment."""
+        now = self._clock()
+        if self._shown is not None:
+            self._lasts += min(now - self._came, PAUSE_S)
+            self._write(self._shown, self._lasts)
+        self._shown, self._came = frame, now
+
+    def end(self) -> None:
+        """The last frame is shown once."""
+        if self._shown is not None:
+            self._write(self._shown, self._lasts + 1 / self._rate)
+        self._shown = None
+
+    def _write(self, frame: Image.Image, until: float) -> None:
+        for _ in range(round(until * self._rate) - self._written):
+            self._take(frame)
+            self._written += 1
 
 
 @dataclass
@@ -176,14 +216,15 @@ def live_app(
 
     /settings also says at what (width, height) frames are edited, `size_px`; the page cuts them to that.
     source: a video file that the page plays instead of a camera. sink: an .mp4 file and its size (width,
-    height); it is there, whole, when the server ends.
+    height); it is there, whole, when the server ends, unless no frame came, and plays as fast as it was seen.
     """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             if sink is not None:
-                editor.sink = stack.enter_context(video_sink(*sink, SINK_RATE))
+                editor.sink = paced = Paced(stack.enter_context(video_sink(*sink, SINK_RATE)))
+                stack.callback(paced.end)
             yield
             editor.sink = None
 
