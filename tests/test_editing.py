@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
-from likeness.editing import EditJob, edit_pictures, edit_video, flicker, jobs_of_file, pictures_in
+from likeness.editing import EditJob, edit_pictures, edit_video, jobs_of_file, pictures_in
 from likeness.errors import Cancelled, ImageError, InputError
 from likeness.evaluation.judge import Judge, Likeness
 from likeness.files.images import read_image, read_recipe, write_png
 from likeness.files.video import frames_of, open_video, video_sink
+from likeness.flicker import flicker
 from likeness.methods.instant_portrait.config import EditSettings
 from likeness.methods.instant_portrait.pipeline import load
 from likeness.methods.instant_portrait.weights import save_editor
@@ -308,12 +309,65 @@ def test_a_video_is_edited_frame_by_frame(pipeline: PortraitPipeline, tmp_path: 
     told = edit_video(counted, tmp_path / "in.mp4", job(Path()), tmp_path / "out.mp4")  # type: ignore[arg-type]
     assert counted.count == told["frames"] == len(list(frames_of(tmp_path / "out.mp4"))) == 4
     assert told["flicker"]["before"] > 0
+    assert (told["checked"], told["judged"], told["reason"]) == (1, 0, "no judge was given")
     still = picture(0).resize((64, 64))
     with video_sink(tmp_path / "still.mp4", (64, 64), 12.0) as take:
         for _ in range(3):
             take(still)
     told = edit_video(pipeline, tmp_path / "still.mp4", job(Path()), tmp_path / "out2.mp4")
     assert told["flicker"]["after"] <= told["flicker"]["before"] + 1, "the same frame is edited the same way"
+
+
+def test_what_stands_still_in_a_video_is_held_still(pipeline: PortraitPipeline, tmp_path: Path) -> None:
+    rng, scene = np.random.default_rng(0), np.asarray(picture(0).resize((64, 64)), np.float32)
+    with video_sink(tmp_path / "in.mp4", (64, 64), 12.0) as take:
+        for _ in range(5):
+            seen = scene + rng.normal(0, 4, scene.shape)
+            take(Image.fromarray(seen.clip(0, 255).astype(np.uint8)))
+
+    def flickers(steady: bool) -> float:
+        told = edit_video(pipeline, tmp_path / "in.mp4", job(Path()), tmp_path / "out.mp4", steady=steady)
+        return float(told["flicker"]["after"])
+
+    assert flickers(True) < 0.7 * flickers(False)
+
+
+def test_videos_are_judged_by_their_first_frame_and_taken_up(
+    pipeline: PortraitPipeline, photos: list[Path], tmp_path: Path
+) -> None:
+    class Listening(Judge):
+        def compare(
+            self, image: Image.Image, references: Sequence[Image.Image], without: str | None = None
+        ) -> Likeness:
+            seen.append(np.asarray(references[0]))
+            return Judge.compare(self, image, references, without)
+
+    seen: list[np.ndarray] = []
+    judge = Listening([PixelEncoder()], MiddleDetector(), reason="not calibrated")
+    clip, broken, out = tmp_path / "clip.mp4", tmp_path / "broken.mp4", tmp_path / "out"
+    write_video(clip, 14)
+    broken.write_bytes(b"no video")
+    counted = Counted(pipeline)
+    jobs = [job(photos[0]), job(broken), job(clip)]
+    document = edit_pictures(counted, jobs, out, judge=judge)  # type: ignore[arg-type]
+    assert counted.count == 15
+    assert document == json.loads((out / "result.json").read_text())
+    [row] = document["videos"]
+    assert (row["file"], row["frames"], row["reason"]) == ("clip-a-red-hat.mp4", 14, "not calibrated")
+    assert (row["checked"], row["judged"], set(row["cosines"])) == (2, 2, {"pixels"}), "one a second"
+    first = np.asarray(next(frames_of(clip)))
+    assert all(np.array_equal(reference, first) for reference in seen[-2:])
+    assert [one["picture"] for one in document["failed"]] == [str(broken)]
+    assert any("sound" in warning for warning in document["warnings"])
+    written = (out / row["file"]).read_bytes()
+    again = Counted(pipeline)
+    document = edit_pictures(again, jobs, out, judge=judge)  # type: ignore[arg-type]
+    assert (again.count, document["taken_up"]) == (0, 2)
+    assert (out / row["file"]).read_bytes() == written
+    assert [one["cosines"] for one in document["videos"]] == [row["cosines"]]
+    write_video(clip, 2)
+    assert edit_pictures(pipeline, [job(clip)], out)["taken_up"] == 0, "another video of that name"
+    assert edit_pictures(pipeline, [job(clip)], out, steady=False)["taken_up"] == 0
 
 
 def test_the_command(
@@ -337,8 +391,15 @@ def test_the_command(
     for video in videos:
         video.parent.mkdir(exist_ok=True)
         write_video(video, 1)
+    capsys.readouterr()
     assert run("edit", *map(str, videos), *given[2:], "--out", str(tmp_path / "out")) == 0
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 2, "neither name has a letter of ours"
+    assert [row["video"] for row in json.loads(capsys.readouterr().out)["videos"]] == [*map(str, videos)]
+    given.remove("--json")
+    assert run("edit", *map(str, videos), *given[2:], "--out", str(tmp_path / "out")) == 0
+    told = capsys.readouterr().out
+    assert "2 were there already" in told and told.count("without their sound") == 1
+    given.append("--json")
     wide = ["edit", str(photos[0]), *given[2:], "--out", str(tmp_path / "wide"), "--size"]
     assert run(*wide, "128x72") == 0
     assert read_image(tmp_path / "wide" / "b-a-red-hat.png").size == (128, 72)
@@ -348,9 +409,9 @@ def test_the_command(
         assert "multiples of 8 from 16 on" in capsys.readouterr().err
     (tmp_path / "in" / "c.png").write_bytes(b"no picture")
     assert run(*given, "--out", str(tmp_path / "out")) == 2
-    told = capsys.readouterr()
-    assert len(json.loads(told.out)["failed"]) == 1
-    assert "1 of 3 could not be edited" in told.err and "result.json" in told.err
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)["failed"]) == 1
+    assert "1 of 3 could not be edited" in said.err and "result.json" in said.err
     assert run("edit", "--out", str(tmp_path / "x")) == 2
     assert "Give pictures" in capsys.readouterr().err
     assert run("edit", str(photos[0]), "--out", str(tmp_path / "x")) == 2

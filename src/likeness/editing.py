@@ -8,40 +8,42 @@ import io
 import json
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from likeness.diffusion.pixels import fitted
 from likeness.errors import Cancelled, ImageError, InputError
-from likeness.evaluation.judge import Judge
+from likeness.evaluation.judge import Judge, Likeness
 from likeness.files.images import contact_sheet, read_image, to_json, write_json, write_png
 from likeness.files.provenance import pixels_sha256, recipe_of
 from likeness.files.video import VIDEO_SUFFIXES, frames_of, open_video, video_sink
+from likeness.flicker import FlickerMeter, Steady
 from likeness.portraits import folder_for, peak_memory, slug
 from likeness.training.tracking import JsonlLog, read_log
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
-    from likeness.evaluation.judge import Likeness
     from likeness.types import PortraitPipeline, PortraitResult
 
-__all__ = ["EditJob", "FlickerMeter", "edit_pictures", "edit_video", "flicker", "jobs_of_file", "pictures_in"]
+__all__ = ["EditJob", "edit_pictures", "edit_video", "is_video", "jobs_of_file", "pictures_in"]
 
 LOG, RESULT, SHEET = "edits.jsonl", "result.json", "before-after.png"
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """Those of `files.images.FORMATS`."""
 
 
+SOUND = "Videos are written without their sound."
+
+
 @dataclass(frozen=True, slots=True)
 class EditJob:
-    """One picture and what becomes of it: instructions one after another, each on what the last one made.
+    """A picture or video and what becomes of it: instructions one after another, each on what the last made.
 
     size_px: (width, height) of the result; None: the method's choice. options: the method's own, such as
     {"style": 1.5}.
@@ -83,7 +85,7 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
                 f"{text} holds no picture: give pictures, a folder of them, or a pattern in quotes."
             )
         for one in found:
-            (videos if one.suffix.lower() in VIDEO_SUFFIXES else pictures).append(one)
+            (videos if is_video(one) else pictures).append(one)
     return list(dict.fromkeys(pictures)), list(dict.fromkeys(videos))
 
 
@@ -113,9 +115,10 @@ def edit_pictures(
     out: Path,
     *,
     judge: Judge | None = None,
+    steady: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Edit every job's picture and save it in `out` with its recipe.
+    """Edit every job's picture and save it in `out` with its recipe; a video as `edit_video` does.
 
     Each result is compared with the job's first photo, whatever was edited between; what lies between is kept
     too, for a recipe leads to its own reference only. What `out` holds already of the same jobs is not done
@@ -132,8 +135,15 @@ def edit_pictures(
     failed: list[dict[str, Any]] = []
     errors: dict[str, InputError] = {}
     started, again = time.perf_counter(), 0
-    log: JsonlLog | None = None
     names = {row["file"] for row in known.values()}
+
+    log: JsonlLog | None = None
+
+    def keep(job: EditJob, row: dict[str, Any]) -> None:
+        nonlocal log
+        log = log or JsonlLog(out / LOG)
+        log.write(row)
+        done.append((job, row))
 
     def finish(stopped: bool) -> dict[str, Any]:
         return _finish(out, done, failed, judge, again, stopped, time.perf_counter() - started)
@@ -141,11 +151,29 @@ def edit_pictures(
     try:
         for number, job in enumerate(jobs):
             try:
-                first = read_image(job.picture)
-                key = _key(job, first, pipeline)
+                if is_video(job.picture):
+                    key = _key(job, _file_sha256(job.picture), pipeline, steady=steady)
+                else:
+                    first = read_image(job.picture)
+                    key = _key(job, pixels_sha256(first), pipeline)
                 if key in known:
                     done.append((job, known[key]))
                     again += 1
+                    continue
+                stem = f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}"
+                if is_video(job.picture):
+                    name = free_name(stem, names, ".mp4")
+                    counted = _counted(on_progress, number, len(jobs))
+                    told = edit_video(
+                        pipeline,
+                        job.picture,
+                        job,
+                        out / name,
+                        judge=judge,
+                        steady=steady,
+                        on_progress=counted,
+                    )
+                    keep(job, {"job": key, **told})
                     continue
                 *between, result = _edited(pipeline, job, first, number, len(jobs), on_progress)
             except InputError as error:
@@ -154,20 +182,15 @@ def edit_pictures(
                 continue
             likeness = judge.compare(result.image, [first], _taught_by(result))
             result = replace(result, scores={**result.scores, "likeness": likeness.chance})
-            name = free_name(f"{slug(job.picture.stem)}-{slug(job.instructions[-1])}", names)
+            name = free_name(stem, names)
             write_png(result.image, out / name, recipe_of(result))
             for index, step in enumerate(between, start=1):
                 kept = free_name(f"{name[:-4]}-step-{index}", names)
                 write_png(step.image, out / kept, recipe_of(step))
-            log = log or JsonlLog(out / LOG)
-            row = _row_of(job, key, name, result, likeness)
-            log.write(row)
-            done.append((job, row))
+            keep(job, _row_of(job, key, name, result, likeness))
     except (KeyboardInterrupt, Cancelled):
         finish(stopped=True)
-        raise Cancelled(
-            f"Stopped; {len(done)} of {len(jobs)} pictures are in {out}, run again to go on."
-        ) from None
+        raise Cancelled(f"Stopped; {len(done)} of {len(jobs)} are in {out}, run again to go on.") from None
     if len(errors) == 1 and not done:
         raise next(iter(errors.values()))
     return finish(stopped=False)
@@ -179,61 +202,76 @@ def edit_video(
     job: EditJob,
     out: Path,
     *,
+    judge: Judge | None = None,
+    steady: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Edit a video frame by frame with one noise, so that it stays steady; writes `out`, an .mp4.
+    """Edit a video frame by frame with one noise, so that it stays steady; writes `out`, an .mp4, no sound.
 
-    Returns: frames, frames_per_s of the work, flicker of input and output (see `flicker`).
+    judge: compares one frame a second with the video's first. steady: what stands still in the input is held
+    still (`flicker.Steady`).
+    Returns its row: frames, frames_per_s of the work, flicker of input and output; how many frames were
+    `checked`, in how many of them a face was found (`judged`), their mean likeness and cosines, the `lowest`.
+    Raises: InputError for a file that is no video or has no frames, and for impossible settings.
     """
-    about = open_video(video)
-    started, count = time.perf_counter(), 0
+    about, judge, hold = open_video(video), judge or Judge(), Steady()
+    started, count, every = time.perf_counter(), 0, max(1, round(about.frames_per_s))
     before, after = FlickerMeter(), FlickerMeter()
+    seen: list[Likeness] = []
     frames = frames_of(video)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video} has no frames.")
-    edited = _edited(pipeline, job, first, 0, 1, None)[-1].image
-    with video_sink(out, edited.size, about.frames_per_s) as take:
+    result = _edited(pipeline, job, first, 0, 1, None)[-1]
+    warnings = [*result.warnings, SOUND]
+    with video_sink(out, result.image.size, about.frames_per_s) as take:
         for frame in chain([first], frames):
-            edited = _edited(pipeline, job, frame, 0, 1, None)[-1].image if count else edited
-            take(edited)
-            before.see(fitted(frame, edited.size))
-            after.see(edited)
+            result = _edited(pipeline, job, frame, 0, 1, None)[-1] if count else result
+            shown = hold(frame, result.image) if steady else result.image
+            take(shown)
+            before.see(fitted(frame, shown.size))
+            after.see(shown)
+            if count % every == 0:
+                seen.append(judge.compare(shown, [first], _taught_by(result)))
             count += 1
             if on_progress is not None:
                 on_progress(count, max(count, about.frames))
     seconds = time.perf_counter() - started
     return {
+        "file": out.name,
         "video": str(video),
-        "file": str(out),
+        "instructions": list(job.instructions),
+        "seed": job.seed,
         "frames": count,
         "frames_per_s": round(count / seconds, 2),
         "flicker": {"before": before.mean(3), "after": after.mean(3)},
+        **_told(seen),
+        "warnings": warnings,
+        "seconds": round(seconds, 4),
     }
 
 
-def flicker(one: Image.Image, two: Image.Image) -> float:
-    """Mean absolute difference of two frames that follow each other, in grey levels of 255."""
-    a, b = (np.asarray(frame.convert("RGB"), np.int16) for frame in (one, two))
-    return float(np.abs(a - b).mean())
+def _told(seen: Sequence[Likeness]) -> dict[str, Any]:
+    """What several frames' likenesses come to together."""
+    chances = [one.chance for one in seen if one.chance is not None]
+    judged = [one for one in seen if one.cosines]
+    reasons = [one.reason for one in seen if one.reason]
+    return {
+        "checked": len(seen),
+        "judged": len(judged),
+        "likeness": round(fmean(chances), 4) if chances else None,
+        "lowest": min(chances, default=None),
+        "cosines": {
+            name: round(fmean(one.cosines[name] for one in judged), 4)
+            for name in (judged[0].cosines if judged else ())
+        },
+        "reason": next(iter(reasons), None) if not chances else None,
+    }
 
 
-class FlickerMeter:
-    """The mean flicker of a stream of frames: of all, or of the `recent` last ones."""
-
-    def __init__(self, recent: int | None = None) -> None:
-        self._last: Image.Image | None = None
-        self._seen: deque[float] = deque(maxlen=recent)
-
-    def see(self, frame: Image.Image) -> None:
-        """The next frame; one of another size begins anew."""
-        if self._last is not None and self._last.size == frame.size:
-            self._seen.append(flicker(self._last, frame))
-        self._last = frame
-
-    def mean(self, digits: int) -> float | None:
-        """Grey levels of 255, rounded; None before there are two frames."""
-        return round(sum(self._seen) / len(self._seen), digits) if self._seen else None
+def is_video(path: Path) -> bool:
+    """By its ending."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _files(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
@@ -306,25 +344,28 @@ def _finish(
     seconds: float,
 ) -> dict[str, Any]:
     rows = [row for _, row in done]
+    edits = [(job, row) for job, row in done if "video" not in row]
     known = [row["likeness"] for row in rows if row["likeness"] is not None]
+    lowest = [row.get("lowest", row["likeness"]) for row in rows if row["likeness"] is not None]
     document = {
         "format": 1,
-        "edits": rows,
+        "edits": [row for _, row in edits],
+        "videos": [row for row in rows if "video" in row],
         "failed": list(failed),
         "taken_up": again,
         "stopped": stopped,
         "likeness": {
             "encoders": {encoder.name: encoder.licence for encoder in judge.encoders},
             "mean": round(sum(known) / len(known), 4) if known else None,
-            "lowest": min(known, default=None),
+            "lowest": min(lowest, default=None),
         },
         "warnings": list(dict.fromkeys(w for row in rows for w in row["warnings"])),
         "timings_s": {"total": round(seconds, 3)},
         "peak_memory_mib": peak_memory(),
-        "sheet": SHEET if rows else None,
+        "sheet": SHEET if edits else None,
     }
-    if rows:
-        write_png(_sheet(out, done), out / SHEET)
+    if edits:
+        write_png(_sheet(out, edits), out / SHEET)
     if rows or failed:
         write_json(out / RESULT, document)
     return document
@@ -347,11 +388,28 @@ def _taught_by(result: PortraitResult) -> str | None:
     return found
 
 
-def _key(job: EditJob, picture: Image.Image, pipeline: PortraitPipeline) -> str:
-    """The same for the same work by the same weights, wherever the picture lies."""
+def _key(job: EditJob, sha256: str, pipeline: PortraitPipeline, **more: Any) -> str:
+    """The same for the same work by the same weights, wherever the picture lies. sha256: of what it shows."""
     weights = [[one.role, one.sha256 or one.name, one.source] for one in getattr(pipeline, "weights", ())]
-    told = {**asdict(job), "picture": pixels_sha256(picture), "weights": weights}
+    told = {**asdict(job), "picture": sha256, "weights": weights, **more}
     return hashlib.sha256(to_json(told, None).encode()).hexdigest()[:24]
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}; check the path.") from error
+
+
+def _counted(
+    on_progress: Callable[[int, int], None] | None, number: int, total: int
+) -> Callable[[int, int], None] | None:
+    """Progress of one video of so many jobs."""
+    if on_progress is None:
+        return None
+    return lambda frame, frames: on_progress(number * frames + frame, total * frames)
 
 
 def free_name(stem: str, taken: set[str], suffix: str = ".png") -> str:

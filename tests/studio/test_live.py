@@ -20,10 +20,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from likeness.cli.main import main
-from likeness.editing import flicker
 from likeness.files.video import frames_of
+from likeness.flicker import Steady, flicker
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
-from likeness.studio.live import LiveEditor, LiveSettings, Paced, Steady, live_app, serve_live
+from likeness.studio.live import LiveEditor, LiveSettings, Paced, live_app, serve_live
 from likeness.types import PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture

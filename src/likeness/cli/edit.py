@@ -54,6 +54,7 @@ def edit(
         bool, typer.Option(help="Feed the output in once more: a stronger style.")
     ] = False,
     keep_background: Annotated[bool, typer.Option(help="Change nothing behind the person.")] = False,
+    steady: Annotated[bool, typer.Option(help="In videos: hold still what stands still.")] = True,
     guidance: Annotated[
         float | None, typer.Option(min=1, help="In several steps: how closely to follow the words.")
     ] = None,
@@ -73,7 +74,8 @@ def edit(
 ) -> None:
     """Change portraits by an instruction, in one step, and check that each is still the person.
 
-    Every result is compared with its first photo, also after several instructions. Run again with the same
+    Every result is compared with its first photo, also after several instructions; of a video one frame a
+    second with its first, and its sound is not kept. Run again with the same
     folder, it goes on where it stopped. What cannot be edited is left out and told in result.json; the exit
     code is then 2.
     """
@@ -82,12 +84,10 @@ def edit(
         RESULT,
         EditJob,
         edit_pictures,
-        edit_video,
-        free_name,
+        is_video,
         jobs_of_file,
         pictures_in,
     )
-    from likeness.portraits import slug
     from likeness.references import find_judge, is_sitter
 
     if bool(batch) == bool(photo):
@@ -101,23 +101,19 @@ def edit(
         Path(), tuple(instruction or ()), seed, steps, guidance, edit_size(size), tuple(options.items())
     )
     pictures, videos = pictures_in(photo or ())
-    jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
-    sitters = bool(jobs) and all(is_sitter(job.picture) or not _readable(job.picture) for job in jobs)
+    given = [replace(like, picture=one) for one in (*pictures, *videos)]
+    jobs = jobs_of_file(batch, like) if batch else given
+    shown = [job.picture for job in jobs]
+    # Who is on a video nobody knows.
+    sitters = not any(map(is_video, shown)) and all(is_sitter(one) or not _readable(one) for one in shown)
     pipeline = load_pipeline(
         method, base, adapter=adapter, device=device, sitters=sitters, commercial=commercial
     )
-    document: dict[str, Any] = {"edits": [], "videos": []}
-    if jobs:
-        judging = find_judge(base, judge or (), sitters=sitters)
-        with step_progress("editing", as_json) as on_progress:
-            document |= edit_pictures(pipeline, jobs, out, judge=judging, on_progress=on_progress)
-    names: set[str] = set()
-    for video in videos:
-        file = out / free_name(f"{slug(video.stem)}-{slug(like.instructions[-1])}", names, ".mp4")
-        with step_progress("editing", as_json) as on_progress:
-            document["videos"].append(edit_video(pipeline, video, like, file, on_progress=on_progress))
+    judging = find_judge(base, judge or (), sitters=sitters)
+    with step_progress("editing", as_json) as on_progress:
+        document = edit_pictures(pipeline, jobs, out, judge=judging, steady=steady, on_progress=on_progress)
     show({**document, "out": str(out)}, as_json, *_text(document, out))
-    failed = len(document.get("failed", ()))
+    failed = len(document["failed"])
     if failed:
         typer.echo(
             f"error: {failed} of {len(jobs)} could not be edited; {out / RESULT} says why, under `failed`.",
@@ -148,18 +144,23 @@ def _readable(picture: Path) -> bool:
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:
-    lines = []
-    for row in document["edits"]:
-        chance = row["likeness"]
-        cosines = "".join(f"  cosine {value:.2f} by {name}" for name, value in row["cosines"].items())
-        lines.append(f"{out / row['file']}{cosines if chance is None else f'  same person: {chance:.0%}'}")
-    if document.get("sheet"):
+    lines = [f"{out / row['file']}{_person(row)}" for row in document["edits"]]
+    if document["sheet"]:
         lines.append(str(out / document["sheet"]))
-    if document.get("taken_up"):
-        lines.append(f"{document['taken_up']} were there already")
-    for video in document["videos"]:
-        told = ", ".join(f"{name} {value}" for name, value in video["flicker"].items())
+    for row in document["videos"]:
+        told = ", ".join(f"{name} {value}" for name, value in row["flicker"].items())
         lines.append(
-            f"{video['file']}  {video['frames']} frames, {video['frames_per_s']} a second; flicker {told}"
+            f"{out / row['file']}{_person(row)}  {row['frames']} frames, {row['frames_per_s']} a second; "
+            f"flicker {told}"
         )
-    return lines + [f"warning: {warning}" for warning in document.get("warnings", [])]
+    if document["taken_up"]:
+        lines.append(f"{document['taken_up']} were there already")
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]
+
+
+def _person(row: dict[str, Any]) -> str:
+    chance = row["likeness"]
+    if chance is None:
+        return "".join(f"  cosine {value:.2f} by {name}" for name, value in row["cosines"].items())
+    least = f" (at least {row['lowest']:.0%})" if "lowest" in row else ""
+    return f"  same person: {chance:.0%}{least}"

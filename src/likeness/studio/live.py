@@ -16,24 +16,22 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from PIL import Image, ImageFilter
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from likeness.diffusion.pixels import fitted
-from likeness.editing import FlickerMeter
 from likeness.errors import ImageError, LikenessError
 from likeness.files.images import image_from
 from likeness.files.video import video_sink
+from likeness.flicker import FlickerMeter, Steady
 from likeness.studio.pages import only_here, read_page
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from likeness.types import PortraitPipeline
 
-__all__ = ["LiveEditor", "LiveSettings", "Paced", "Steady", "live_app", "serve_live"]
+__all__ = ["LiveEditor", "LiveSettings", "Paced", "live_app", "serve_live"]
 
 FRAME_BYTES = 4 * 2**20
 RECENT = 60
@@ -52,48 +50,6 @@ class LiveSettings(BaseModel):
     style: float = Field(default=1.0, ge=0, le=4)
     keep_background: bool = False
     steady: bool = True
-
-
-class Steady:
-    """Holds down flicker: where the camera's picture stays, so does the edited one.
-
-    A pixel takes on the new edit as far as the input around it changed since the last frame: at `moved` grey
-    levels (of 255) and more wholly, below in proportion, and never less than `floor`, so that a wrong pixel
-    goes away.
-    """
-
-    def __init__(self, moved: float = 12.0, floor: float = 0.1) -> None:
-        self.moved, self.floor = moved, floor
-        self._input: NDArray[np.float32] | None = None
-        self._shown: NDArray[np.float32] | None = None
-
-    def __call__(self, before: Image.Image, after: Image.Image) -> Image.Image:
-        """The edited frame to show. before: the input, of any size."""
-        seen = np.asarray(fitted(before, after.size), np.float32)
-        edited = np.asarray(after, np.float32)
-        if self._input is None or self._shown is None or self._shown.shape != edited.shape:
-            self._input, self._shown = seen, edited
-            return after
-        change = np.abs(seen - self._input).mean(axis=2)
-        # An edge that moves changes what is beside it too.
-        change = np.asarray(_widest(Image.fromarray(change)), np.float32)
-        share = np.clip(change / self.moved, self.floor, 1)[..., None]
-        shown = (share * edited + (1 - share) * self._shown).astype(np.float32)
-        self._shown = shown
-        # The input is followed slowly too: else slow changes would never add up to one.
-        self._input = (share * seen + (1 - share) * self._input).astype(np.float32)
-        return Image.fromarray(shown.round().astype(np.uint8))
-
-    def forget(self) -> None:
-        """Of another instruction nothing is kept."""
-        self._input = self._shown = None
-
-
-def _widest(change: Image.Image) -> Image.Image:
-    """Each pixel's largest neighbour within about 3 % of the picture; mode F."""
-    side = 2 * max(1, round(0.015 * max(change.size))) + 1
-    levels = change.convert("L")
-    return levels.filter(ImageFilter.MaxFilter(side)).convert("F")
 
 
 class Paced:
