@@ -36,8 +36,6 @@ __all__ = ["EditJob", "edit_pictures", "edit_video", "is_video", "jobs_of_file",
 LOG, RESULT, SHEET = "edits.jsonl", "result.json", "before-after.png"
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """Those of `files.images.FORMATS`."""
-
-
 SOUND = "Videos are written without their sound."
 
 
@@ -62,7 +60,6 @@ def pictures_in(given: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     """Pictures and videos that files, folders and patterns such as "in/*.jpg" stand for, in order.
 
     A folder stands for its pictures, a pattern for the pictures and videos among what it matches.
-
     Raises: InputError for what stands for nothing, ImageError for a file that is not there.
     """
     pictures: list[Path] = []
@@ -136,7 +133,6 @@ def edit_pictures(
     errors: dict[str, InputError] = {}
     started, again = time.perf_counter(), 0
     names = {row["file"] for row in known.values()}
-
     log: JsonlLog | None = None
 
     def keep(job: EditJob, row: dict[str, Any]) -> None:

@@ -75,19 +75,11 @@ def edit(
     """Change portraits by an instruction, in one step, and check that each is still the person.
 
     Every result is compared with its first photo, also after several instructions; of a video one frame a
-    second with its first, and its sound is not kept. Run again with the same
-    folder, it goes on where it stopped. What cannot be edited is left out and told in result.json; the exit
-    code is then 2.
+    second with its first, and its sound is not kept. Run again with the same folder, it goes on where it
+    stopped. What cannot be edited is left out and told in result.json; the exit code is then 2.
     """
     from likeness.catalog import load_pipeline
-    from likeness.editing import (
-        RESULT,
-        EditJob,
-        edit_pictures,
-        is_video,
-        jobs_of_file,
-        pictures_in,
-    )
+    from likeness.editing import RESULT, EditJob, edit_pictures, is_video, jobs_of_file, pictures_in
     from likeness.references import find_judge, is_sitter
 
     if bool(batch) == bool(photo):

@@ -25,7 +25,10 @@ def live(
         Path | None, typer.Option(help="A video file in place of the browser's camera.")
     ] = None,
     sink: Annotated[
-        Path | None, typer.Option(help="Write the edited frames to this .mp4 too; whole when it ends.")
+        Path | None,
+        typer.Option(
+            help="Record the edited frames in this .mp4 too, at the speed seen; whole when it ends."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
