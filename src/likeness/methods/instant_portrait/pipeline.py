@@ -18,7 +18,7 @@ from likeness.diffusion.guidance import with_guide, without_guide
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
-from likeness.diffusion.pixels import to_pictures, to_pixels
+from likeness.diffusion.pixels import fitted, to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import ddim, denoised
@@ -173,7 +173,7 @@ class InstantPortraitPipeline:
     ) -> PortraitResult:
         started = time.perf_counter()
         width, height = request.size_px or (0, 0)
-        before = request.references[0].convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        before = fitted(request.references[0].convert("RGB"), (width, height))
         pixels = to_pixels(before)
         text = torch.cat([self._text(request.negative_prompt), self._text(request.prompt)])
         conditioned = time.perf_counter()
