@@ -7,6 +7,7 @@ pollution.json      the numbers;  report.html  the same to look at
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -79,7 +80,7 @@ def open_tuned(text: str) -> Tuned:
     if path.is_file() and path.suffix == ".safetensors":
         card = told_by(path)
         if card is not None:
-            return Tuned(str(path), "delta", strength, tuple(card["targets"]))
+            return Tuned(str(path), "delta", strength, tuple(card.get("targets", ())))
         if any("lora" in name.lower() for name in tensor_names(path)):
             return Tuned(str(path), "LoRA", strength)
     elif at or path.suffix == ".safetensors":
@@ -327,6 +328,9 @@ def _known(value: float) -> float | None:
 
 def _scale(text: str, given: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise InputError(f"{given!r} is neither a file nor FILE@SCALE.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{given!r} is neither a file nor FILE@SCALE.")
+    return value
