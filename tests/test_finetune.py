@@ -24,7 +24,7 @@ from likeness.evaluation.judge import Judge
 from likeness.faces.align import ARCFACE_TEMPLATE
 from likeness.files.images import read_image, write_png
 from likeness.methods.consistentid import own_data
-from likeness.methods.consistentid.config import ConsistentIDTraining
+from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDTraining
 from likeness.methods.consistentid.own_data import OwnDataTraining, square_around
 from likeness.methods.consistentid.weights import load_adapter
 from likeness.packs import mini_path
@@ -205,6 +205,24 @@ def test_a_rehearsal_says_what_it_costs_and_keeps_nothing(toy: ToyConsistentID, 
     cost = finetune.dry_run(one, accumulate=2)
     assert cost["parameters_trained"] == sum(p.numel() for p in one.pipeline.adapter.parameters())
     assert cost["seconds_a_step"] > 0 and cost["peak_memory_mib"]["process"] > 100
+
+
+def test_any_description_that_names_parts_trains_them(toy: ToyConsistentID, dataset: Dataset) -> None:
+    told = ["Left Ear, full Lips", "a long word, " * 60 + "One Eye.", "freckles", CAPTION, CAPTION]
+    rows = [
+        row.model_copy(update={"face_caption": text}) for row, text in zip(dataset.rows, told, strict=True)
+    ]
+    one = training(toy, Dataset(dataset.folder, dataset.about, tuple(rows), dataset.embeddings))
+    named = [(one._row(n, n, torch.Generator())["part_tokens"] > 0).tolist() for n in range(5)]
+    seen = [[part in row.parts for part in PARTS] for row in rows]
+    spoken = [["ears", "mouth"], ["eyes"], [], PARTS, PARTS]
+    assert named == [
+        [part in words and there for part, there in zip(PARTS, row, strict=True)]
+        for words, row in zip(spoken, seen, strict=True)
+    ]
+    assert any(named[0]) and any(named[1]) and all(named[3])
+    assert one.warnings == ["1 of 5 pictures train without face parts: their face_caption names none."]
+    assert finetune.warnings_of(training(toy, dataset)) == []
 
 
 def test_a_rehearsal_does_not_count_the_checkpoint(

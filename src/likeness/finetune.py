@@ -56,6 +56,7 @@ __all__ = [
     "finetune_stages",
     "split_people",
     "validation_of",
+    "warnings_of",
 ]
 
 ADAPTER, SETTINGS, CURVES, FINISHED = "adapter", "settings.json", "curves.svg", "finished.json"
@@ -97,6 +98,20 @@ class ShowsItself(Protocol):
 
     def validation(self, rows: Sequence[int], /) -> Looks:
         """Of these rows of its data set."""
+
+
+@runtime_checkable
+class Warns(Protocol):
+    """A training that says what of its data it cannot learn from."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """One sentence each."""
+
+
+def warnings_of(training: Training) -> list[str]:
+    """What the training warns of, to be told before it begins."""
+    return list(training.warnings) if isinstance(training, Warns) else []
 
 
 @dataclass(frozen=True, slots=True, eq=False)

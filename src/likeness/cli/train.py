@@ -149,7 +149,9 @@ def train(
         training = open_training(stages[-1] if stages else "", adapter)
         cost = finetune.dry_run(training, seed=seed, device=device, accumulate=accumulate)
         if world.writes:
-            show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
+            warnings = finetune.warnings_of(training)
+            told = {**cost, "pictures": len(learned), "warnings": warnings}
+            show(told, as_json, *_cost(cost, steps, len(learned)), *warnings)
         return
     settings = {
         "method": method, "data": str(own or data), "base": base, "adapter": adapter, "steps": steps,
@@ -169,6 +171,8 @@ def train(
         found = finetune.finetune_stages(stages, open_stage, out, budget, adapter=adapter, **more)
     else:
         training, validation = open_stage("", adapter)
+        for warning in finetune.warnings_of(training) if world.writes else ():
+            typer.echo(warning, err=True)
         found = finetune.finetune(training, out, budget, validation, **more)
     if found["stopped_by"] == "signal":
         raise Cancelled(f"Stopped at step {found['steps']}; go on with --resume.")

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from likeness.errors import ImageError, InputError
 from likeness.faces.parsing import CLASSES
+from likeness.faces.parts import PARTS, part_word
 from likeness.files.images import read_image, to_json, whole_file, write_bytes, write_json
 from likeness.files.weights import sha256_of
 from likeness.types import Face
@@ -210,6 +211,16 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
                 text = f"row {number} (line {line} of {MANIFEST}) has length {length:.3g}, not 1"
                 problems.append(Problem(text, EMBEDDINGS))
     return problems
+
+
+def warnings_of(folder: Path) -> list[Problem]:
+    """What is no fault but teaches less: descriptions of faces that name no face part."""
+    found = read_records(folder, About, Row)
+    return [
+        found.problem(line, "face_caption", "names no face part: nothing is learned of its parts")
+        for line, row in found.rows.items()
+        if not any(part_word(part, row.face_caption) for part in PARTS)
+    ]
 
 
 def read_records(folder: Path, about: type[AnyAbout], row: type[AnyRow]) -> Records[AnyAbout, AnyRow]:
