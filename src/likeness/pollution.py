@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from likeness.catalog import load_pipeline
+from likeness.diffusion.lora import lora_file
 from likeness.errors import Cancelled, IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.evaluation.case import Case
 from likeness.evaluation.metrics.changes import ResponseGain, kind_changes
@@ -75,7 +76,7 @@ def open_tuned(text: str) -> Tuned:
     Raises: MissingWeightsError, InputError.
     """
     name, at, scale = ("", "", "") if Path(text).exists() else text.rpartition("@")
-    path = delta_file(name if at else text)
+    path = lora_file(delta_file(name if at else text))
     strength = _scale(scale, text) if at else 1.0
     if path.is_file() and path.suffix == ".safetensors":
         card = told_by(path)
@@ -110,7 +111,8 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
     else:
         texts = [one.text for one in load_protocol("consistentid", "paper", sitters=False).prompts]
         random.Random(seed).shuffle(texts)
-        every = (text.format(person=("man", "woman")[i % 2]) for i, text in enumerate(texts))
+        turns = (("man", "woman"), ("woman", "man"))  # each text of one, then of the other
+        every = (text.format(person=turn[i % 2]) for turn in turns for i, text in enumerate(texts))
     found: list[str] = []
     for text in every:
         if text not in found and not words & set(re.findall(r"[a-z-]+", text.lower())):

@@ -75,6 +75,8 @@ def pollution(
     axes = open_axes(pack, looks, parser=parser, clip=clip)
     family = "mini" if (pack / "pack.json").is_file() else "sd15"
     chosen = prompt or off_target(family, prompts, seed, [*found.targets, *(target or ())])
+    if not prompt and len(chosen) < prompts:
+        typer.echo(f"Only {len(chosen)} prompts are at hand; give others with --prompt.", err=True)
     settings = Settings(count, seed, steps, guidance, device)
     with step_progress("painting", as_json) as on_progress:
         document = measure(
