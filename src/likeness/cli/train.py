@@ -130,6 +130,9 @@ def train(
     world.wait()
     dataset = open_dataset(made if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
+    aside = len(dataset.rows) - len({*learned, *held})
+    if aside and world.writes and not as_json:
+        typer.echo(f"left aside, by their people's split: {aside} of {len(dataset.rows)} rows", err=True)
 
     def open_training(one: str, begun_with: Path | None) -> finetune.Training:
         training: finetune.Training = load_training(
