@@ -15,8 +15,9 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from likeness.evaluation.coherence import Coherence
     from likeness.evaluation.judge import Judge
+    from likeness.types import PortraitPipeline
 
-__all__ = ["app"]
+__all__ = ["app", "may_not_judge"]
 
 app = typer.Typer()
 
@@ -88,7 +89,7 @@ def collect(
     from likeness.cli.generate import size_of
     from likeness.collection import PRESETS, edits_of, make_collection
     from likeness.files.images import read_image
-    from likeness.references import KnowsFaces, find_judge, is_sitter, reference_warnings
+    from likeness.references import find_judge, is_sitter, reference_warnings
 
     if dry_run:
         plan = memory_plan(method, base)
@@ -108,7 +109,7 @@ def collect(
     )
     scorer = find_judge(base, judge or (), sitters=sitters)
     seen = scorer.detector
-    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+    without = may_not_judge(pipeline)
     with ExitStack() as stack:
         document = make_collection(
             pipeline,
@@ -129,6 +130,16 @@ def collect(
             options={key: value for key, value in options.items() if value is not None},
         )
     show({**document, "out": str(out)}, as_json, *_text(document, out))
+
+
+def may_not_judge(pipeline: PortraitPipeline) -> str | None:
+    """The recogniser that a pipeline knows people by, or that taught its weights."""
+    from likeness.references import KnowsFaces
+
+    if isinstance(pipeline, KnowsFaces):
+        return pipeline.face_encoder.name
+    found: str | None = getattr(pipeline, "taught_by", None)
+    return found
 
 
 def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None) -> Coherence:

@@ -215,7 +215,8 @@ class PeopleBuilder:
             person,
             picture,
             self.licence,
-            {**row.model_dump(mode="json"), "embedding": embedding.tolist()},
+            # The engine knows the split.
+            {**row.model_dump(mode="json", exclude={"split"}), "embedding": embedding.tolist()},
             {Path(path).suffix.lower()[1:]: Path(path).read_bytes()} if self.pack else {},
         )
 

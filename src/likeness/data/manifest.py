@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -77,7 +77,8 @@ class Row(BaseModel):
 
     picture: path relative to the data set's folder. sha256: of the file. person: whose pictures belong
     together. parts: those of `faces.parts.PARTS` that are seen. caption: of the whole picture; face_caption:
-    of the face, naming its parts. parsing: path of its label picture, or None.
+    of the face, naming its parts. parsing: path of its label picture, or None. split: the person's
+    (`data.engine.split_of`), None in data sets that were built before there was one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +91,7 @@ class Row(BaseModel):
     caption: str = Field(min_length=1)
     face_caption: str = Field(min_length=1)
     parsing: str | None = None
+    split: Literal["train", "validation", "test"] | None = None
 
 
 class About(BaseModel):

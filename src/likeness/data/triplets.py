@@ -32,12 +32,14 @@ class TripletsAbout:
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """One row: who it is, what leads from the reference to the target, and the sizes of both in px."""
+    """One row: who it is, what leads from the reference to the target, the sizes of both in px, and the
+    person's split."""
 
     person: str
     instruction: str
     reference_size_px: tuple[int, int]
     target_size_px: tuple[int, int]
+    split: str = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +55,13 @@ class TripletSet:
     @cached_property
     def rows(self) -> tuple[Triplet, ...]:
         """Every triplet, in the manifest's order."""
-        people, texts, *sizes = (
+        people, texts, splits, *sizes = (
             self.shards.column(name)
-            for name in ("identity", "instruction", *(f"{one}_size_px" for one in PICTURES))
+            for name in ("identity", "instruction", "split", *(f"{one}_size_px" for one in PICTURES))
         )
         return tuple(
-            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes)) for n in self.numbers
+            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes), split=splits[n])
+            for n in self.numbers
         )
 
     def people(self) -> dict[str, list[int]]:

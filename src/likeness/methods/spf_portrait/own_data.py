@@ -53,7 +53,10 @@ if TYPE_CHECKING:
     from likeness.training import Moment
     from likeness.training.phase import Batch, Phase
 
-__all__ = ["STAGES", "AttributeTraining", "AttributeValidation", "load_training"]
+__all__ = ["CHOICES", "STAGES", "AttributeTraining", "AttributeValidation", "load_training"]
+
+CHOICES = ("ablation", "clip")
+"""Further words of `load_training` that a caller may choose."""
 
 KEPT_BYTES = 2 * 2**30
 """Of latents and text rows that are remembered between steps."""
