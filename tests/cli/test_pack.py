@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from likeness.cli.main import main
+from likeness.collection import PRESETS
+from likeness.diffusion.prompts import prompt_warnings
 from likeness.files.images import read_image, read_recipe
-from likeness.packs import mini_path, read_card
+from likeness.packs import mini_path, open_base, read_card, unknown_words
 from likeness.packs.data import SCENES
 from likeness.packs.workshop import Workshop
+from likeness.sitters.words import plain_words
 from likeness.training import TrainResult
 
 
@@ -28,7 +31,24 @@ def test_words_nobody_taught_it_are_named(capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     assert json.loads(out) == {"prompt": "A red hat by Banksy", "unknown": ["banksy"]}
     code, out, _ = run(capsys, "words")
-    assert code == 0 and {"hat", "smiling"} <= set(out.split())
+    assert code == 0 and {"hat", "smiling", "zoom"} <= set(out.split())
+
+
+@pytest.mark.skipif(
+    not (mini_path() / "pack.json").exists(), reason="the mini pack is not in this source tree"
+)
+def test_painters_and_the_word_list_agree() -> None:
+    """Pieces of words ("king" of "looking") are tokens of its text encoder, and no words to it."""
+    base = open_base("mini")
+    said = "a king in bed with his son, a ball and an ant in 1990"
+    missing = ["king", "bed", "son", "ball", "ant", "1990"]
+    assert unknown_words(mini_path(), said) == missing
+    [warning] = prompt_warnings(base, said, plain_words())
+    assert warning == f"The mini base does not know {', '.join(map(repr, missing))}."
+    said_to_editors = [text for texts in PRESETS.values() for text in texts]
+    for text in (*said_to_editors, "turn the head and zoom in", "make this an image of someone's hat"):
+        assert unknown_words(mini_path(), text) == []
+        assert prompt_warnings(base, text, plain_words()) == []
 
 
 def test_the_card_is_the_packs(capsys: pytest.CaptureFixture[str]) -> None:

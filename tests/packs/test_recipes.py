@@ -53,7 +53,8 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert card.parts["text_encoder"].steps == 6, "captions, then instructions"
     assert (shop.pack / "scheduler" / "scheduler_config.json").is_file()
     assert "hat" in known_words(shop.pack)
-    assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
+    said = "A red hat by Banksy, Banksy! In 1990 someone made the king turn."
+    assert unknown_words(shop.pack, said) == ["banksy", "1990", "made", "king"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
     assert set(table) == {*RECIPES} - {"decoder", "guide"}
     base = load_base(shop.pack)
