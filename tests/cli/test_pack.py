@@ -83,6 +83,37 @@ def test_a_new_build_forgets_every_stage_of_the_last(
     assert (runs / "ic-portrait-matching").is_dir()
 
 
+def test_the_shipped_weights_stay_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, work = tmp_path / "shipped", tmp_path / "work"
+    (shipped / "unet").mkdir(parents=True)
+    for name in ("pack.json", "unet/config.json"):
+        (shipped / name).write_text("{}")
+    packs: list[Path] = []
+
+    def train(shop: Workshop) -> TrainResult:
+        packs.append(shop.pack)
+        (shop.part("unet") / "config.json").write_text("new")
+        return TrainResult(1, 0.1, "finished", {})
+
+    monkeypatch.setattr("likeness.packs.mini_path", lambda: shipped)
+    monkeypatch.setattr("likeness.catalog.adapter_recipe", lambda name: train)
+    order = ("build", "--part", "instant-portrait", "--work", str(work))
+    for again in (False, True):
+        code, out, err = run(capsys, *order)
+        assert code == 0, err
+        assert f"written to {work / 'packs' / 'mini'}" in out
+        assert (packs[-1] / "unet" / "config.json").read_text() == "new"
+        assert (packs[-1] / "since").exists() == again, "copied once, then gone on with"
+        (packs[-1] / "since").touch()
+    assert packs == [work / "packs" / "mini"] * 2
+    assert {file.read_text() for file in shipped.rglob("*.json")} == {"{}"}
+    code, _, err = run(capsys, *order, "--pack", str(shipped / "pack.json" / "new"))
+    assert code == 2 and "give a folder for the pack." in err
+    assert len(packs) == 2, "said before anything is trained"
+
+
 def test_every_split_that_a_build_reads_can_be_drawn(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -17,9 +17,11 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Pack = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of the pack; by default the one in this package, or in --work for other sizes."
-    ),
+    typer.Option(help="Folder of the pack; by default the one in this package."),
+]
+NewPack = Annotated[
+    Path | None,
+    typer.Option("--pack", help="Folder to write the pack to; by default packs/NAME in --work."),
 ]
 Work = Annotated[Path, typer.Option(help="Folder for pictures, runs and checkpoints; gigabytes.")]
 WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
@@ -29,7 +31,7 @@ WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
 def build(
     name: Annotated[str, typer.Argument(help="Which size: mini, or nano for tests and ablations.")] = "mini",
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    pack: Pack = None,
+    pack: NewPack = None,
     work: Work = WORK,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint of each part.")] = False,
@@ -60,16 +62,20 @@ def build(
     Without --part, everything in order: the base's parts, then each method's adapter, then
     `likeness pack calibrate`. Ctrl-C
     writes a checkpoint; --resume goes on from it. Under torchrun several processes, on as many
-    GPUs or as many cores (give --threads 1), train together.
+    GPUs or as many cores (give --threads 1), train together. The weights that come along stay as they
+    are unless --pack names their folder: with --part or --further, a mini pack that is not in --work yet
+    begins as a copy of them.
     """
     import torch
 
     from likeness.catalog import adapter_names, adapter_recipe
     from likeness.errors import Cancelled, InputError
     from likeness.packs import mini_path
+    from likeness.packs.card import copy_pack
     from likeness.packs.presets import PRESETS
     from likeness.packs.recipes import RECIPES
     from likeness.packs.workshop import Workshop
+    from likeness.portraits import folder_for
     from likeness.training import join_world
 
     if name not in PRESETS:
@@ -79,9 +85,12 @@ def build(
     parts = part or known
     for wrong in [p for p in parts if p not in known]:
         raise InputError(f"The {name} pack has no part '{wrong}'; its parts are {', '.join(known)}.")
-    target = pack or (mini_path() if name == "mini" else work / "packs" / name)
+    target = folder_for(pack or work / "packs" / name, "the pack")
     torch.set_num_threads(threads)
     world = join_world(device)
+    if world.writes and name == "mini" and pack is None and (part or further):
+        copy_pack(mini_path(), target)
+    world.wait()
     done: dict[str, Any] = {}
     for one in parts:
         shop = Workshop(
@@ -121,7 +130,8 @@ def build(
 
         fit(shop.pack, shop.pictures("calibration"))
     if world.writes:
-        show(done, as_json, *(f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()))
+        lines = [f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()]
+        show(done, as_json, *lines, f"written to {target}")
 
 
 @app.command()

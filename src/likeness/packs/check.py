@@ -258,6 +258,6 @@ def check_pack(
             table[part] = CHECKS[part](pack, pictures)
     if not table:
         raise MissingWeightsError(
-            f"The pack in {pack} has no part to check; run `likeness pack build mini` first."
+            f"The pack in {pack} has no part to check; run `likeness pack build` with --pack first."
         )
     return table
