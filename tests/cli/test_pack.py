@@ -149,7 +149,20 @@ def test_other_people_can_be_asked_for(
         options = ("--part", "landmarks", "--people", "3", "--views", "2", "--seed", seed)
         code, out, err = run(capsys, "check", *options, "--work", str(tmp_path), "--json")
         assert code == 0, err
-        errors[seed] = json.loads(out)["landmarks"]["error"]
+        row = json.loads(out)["landmarks"]
+        errors[seed] = row["error"]
+        assert row["within_3_percent_interval"] > 0
+        assert row["targets"] == {
+            "found": {"target": ">= 1", "reached": row["found"] == 1},
+            "error": {"target": "<= 0.03", "reached": row["error"] <= 0.03},
+        }
+    code, out, _ = run(capsys, "check", *options, "--work", str(tmp_path))
+    verdict = "reached" if row["error"] <= 0.03 else "missed"
+    assert f"(target <= 0.03: {verdict})" in out and "_interval" not in out
+    [pixels] = (tmp_path / "data" / "held_out-from-3").glob("*/pixels.npy")
+    np.save(pixels, 255 - np.load(pixels))
+    code, _, err = run(capsys, "check", *options, "--work", str(tmp_path))
+    assert code == 2 and "drawn by another version of the renderer" in err
     assert errors["0"] != errors["3"]
     people = {
         json.loads(line)["seed"]
@@ -166,6 +179,8 @@ def test_other_people_can_be_asked_for(
         (("build", "nano", "--part", "landmarks"), "no part 'landmarks'"),
         (("check", "--part", "hat"), "Nothing measures 'hat'"),
         (("check", "--people", "20", "--seed", "4990"), "have 5000 held-out people"),
+        (("check", "--people", "1"), "--people"),
+        (("check", "--views", "1"), "--views"),
         (("card", "--pack", "nowhere"), "is not a model pack"),
         (("sheet", "-o", "x.png", "--device", "toaster"), "no device 'toaster'"),
     ],

@@ -22,9 +22,19 @@ from likeness.packs import check_garments, data, known_words, mini_path, nano, r
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures, split_folder
 from likeness.packs.recipes import RECIPES, vit
+from likeness.packs.targets import TARGETS, Target, targets_of
 from likeness.packs.workshop import Workshop
 from likeness.sitters import LABELS
 from tests.toy_shop import toy_shop
+
+NEED_MANY = {"right_of_100", "over_90_percent", "all"}
+"""Measures that a toy has too few pictures for."""
+
+
+def test_a_target_is_a_bound() -> None:
+    assert Target(31).reached_by(31) and not Target(31).reached_by(30.9)
+    assert Target(5, at_most=True).reached_by(5) and not Target(5, at_most=True).reached_by(5.1)
+    assert not Target(5, at_most=True).reached_by(float("nan"))
 
 
 @pytest.fixture
@@ -57,6 +67,10 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert unknown_words(shop.pack, said) == ["banksy", "1990", "made", "king"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
     assert set(table) == {*RECIPES} - {"decoder", "guide"}
+    for part, targets in TARGETS.items():
+        assert set(targets_of(part, table[part])) == set(targets) - NEED_MANY, part
+    with pytest.raises(MissingWeightsError, match="has no calibration to check"):
+        check_pack(shop.pack, shop.pictures("held_out"), ("parser", "calibration"))
     base = load_base(shop.pack)
     assert base.guide.config.block_out_channels != base.unet.config.block_out_channels
     assert 0 <= table["parser"]["mean_iou"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -291,17 +292,19 @@ def check(
     pack: Pack = None,
     work: Work = WORK,
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    people: Annotated[int, typer.Option(help="How many held-out people.")] = 500,
-    views: Annotated[int, typer.Option(help="Pictures of each.")] = 4,
+    people: Annotated[int, typer.Option(min=2, help="How many held-out people.")] = 500,
+    views: Annotated[int, typer.Option(min=2, help="Pictures of each.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out people: those from this one on.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a pack on sitters that nothing was trained on."""
+    """Measure a pack on sitters that nothing was trained on, beside what its parts are to reach."""
     from likeness.errors import InputError
     from likeness.packs import mini_path, read_card
     from likeness.packs.check import CHECKS, check_pack
+    from likeness.packs.data import check_renderer
     from likeness.packs.mini import first_seed
     from likeness.packs.presets import PRESETS
+    from likeness.packs.targets import targets_of
     from likeness.packs.workshop import Workshop
 
     for wrong in [p for p in part or () if p not in CHECKS]:
@@ -314,9 +317,24 @@ def check(
     shop = Workshop(
         work=work, pack=where, preset=preset, held_out_people=people, held_out_from=seed, views=views
     )
-    table = check_pack(shop.pack, shop.pictures("held_out"), tuple(part or CHECKS))
-    lines = [f"{one}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) for one, row in table.items()]
-    show(table, as_json, *lines)
+    pictures = shop.pictures("held_out")
+    check_renderer(pictures)
+    table = check_pack(shop.pack, pictures, tuple(part) if part else None)
+    targets = {one: targets_of(one, row) for one, row in table.items()}
+    lines = [line for one, row in table.items() for line in _checked(one, row, targets[one])]
+    show({one: {**row, "targets": targets[one]} for one, row in table.items()}, as_json, *lines)
+
+
+def _checked(part: str, row: dict[str, float], targets: dict[str, dict[str, str | bool]]) -> Iterator[str]:
+    """A line a measure: its value, half its interval, its target."""
+    for name, value in row.items():
+        if name.endswith("_interval"):
+            continue
+        half, target = row.get(f"{name}_interval"), targets.get(name)
+        line = f"{part}: {name} {value:.4g}" + (f" +- {half:.2g}" if half is not None else "")
+        if target:
+            line += f" (target {target['target']}: {'reached' if target['reached'] else 'missed'})"
+        yield line
 
 
 def _print_row(part: str, row: dict[str, Any]) -> None:

@@ -158,6 +158,7 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     errors, found = landmark_errors(mini.load_landmarks(pack / "landmarks"), pictures)
     whose = pictures.person[:, None].expand(-1, 5)[pictures.visible[:, :5]]
     value, interval = mean_interval(errors, whose)
+    within, within_interval = mean_interval((errors < 0.03).float(), whose)
     people = int(pictures.person.max()) + 1
     detector = find_detector("sitters", pack / "landmarks")
     seen = pictures.pixels[:1000].permute(0, 2, 3, 1).numpy()
@@ -165,7 +166,8 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     return {
         "error": value,
         "error_interval": interval,
-        "within_3_percent": float((errors < 0.03).float().mean()),
+        "within_3_percent": within,
+        "within_3_percent_interval": within_interval,
         "found": float(found.float().mean()),
         "found_interval": share_interval(float(found.float().mean()), people),
         "one_face_detected": one,
@@ -242,9 +244,12 @@ CHECKS: dict[str, Check] = {
 
 
 def check_pack(
-    pack: Path, pictures: Pictures, parts: tuple[str, ...] = tuple(CHECKS)
+    pack: Path, pictures: Pictures, parts: tuple[str, ...] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Measure the parts that have been built, on pictures of people none of them was trained on."""
+    """Measure parts of a pack, by default those it has, on pictures of people none of them was trained on.
+
+    Raises: MissingWeightsError for one of `parts` that it has not, or when it has none at all.
+    """
     needs = {
         "autoencoder": ("vae/config.json",),
         "clip": ("text_encoder/config.json", "image_encoder/config.json"),
@@ -252,12 +257,16 @@ def check_pack(
         "calibration": (calibration.FILE,),
         "unet": ("unet/config.json", "attributes/config.json"),
     }
-    table: dict[str, dict[str, float]] = {}
-    for part in parts:
-        if all((pack / file).is_file() for file in needs.get(part, (f"{part}/config.json",))):
-            table[part] = CHECKS[part](pack, pictures)
-    if not table:
+    there = [
+        part
+        for part in CHECKS
+        if all((pack / file).is_file() for file in needs.get(part, (f"{part}/config.json",)))
+    ]
+    for part in parts or ():
+        if part not in there:
+            raise MissingWeightsError(f"The pack in {pack} has no {part} to check: build it first.")
+    if not there:
         raise MissingWeightsError(
             f"The pack in {pack} has no part to check; run `likeness pack build` with --pack first."
         )
-    return table
+    return {part: CHECKS[part](pack, pictures) for part in parts or there}
