@@ -67,6 +67,9 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert unknown_words(shop.pack, said) == ["banksy", "1990", "made", "king"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
     assert set(table) == {*RECIPES} - {"decoder", "guide"}
+    counted = {part: row["n"] for part, row in table.items()}
+    assert counted["parser"] == shop.held_out_people > counted["unet"], "people counted even are painted"
+    assert all(0 < count <= counted["parser"] for count in counted.values())
     for part, targets in TARGETS.items():
         assert set(targets_of(part, table[part])) == set(targets) - NEED_MANY, part
     with pytest.raises(MissingWeightsError, match="has no calibration to check"):
@@ -174,10 +177,11 @@ def test_pairs_are_two_pictures_of_the_same_thing(shop: Workshop) -> None:
 def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:
     which = [(str(i % 40),) for i in range(120)]
     generator = torch.Generator().manual_seed(0)
-    assert check_garments.trials(torch.eye(120), which, generator).tolist() == [1.0] * 120
-    blind = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
+    right, rows = check_garments.trials(torch.eye(120), which, generator)
+    assert right.tolist() == [1.0] * 120 and rows.tolist() == list(range(120))
+    blind, _ = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
     assert blind.mean() < 0.2
-    assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)) == 0
+    assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)[0]) == 0
 
 
 def test_a_smaller_size_draws_close_ups_and_borrows_what_looks_at_them(

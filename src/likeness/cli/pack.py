@@ -328,7 +328,7 @@ def check(
 def _checked(part: str, row: dict[str, float], targets: dict[str, dict[str, str | bool]]) -> Iterator[str]:
     """A line a measure: its value, half its interval, its target."""
     for name, value in row.items():
-        if name.endswith("_interval"):
+        if name.endswith(("_interval", "_n")) or name == "n":
             continue
         half, target = row.get(f"{name}_interval"), targets.get(name)
         line = f"{part}: {name} {value:.4g}" + (f" +- {half:.2g}" if half is not None else "")

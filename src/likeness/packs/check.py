@@ -63,6 +63,7 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         latents.append(mean)
     value, interval = mean_interval(torch.cat(full), pictures.person[:512])
     table = {
+        "n": float(len(pictures.person[:512].unique())),
         "psnr_db": value,
         "psnr_db_interval": interval,
         "psnr_half_size_db": float(torch.cat(half).mean()),
@@ -83,8 +84,10 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
             for suffix, seen in (("_still", torch.cat(again)), ("", pictures.pixels[: len(rows)])):
                 right = attributes_right(net, mini.to_unit(seen), truth, rows, kinds)
                 asked = ~right.isnan()
-                value, interval = mean_interval(right[asked], pictures.person[rows][asked])
+                whose = pictures.person[rows][asked]
+                value, interval = mean_interval(right[asked], whose)
                 table |= {f"{name}_right{suffix}": value, f"{name}_right{suffix}_interval": interval}
+                table[f"{name}_right{suffix}_n"] = float(len(whose.unique()))
     return table
 
 
@@ -162,6 +165,7 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     people = int(pictures.person.max()) + 1
     detector = find_detector("sitters", pack / "landmarks")
     seen = pictures.pixels[:1000].permute(0, 2, 3, 1).numpy()
+    detected = int(pictures.person[len(seen) - 1]) + 1
     one = sum(len(detector(Image.fromarray(picture))) == 1 for picture in seen) / len(seen)
     return {
         "error": value,
@@ -171,7 +175,8 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
         "found": float(found.float().mean()),
         "found_interval": share_interval(float(found.float().mean()), people),
         "one_face_detected": one,
-        "one_face_detected_interval": share_interval(one, int(pictures.person[len(seen) - 1]) + 1),
+        "one_face_detected_interval": share_interval(one, detected),
+        "one_face_detected_n": float(detected),
     }
 
 
@@ -248,6 +253,9 @@ def check_pack(
 ) -> dict[str, dict[str, float]]:
     """Measure parts of a pack, by default those it has, on pictures of people none of them was trained on.
 
+    Beside each number, `NAME_interval` is half its 95 % interval and `NAME_n` how many it counts, people
+    mostly, where that is another number than the part's `n`: the people it was shown, unless it used fewer.
+
     Raises: MissingWeightsError for one of `parts` that it has not, or when it has none at all.
     """
     needs = {
@@ -269,4 +277,5 @@ def check_pack(
         raise MissingWeightsError(
             f"The pack in {pack} has no part to check; run `likeness pack build` with --pack first."
         )
-    return {part: CHECKS[part](pack, pictures) for part in parts or there}
+    everybody = {"n": float(len(pictures.person.unique()))}
+    return {part: everybody | CHECKS[part](pack, pictures) for part in parts or there}
