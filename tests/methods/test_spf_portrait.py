@@ -323,6 +323,14 @@ def test_deltas_add_up_and_scale(toy: ToySpfPortrait, tmp_path: Path) -> None:
     assert not result.warnings or "trained on" not in result.warnings[-1]
 
 
+def test_what_a_delta_was_taught_is_known(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    card = DeltaCard("mini", "mini", base_digest(toy.base), ("a tiara",), "CC0-1.0")
+    save_delta(toy.tuning.delta(toy.base.unet), card, tmp_path / "delta.safetensors")
+    said = PortraitRequest("make a tiara a zebra", steps=1, size_px=(64, 64), negative_prompt="a king")
+    [result] = load(toy.base, tmp_path / "delta.safetensors")([said])
+    assert result.warnings[0] == "The mini base does not know 'zebra', 'king'."
+
+
 def test_a_delta_of_another_base_is_refused_or_told(toy: ToySpfPortrait, tmp_path: Path) -> None:
     toy.save(tmp_path)
     file = tmp_path / "delta.safetensors"

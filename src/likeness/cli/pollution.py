@@ -66,7 +66,8 @@ def pollution(
     pack = pack_folder(base)
     if str(base) == "mini" and not (pack / "pack.json").is_file():
         raise InputError(
-            "The mini pack is not in this source tree: build it with `likeness pack build mini`."
+            "The mini pack is not in this source tree: build it with `likeness pack build mini`, "
+            "and give it as --base."
         )
     known = (pack / "landmarks").is_dir()
     looks = Judge(reason="no face recogniser was given: --judge")

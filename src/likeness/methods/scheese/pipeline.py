@@ -174,7 +174,9 @@ class SCheesePipeline:
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
-            warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
+            warnings=tuple(
+                prompt_warnings(self.base, request.prompt, plain_words(), request.negative_prompt)
+            ),
             timings_s={
                 "conditioning": conditioned - started,
                 "denoising": painted - conditioned,
