@@ -99,7 +99,7 @@ class ServiceError(LikenessError):
 
 
 class AnswerError(ServiceError):
-    """A server that works gave no usable answer to one question, however often it was asked."""
+    """A server that works gave no usable answer to one question, or refused it; others may be answered."""
 
 
 class MemoryFullError(LikenessError):

@@ -155,6 +155,12 @@ def cheese(
     ] = None,
     retries: Annotated[int, typer.Option(help="M: how often an instruction is given back.")] = 5,
     verify: Annotated[bool, typer.Option(help="Invert each instruction to verify it.")] = True,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Longer side of the pictures the server is sent, px (JPEG). 0: whole, as PNG."
+        ),
+    ] = 1024,
     concurrency: Annotated[int, typer.Option(help="Pairs a worker asks about at once.")] = 4,
     licence: Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")] = "not declared",
     engine: Engine = "local",
@@ -183,7 +189,7 @@ def cheese(
     if (server is None) == (words is None):
         raise InputError("Give either --vlm and --model, or --words truth for sitters.")
     if server is not None:
-        server.concurrency = concurrency
+        server.concurrency, server.side_px = concurrency, side or None
     annotator = TruthAnnotator(misread, slips) if server is None else AskedAnnotator(server)
     eyes = clip or mini_path()
     builder = CheeseBuilder(

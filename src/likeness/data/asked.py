@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from likeness.data.build import QUESTIONS, Captions
+from likeness.data.engine import RejectedError
+from likeness.errors import AnswerError
 from likeness.files.vision_language import Question
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ class _Describer:
 
     def tell(self, path: Path, read: Callable[[], Image.Image]) -> tuple[str, str]:
         picture = read()
-        whole, face = (
-            self.server.ask(Question(text, (picture,), Description)).description for text in QUESTIONS
-        )
+        try:
+            whole, face = (
+                self.server.ask(Question(text, (picture,), Description)).description for text in QUESTIONS
+            )
+        except AnswerError as error:
+            raise RejectedError("no usable answer", str(error)) from None
         return whole, face
 
 

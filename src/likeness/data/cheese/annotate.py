@@ -103,6 +103,10 @@ class Annotator(Protocol):
     def name(self) -> str:
         """For the record."""
 
+    @property
+    def side_px(self) -> int | None:
+        """Longer side of the pictures it is shown, at most; None: as they are."""
+
     def pair(self, reference: Shot, target: Shot) -> tuple[PairVerdict, tuple[str, ...]]:
         """Whether they make a pair."""
 
@@ -125,6 +129,11 @@ class AskedAnnotator:
     def name(self) -> str:
         """The model and where it is."""
         return f"{self.server.model} at {self.server.url}"
+
+    @property
+    def side_px(self) -> int | None:
+        """Of the server's."""
+        return self.server.side_px
 
     def pair(self, reference: Shot, target: Shot) -> tuple[PairVerdict, tuple[str, ...]]:
         """See `Annotator`."""

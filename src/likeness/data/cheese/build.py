@@ -84,6 +84,7 @@ class CheeseBuilder:
         """See `Builder`."""
         return {
             "annotator": self.annotator.name,
+            "side_px": self.annotator.side_px,
             "clip": self.clip_name,
             "tau": self.tau,
             "retries": self.retries,
