@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
+from likeness.data.asked import begun_with
 from likeness.data.cheese.annotate import AskedAnnotator, Expected, Instruction, PairVerdict, Shot
 from likeness.data.cheese.build import CheeseBuilder
 from likeness.data.cheese.truth import TruthAnnotator, right
@@ -218,6 +219,29 @@ def test_pictures_are_sent_small_and_a_build_keeps_to_its_size(
         made(None)
     VisionLanguageModel(server[0], "m", kept=tmp_path / "asked").ask(Question("?", (picture(0),), Expected))
     assert seen[-1] == ("PNG", picture(0).size)
+
+
+def test_a_server_that_moved_goes_on_with_the_build(
+    server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    for number in range(2):
+        write_png(picture(number), tmp_path / "in" / "anna" / f"{number}.png")
+    out, moved = tmp_path / "set", server[0].replace("127.0.0.1", "localhost")
+
+    def made(url: str, model: str = "m") -> int:
+        asker = AskedAnnotator(VisionLanguageModel(url, model, kept=out / "asked"))
+        return len(build(builder(tmp_path / "in", out, asker), out).rows)
+
+    assert made(server[0]) == 2
+    write_png(picture(5), tmp_path / "in" / "anna" / "5.png")
+    assert made(moved) == 6
+    begun = json.loads((out / "build.json").read_text())
+    assert begun["annotator"] == "m"
+    (out / "build.json").write_text(json.dumps({**begun, "annotator": f"m at {server[0]}"}))
+    assert made(moved) == 6, "as builds were begun once"
+    assert begun_with(out, "annotator", "m") == f"m at {server[0]}"
+    with pytest.raises(InputError, match="was built with annotator"):
+        made(moved, "n")
 
 
 class Named:

@@ -94,7 +94,7 @@ def _of_people(several: bool) -> Callable[..., None]:
             out,
             partial(open_face_models, encoder, mini_path() / "landmarks", parser, sitters),
             sha256_of(weights),
-            asked(server) if server else sidecar(word, source),
+            asked(server, out) if server else sidecar(word, source),
             licence,
             pack=pack,
         )

@@ -127,8 +127,8 @@ class AskedAnnotator:
 
     @property
     def name(self) -> str:
-        """The model and where it is."""
-        return f"{self.server.model} at {self.server.url}"
+        """The model; where it was stands in the exchanges."""
+        return self.server.model
 
     @property
     def side_px(self) -> int | None:

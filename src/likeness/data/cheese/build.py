@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from likeness.data.asked import begun_with
 from likeness.data.build import person_of, pictures_in
 from likeness.data.cheese.annotate import Annotator, Attempt, Shot
 from likeness.data.duplicates import difference_hash
@@ -83,7 +84,7 @@ class CheeseBuilder:
     def settings(self) -> dict[str, Any]:
         """See `Builder`."""
         return {
-            "annotator": self.annotator.name,
+            "annotator": begun_with(self.folder, "annotator", self.annotator.name),
             "side_px": self.annotator.side_px,
             "clip": self.clip_name,
             "tau": self.tau,
