@@ -199,6 +199,10 @@ def test_a_refused_request_is_a_reject_and_the_build_goes_on(
     made = build(builder(tmp_path / "in", tmp_path / "set", asker), tmp_path / "set")
     assert len(made.rows) == 2 and made.reasons() == {"no usable answer": 4}
     assert all("with status 400" in row["message"] for row in made.rejects)
+    for row in made.rejects:
+        [failed] = row["asked"]
+        kept = json.loads((tmp_path / "asked" / failed[:2] / f"{failed}.json").read_text())
+        assert kept["refused"] == row["message"] and kept["answer"] is None
     spent = asked_so_far(tmp_path / "asked")
     assert spent.failed == 4 and spent.requests == len(server[1])
 
@@ -221,9 +225,7 @@ def test_pictures_are_sent_small_and_a_build_keeps_to_its_size(
     assert seen[-1] == ("PNG", picture(0).size)
 
 
-def test_a_server_that_moved_goes_on_with_the_build(
-    server: tuple[str, list[str]], tmp_path: Path
-) -> None:
+def test_a_server_that_moved_goes_on_with_the_build(server: tuple[str, list[str]], tmp_path: Path) -> None:
     for number in range(2):
         write_png(picture(number), tmp_path / "in" / "anna" / f"{number}.png")
     out, moved = tmp_path / "set", server[0].replace("127.0.0.1", "localhost")
@@ -371,6 +373,20 @@ def test_feedback_is_asked_for_until_the_score_is_above_tau(tmp_path: Path) -> N
         builder(tmp_path, tmp_path, Mute()).annotated(ToyClip(), *shots)
     assert rejected.value.reason == "no usable answer"  # type: ignore[attr-defined]
 
+    class Falls(TruthAnnotator):
+        def pair(self, *_: object) -> tuple[PairVerdict, tuple[str, ...]]:
+            return PairVerdict(near_duplicates=False, scene_drifted=False), ("first",)
+
+        def expect(self, *_: object) -> tuple[str, tuple[str, ...]]:
+            raise AnswerError("It sleeps.", "last.failed")
+
+    with pytest.raises(InputError, match="It sleeps") as rejected:
+        builder(tmp_path, tmp_path, Falls()).annotated(ToyClip(), *shots)
+    assert rejected.value.columns["asked"] == ("first", "last.failed")  # type: ignore[attr-defined]
+    [unverified] = builder(tmp_path, tmp_path, Falls(), verify=False).annotated(ToyClip(), *shots)
+    assert unverified.score is None and unverified.record()["score"] is None
+    assert unverified.asked == ("first",)
+
 
 def test_the_hash_knows_a_picture_again() -> None:
     one, other = picture(1), picture(2)
@@ -396,7 +412,12 @@ def test_the_command_takes_ground_truth_for_sitters(
     assert json.loads(out) == {"out": str(tmp_path / "set"), "triplets": 12, "rejected": {}}
     rows = pq.read_table(tmp_path / "set" / "manifest.parquet").to_pylist()
     assert {row["licence"] for row in rows} == {"CC0-1.0"} and all(row["instruction"] for row in rows)
+    for number in range(2):
+        write_png(picture(number), tmp_path / "photos" / "anna" / f"{number}.png")
+    photos = [*words[:3], str(tmp_path / "photos"), "-o", str(tmp_path / "none of it")]
     for mistake, told in (
+        ([*photos, "--words", "truth"], "all 2 items were rejected, most for 'input': anna/0.png has no"),
+        ([*words, "--words", "truth", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         (words, "Give either --vlm and --model, or --words truth"),
         ([*words, "--words", "guess"], "no words 'guess'"),
         ([*words, "--words", "truth", "--tau", "7"], "tau is a cosine"),

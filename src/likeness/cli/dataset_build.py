@@ -161,7 +161,7 @@ def cheese(
             min=0, help="Longer side of the pictures the server is sent, px (JPEG). 0: whole, as PNG."
         ),
     ] = 1024,
-    concurrency: Annotated[int, typer.Option(help="Pairs a worker asks about at once.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pairs a worker asks about at once.")] = 4,
     licence: Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")] = "not declared",
     engine: Engine = "local",
     workers: Workers = 1,
@@ -316,8 +316,18 @@ def painted_views(
 
 
 def show_built(built: Built, what: str, as_json: bool) -> None:
-    """How many rows there are, and what was rejected for what."""
+    """How many rows there are, and what was rejected for what, with the first message of each reason.
+
+    Raises: InputError where every item was rejected.
+    """
     reasons = built.reasons()
+    first = {row["reason"]: row["message"] for row in reversed(built.rejects)}
+    if reasons and not built.rows:
+        reason = next(iter(reasons))
+        raise InputError(
+            f"{built.folder} has no {what}: all {len(built.rejects)} items were rejected, most for "
+            f"{reason!r}: {first[reason]}"
+        )
     lines = [f"{built.folder}: {len(built.rows)} {what}"]
-    lines += [f"rejected: {reason}: {count}" for reason, count in reasons.items()]
+    lines += [f"rejected: {reason}: {count}, the first: {first[reason]}" for reason, count in reasons.items()]
     show({"out": str(built.folder), what: len(built.rows), "rejected": reasons}, as_json, *lines)

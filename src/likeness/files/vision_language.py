@@ -121,7 +121,7 @@ class VisionLanguageModel:
                 text, used = self._complete(messages, question.answer)
             except AnswerError as error:
                 self._keep(failed, question, said, None, tokens, time.perf_counter() - started, str(error))
-                raise
+                raise AnswerError(str(error), failed.stem) from None
             said.append(text)
             tokens = [before + more for before, more in zip(tokens, used, strict=True)]
             try:
@@ -138,7 +138,8 @@ class VisionLanguageModel:
         self._keep(failed, question, said, None, tokens, time.perf_counter() - started)
         raise AnswerError(
             f"{self.model} at {self.url} gave no usable answer in {len(said)} attempts: {wrong} "
-            "Ask a more able model."
+            "Ask a more able model.",
+            failed.stem,
         )
 
     def name_of(self, question: Question[Any]) -> str:

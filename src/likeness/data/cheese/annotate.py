@@ -74,13 +74,13 @@ class Shot:
 class Attempt:
     """One instruction, what was expected of it, how alike that is to the target, and the exchanges.
 
-    number: 0 for the first of a pair.
+    number: 0 for the first of a pair. score: None where it is not verified.
     """
 
     number: int
     instruction: Instruction
     expected: str
-    score: float
+    score: float | None
     asked: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Attempt:
         return {
             **self.instruction.model_dump(),
             "expected": self.expected,
-            "score": round(self.score, 4),
+            "score": None if self.score is None else round(self.score, 4),
             "asked": list(self.asked),
         }
 

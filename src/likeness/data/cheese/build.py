@@ -122,7 +122,7 @@ class CheeseBuilder:
                 "target_size_px": list(target.image.size),
                 **last.instruction.model_dump(include={"camera", "layout", "subject", "instruction"}),
                 "expected": last.expected,
-                "score": last.score if self.verify else None,
+                "score": last.score,
                 "attempts": len(trail),
                 "trail": _told(trail),
             }
@@ -144,6 +144,7 @@ class CheeseBuilder:
         if (hashes[0] ^ hashes[1]).bit_count() <= NEAR_BITS:
             raise RejectedError("near-duplicate", f"{reference.name} and {target.name} are nearly the same.")
         annotator, trail = self.annotator, list[Attempt]()
+        asked = tuple[str, ...]()  # of the attempt under way
         try:
             verdict, asked = annotator.pair(reference, target)
             if verdict.near_duplicates:
@@ -151,20 +152,21 @@ class CheeseBuilder:
             if verdict.scene_drifted:
                 raise RejectedError("scene drift", f"{annotator.name} sees two scenes.", asked=asked)
             wanted = clip.images([target.image])[0] if self.verify else None
-            expected, what = "", tuple[str, ...]()
             for number in range(self.retries + 1 if self.verify else 1):
                 told, how = annotator.instruct(reference, target, trail[-1] if trail else None, self.tau)
-                score = 1.0
-                if wanted is not None:
-                    expected, what = annotator.expect(reference, told)
-                    score = float(wanted @ clip.texts([expected])[0])
-                trail.append(Attempt(number, told, expected, score, (*asked, *how, *what)))
+                asked = (*asked, *how)
+                if wanted is None:
+                    return [Attempt(number, told, "", None, asked)]
+                expected, what = annotator.expect(reference, told)
+                score = float(wanted @ clip.texts([expected])[0])
+                trail.append(Attempt(number, told, expected, score, (*asked, *what)))
                 asked = ()
                 if score > self.tau:
                     return trail
         except AnswerError as error:
-            raise RejectedError("no usable answer", str(error), trail=_told(trail)) from None
-        best = max(attempt.score for attempt in trail)
+            asked = (*asked, *([error.exchange] if error.exchange else ()))
+            raise RejectedError("no usable answer", str(error), trail=_told(trail), asked=asked) from None
+        best = max(attempt.score for attempt in trail if attempt.score is not None)
         raise RejectedError(
             "not verified",
             f"The best of {len(trail)} instructions scored {best:.3f}, not above {self.tau:g}.",
