@@ -13,18 +13,18 @@ from likeness.packs.check import CHECKS, check_pack
 from likeness.packs.data import draw_split, load_pictures
 
 UNITS = {"psnr_db": "dB", "psnr_half_size_db": "dB", "error": "face sizes", "face_similarity": "cosine"}
-INTERVAL = "_interval"
+INTERVAL, COUNT = "_interval", "_n"
 
 
-def metrics_of(checked: dict[str, dict[str, float]], people: int) -> dict[str, MetricValue]:
-    """A value of each part, between its half widths where there are any."""
+def metrics_of(checked: dict[str, dict[str, float]]) -> dict[str, MetricValue]:
+    """A value of each part, between its half widths where there are any, with how many it counts."""
     found = {}
     for part, values in checked.items():
         for name, value in values.items():
-            if name.endswith(INTERVAL):
+            if name.endswith((INTERVAL, COUNT)) or name == "n":
                 continue
             half = values.get(name + INTERVAL)
-            one = single(value, UNITS.get(name, ""), people)
+            one = single(value, UNITS.get(name, ""), int(values.get(name + COUNT, values["n"])))
             if half is not None:
                 end = 1.0 if value <= 1 and not one.unit else float("inf")  # shares and cosines end there
                 one = one.model_copy(update={"low": value - half, "high": min(value + half, end)})
@@ -39,15 +39,15 @@ if __name__ == "__main__":
     arguments.add_argument("--work", type=Path, required=True, help="folder for the pictures")
     given = arguments.parse_args()
     folder = draw_split(given.work / "data", "held_out", people=given.people, views=4)
-    parts = (given.part,) if given.part else tuple(CHECKS)
+    parts = (given.part,) if given.part else None
     checked = check_pack(mini_path(), load_pictures(folder, people=given.people, views=4), parts)
     name = f"pack-{given.part}" if given.part else "pack"
     record(
         name,
         "the pack's parts",
-        metrics_of(checked, given.people),
+        metrics_of(checked),
         given=given,
         n=given.people,
         seed=mini.first_seed("held_out"),
-        intervals="by normal approximation; n counts people",
+        intervals="by normal approximation; n counts people (of CLIP's areas values, of seconds batches)",
     )

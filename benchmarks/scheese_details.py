@@ -2,8 +2,8 @@
 that were asked for? By the attribute judge, detail by detail.
 
 Held-out sitters; each portrait is told by two instructions what becomes of it. Beside painted pictures stand
-the true ones, which is the most that the judge grants anybody. `--sheet` draws `docs/images/collections.png`
-of the first six.
+the true ones, which is the most that the judge grants anybody. A pose is right where each of yaw, pitch and
+roll is. `--sheet` draws `docs/images/collections.png` of the first six.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ if __name__ == "__main__":
     arguments.add_argument("--people", type=int, default=60)
     arguments.add_argument("--seed", type=int, default=HELD_OUT_SEEDS[100])
     arguments.add_argument("--sheet", action="store_true")
+    arguments.add_argument("--adapter", help="weights that are not the pack's: a folder of `likeness train`")
     given = arguments.parse_args()
-    pipeline = load_pipeline("scheese", "mini", sitters=True)
+    pipeline = load_pipeline("scheese", "mini", adapter=given.adapter, sitters=True)
     views = AttributeViews(load_attributes(mini_path() / "attributes"))
     rows: dict[str, list[list[float]]] = {"painted": [], "true": []}
     pictures, labels = [], []
@@ -58,7 +59,7 @@ if __name__ == "__main__":
             pictures += [result.image, truth]
             labels += [words, "truth"]
             before, after = attributes(scenes[0]), attributes(scene)
-            pose = np.array([scene.pose.yaw_deg, scene.pose.pitch_deg, scene.pose.roll_deg])
+            pose = (scene.pose.yaw_deg, scene.pose.pitch_deg, scene.pose.roll_deg)
             for name, picture in (("painted", result.image), ("true", truth)):
                 kept = [
                     # What both show; it may be turned away, and then there is nothing to keep.
@@ -73,7 +74,7 @@ if __name__ == "__main__":
                     )
                     for kinds in FOLLOWED.values()
                 ]
-                turned = float(np.abs(views.see(picture).pose_deg - pose).mean() <= POSE_DEG)
+                turned = float(views.turned_from(picture, pose) <= POSE_DEG)
                 rows[name].append([*kept, *asked, turned])
     names = [f"{name} kept" for name in KEPT] + [f"{name} as asked for" for name in FOLLOWED]
     names.append(f"pose within {POSE_DEG:g} degrees")

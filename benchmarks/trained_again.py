@@ -26,7 +26,7 @@ if __name__ == "__main__":
     pictures = load_pictures(folder, people=given.people, views=4)
     table = {}
     for name, pack in (("shipped", mini_path()), ("trained again", given.pack)):
-        measured = metrics_of(check_pack(pack, pictures, (given.part,)), given.people)
+        measured = metrics_of(check_pack(pack, pictures, (given.part,)))
         steps, seed = (getattr(read_card(pack).parts[given.part], key) for key in ("steps", "seed"))
         table |= {f"{name} ({steps} steps, seed {seed}), {key}": value for key, value in measured.items()}
     record(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from likeness.catalog import load_pipeline
+from likeness.cli.collect import _coherence, may_not_judge
 from likeness.cli.main import main
 from likeness.collection import COPIED, PRESETS, edits_of, likeness_of_places, make_collection
 from likeness.errors import Cancelled, InputError
-from likeness.evaluation.coherence import Coherence, Worn
+from likeness.evaluation.coherence import Coherence, SamePersons, Worn
+from likeness.faces.embed import load_encoder
 from likeness.faces.parsing import CLASSES
 from likeness.files.images import read_image, read_recipe, write_png
+from likeness.packs import mini_path
 from likeness.packs.data import collection_views
+from likeness.references import find_judge
 from likeness.sitters import render_many
 from likeness.sitters.words import split_words, vocabulary
 from likeness.types import PortraitPipeline, PortraitRequest, PortraitResult, Provenance
@@ -225,6 +231,25 @@ def test_the_command(toy: ToySCheese, tmp_path: Path, capsys: pytest.CaptureFixt
     assert run("collect", "--edits", "smile") == 2
     assert "Give the portrait" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_the_recogniser_that_taught_the_weights_judges_nobody(tmp_path: Path) -> None:
+    toy = ToySCheese(tiny.write_mini(tmp_path / "mini"))
+    for part in ("landmarks", "recogniser", "judge_recogniser"):
+        (toy.folder / part).symlink_to(mini_path() / part)
+    judge = find_judge(toy.folder, sitters=True)
+    assert len(judge.encoders) == 2
+    taught_by = load_encoder(mini_path() / "recogniser").name
+    for told, judges in (("none", 2), (taught_by, 1)):
+        toy.adapter.sizes = replace(toy.adapter.sizes, taught_by=told)
+        toy.save(tmp_path / told)
+        pipeline = load_pipeline("scheese", toy.folder, adapter=tmp_path / told)
+        [identity] = _coherence(judge, may_not_judge(pipeline), str(toy.folder), None).aspects
+        assert isinstance(identity, SamePersons)
+        left = [one.name for one in identity.judge.independent(identity.without)]
+        assert len(left) == judges and (told in left) is False
+    [result] = pipeline([toy.request(1, steps=1)])
+    assert result.provenance.recipe["identity_encoder"] == taught_by, "for whoever judges it later"
 
 
 def test_without_weights_one_sentence_says_how_to_train_them(

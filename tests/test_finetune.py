@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from PIL import Image
 from likeness import finetune
 from likeness.cli.main import main
 from likeness.data.build import build, sidecar
-from likeness.data.manifest import Dataset
+from likeness.data.manifest import Dataset, read_dataset
 from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.faces.align import ARCFACE_TEMPLATE
 from likeness.files.images import read_image, write_png
 from likeness.methods.consistentid import own_data
-from likeness.methods.consistentid.config import ConsistentIDTraining
+from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDTraining
 from likeness.methods.consistentid.own_data import OwnDataTraining, square_around
 from likeness.methods.consistentid.weights import load_adapter
 from likeness.packs import mini_path
@@ -132,6 +133,40 @@ def test_people_are_held_out_whole(dataset: Dataset) -> None:
     assert finetune.split_people(dataset, 2) == (list(range(5)), list(range(5))), "too few people"
 
 
+def test_the_split_says_who_is_learned_from(tmp_path: Path) -> None:
+    """By their names' hash p9 is of the split "test", p1 and p132 are of "validation"."""
+    people = ("p0", "p1", "p2", "p3", "p9", "p132")
+    for number, person in enumerate(people):
+        write_png(picture(number), tmp_path / "photos" / person / "0.png")
+    how = {"detector": MiddleDetector(), "encoder": PixelEncoder(), "encoder_sha256": ""}
+    made = build(tmp_path / "photos", tmp_path / "set", **how, captions=sidecar())  # type: ignore[arg-type]
+
+    def split(dataset: Dataset, held_out: int) -> list[list[str]]:
+        found = finetune.split_people(dataset, held_out)
+        return [sorted(dataset.rows[row].person for row in rows) for rows in found]
+
+    assert split(made, 5) == [["p0", "p2", "p3"], ["p1", "p132"]]
+    learned, held = split(made, 1)
+    assert learned == ["p0", "p2", "p3"] and len(held) == 1 and set(held) < {"p1", "p132"}
+    assert split(made, 0) == [["p0", "p2", "p3"]] * 2
+
+    def only(*names: str) -> Dataset:
+        return replace(made, rows=tuple(row for row in made.rows if row.person in names))
+
+    learned, held = split(only("p0", "p2", "p3", "p9"), 1)
+    assert len(held) == 1 and sorted(learned + held) == ["p0", "p2", "p3"], "nobody of validation"
+    assert split(only("p9"), 1) == [["p9"]] * 2, "one's own photos are learned from, whatever the name"
+
+    manifest = tmp_path / "set" / "manifest.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert {line.pop("split") for line in lines} == {"train", "validation", "test"}
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = read_dataset(tmp_path / "set")
+    assert split(before, 5) == [sorted(people)] * 2, "a set of before the split"
+    learned, held = split(before, 1)
+    assert sorted(learned + held) == sorted(people) and len(held) == 1
+
+
 def run(
     toy: ToyConsistentID,
     dataset: Dataset,
@@ -205,6 +240,24 @@ def test_a_rehearsal_says_what_it_costs_and_keeps_nothing(toy: ToyConsistentID, 
     cost = finetune.dry_run(one, accumulate=2)
     assert cost["parameters_trained"] == sum(p.numel() for p in one.pipeline.adapter.parameters())
     assert cost["seconds_a_step"] > 0 and cost["peak_memory_mib"]["process"] > 100
+
+
+def test_any_description_that_names_parts_trains_them(toy: ToyConsistentID, dataset: Dataset) -> None:
+    told = ["Left Ear, full Lips", "a long word, " * 60 + "One Eye.", "freckles", CAPTION, CAPTION]
+    rows = [
+        row.model_copy(update={"face_caption": text}) for row, text in zip(dataset.rows, told, strict=True)
+    ]
+    one = training(toy, Dataset(dataset.folder, dataset.about, tuple(rows), dataset.embeddings))
+    named = [(one._row(n, n, torch.Generator())["part_tokens"] > 0).tolist() for n in range(5)]
+    seen = [[part in row.parts for part in PARTS] for row in rows]
+    spoken = [["ears", "mouth"], ["eyes"], [], PARTS, PARTS]
+    assert named == [
+        [part in words and there for part, there in zip(PARTS, row, strict=True)]
+        for words, row in zip(spoken, seen, strict=True)
+    ]
+    assert any(named[0]) and any(named[1]) and all(named[3])
+    assert one.warnings == ["1 of 5 pictures train without face parts: their face_caption names none."]
+    assert finetune.warnings_of(training(toy, dataset)) == []
 
 
 def test_a_rehearsal_does_not_count_the_checkpoint(

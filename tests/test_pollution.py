@@ -171,6 +171,10 @@ def test_what_is_given_is_known(pack: Path, tmp_path: Path) -> None:
     assert open_tuned(f"{place / 'lora.safetensors'}@0.5") == Tuned(
         str(place / "lora.safetensors"), "LoRA", 0.5
     )
+    (tmp_path / "trained").mkdir()
+    inside = tmp_path / "trained" / "pytorch_lora_weights.safetensors"
+    shutil.copy(place / "lora.safetensors", inside)
+    assert open_tuned(f"{tmp_path / 'trained'}@0.5") == Tuned(str(inside), "LoRA", 0.5), "as diffusers writes"
     assert open_tuned(str(place / "naive")).kind == open_tuned("sd15").kind == "fine-tune"
     (tmp_path / "run" / "adapter").mkdir(parents=True)
     shutil.copy(place / "delta.safetensors", tmp_path / "run" / "adapter")
@@ -187,6 +191,9 @@ def test_prompts_keep_off_the_target() -> None:
         assert len(found) == len(set(found)) == 8 and found == off_target(family, 8, 3, ["wearing a red hat"])
         assert not [text for text in found if "hat" in text.lower().replace(".", " ").split()]
         assert found != off_target(family, 8, 4, ["wearing a red hat"])
+    every = off_target("sd15", 500, 3)
+    assert len(every) == 72, "each of 36 of a man and of a woman"
+    assert len(set(every)) == 72
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict:  # type: ignore[type-arg]

@@ -150,6 +150,14 @@ def training_stages(name: str) -> tuple[str, ...]:
     return tuple(getattr(_own_data(name), "STAGES", ()))
 
 
+def training_choices(name: str) -> tuple[str, ...]:
+    """What may be chosen of method `name`'s training besides `TrainingOptions`, as `load_training`'s `more`.
+
+    Raises: InputError as `load_training`.
+    """
+    return tuple(getattr(_own_data(name), "CHOICES", ()))
+
+
 def _own_data(name: str) -> Any:
     folder = _folder(name)
     if not (_METHODS / folder / "own_data.py").is_file():

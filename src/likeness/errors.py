@@ -99,7 +99,14 @@ class ServiceError(LikenessError):
 
 
 class AnswerError(ServiceError):
-    """A server that works gave no usable answer to one question, however often it was asked."""
+    """A server that works gave no usable answer to one question, or refused it; others may be answered.
+
+    exchange: the name under which what was said is kept, or "".
+    """
+
+    def __init__(self, message: str, exchange: str = "") -> None:
+        super().__init__(message)
+        self.exchange = exchange
 
 
 class MemoryFullError(LikenessError):

@@ -56,6 +56,7 @@ __all__ = [
     "finetune_stages",
     "split_people",
     "validation_of",
+    "warnings_of",
 ]
 
 ADAPTER, SETTINGS, CURVES, FINISHED = "adapter", "settings.json", "curves.svg", "finished.json"
@@ -99,6 +100,20 @@ class ShowsItself(Protocol):
         """Of these rows of its data set."""
 
 
+@runtime_checkable
+class Warns(Protocol):
+    """A training that says what of its data it cannot learn from."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """One sentence each."""
+
+
+def warnings_of(training: Training) -> list[str]:
+    """What the training warns of, to be told before it begins."""
+    return list(training.warnings) if isinstance(training, Warns) else []
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
     """Portraits of people who were not learned from, and who says how alike they are."""
@@ -129,17 +144,25 @@ class Validation:
 
 
 def split_people(dataset: AnySet, held_out: int, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Rows to learn from and rows of `held_out` people nothing is learned of, drawn by `seed`.
+    """Rows to learn from, and rows of `held_out` people at most that nothing is learned of.
 
-    With fewer than three people for each that is held out nobody is, and both lists are the whole data set.
+    Where rows have a split, those of "train" are learned from, and who is held out is of "validation", if it
+    has anybody. Otherwise they are drawn by `seed` from the people to learn from: with fewer than three for
+    each that is held out nobody is, and both lists are the same. A data set with nobody of "train" is learned
+    from whole.
     """
     people = dataset.people()
-    if held_out < 1 or len(people) < 3 * held_out:
-        every = list(range(len(dataset.rows)))
-        return every, every
-    kept = set(random.Random(seed).sample(sorted(people), held_out))
-    learned = [row for person, rows in people.items() if person not in kept for row in rows]
-    return sorted(learned), sorted(row for person in kept for row in people[person])
+    split = {person: getattr(dataset.rows[rows[0]], "split", None) for person, rows in people.items()}
+    learned = {person for person in people if split[person] in (None, "train")}
+    aside = [person for person in people if split[person] == "validation"] if learned else []
+    learned = learned or set(people)
+    kept: set[str] = set()
+    if held_out > 0 and aside:
+        kept = set(random.Random(seed).sample(sorted(aside), min(held_out, len(aside))))
+    elif held_out > 0 and len(learned) >= 3 * held_out:
+        kept = set(random.Random(seed).sample(sorted(learned), held_out))
+    learn, held = (sorted(row for one in who for row in people[one]) for who in (learned - kept, kept))
+    return learn, held or learn
 
 
 def validation_of(dataset: Dataset, rows: Sequence[int], judge: Judge) -> Validation:

@@ -7,6 +7,7 @@ pollution.json      the numbers;  report.html  the same to look at
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from likeness.catalog import load_pipeline
+from likeness.diffusion.lora import lora_file
 from likeness.errors import Cancelled, IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.evaluation.case import Case
 from likeness.evaluation.metrics.changes import ResponseGain, kind_changes
@@ -74,12 +76,12 @@ def open_tuned(text: str) -> Tuned:
     Raises: MissingWeightsError, InputError.
     """
     name, at, scale = ("", "", "") if Path(text).exists() else text.rpartition("@")
-    path = delta_file(name if at else text)
+    path = lora_file(delta_file(name if at else text))
     strength = _scale(scale, text) if at else 1.0
     if path.is_file() and path.suffix == ".safetensors":
         card = told_by(path)
         if card is not None:
-            return Tuned(str(path), "delta", strength, tuple(card["targets"]))
+            return Tuned(str(path), "delta", strength, tuple(card.get("targets", ())))
         if any("lora" in name.lower() for name in tensor_names(path)):
             return Tuned(str(path), "LoRA", strength)
     elif at or path.suffix == ".safetensors":
@@ -109,7 +111,8 @@ def off_target(family: str, count: int, seed: int, targets: Sequence[str] = ()) 
     else:
         texts = [one.text for one in load_protocol("consistentid", "paper", sitters=False).prompts]
         random.Random(seed).shuffle(texts)
-        every = (text.format(person=("man", "woman")[i % 2]) for i, text in enumerate(texts))
+        turns = (("man", "woman"), ("woman", "man"))  # each text of one, then of the other
+        every = (text.format(person=turn[i % 2]) for turn in turns for i, text in enumerate(texts))
     found: list[str] = []
     for text in every:
         if text not in found and not words & set(re.findall(r"[a-z-]+", text.lower())):
@@ -327,6 +330,9 @@ def _known(value: float) -> float | None:
 
 def _scale(text: str, given: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise InputError(f"{given!r} is neither a file nor FILE@SCALE.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{given!r} is neither a file nor FILE@SCALE.")
+    return value

@@ -135,8 +135,8 @@ def make_portraits(
     return document
 
 
-def folder_for(out: Path | str) -> Path:
-    """Where pictures are to go, not made yet.
+def folder_for(out: Path | str, what: str = "the pictures") -> Path:
+    """Where pictures, or `what`, are to go, not made yet.
 
     Raises: InputError for a file, and where no folder can be made, before hours are spent on the pictures.
     """
@@ -145,9 +145,9 @@ def folder_for(out: Path | str) -> Path:
     there = next(one for one in (out, *out.absolute().parents) if os.path.exists(one))  # noqa: PTH110
     if not there.is_dir():
         beyond = "" if there == out else f", and {out} would lie in it"
-        raise InputError(f"{there} is a file{beyond}: give a folder for the pictures.")
+        raise InputError(f"{there} is a file{beyond}: give a folder for {what}.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there} may not be written to: give another folder for the pictures.")
+        raise InputError(f"{there} may not be written to: give another folder for {what}.")
     return out
 
 

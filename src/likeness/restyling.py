@@ -14,7 +14,7 @@ from likeness.errors import InputError, NoFaceError
 from likeness.faces.detect import CUT_SHARE, cut_share, main_faces, suppress_overlaps
 from likeness.files.images import read_image, write_json, write_png
 from likeness.portraits import RESULT, make_portraits
-from likeness.types import Person, PortraitRequest
+from likeness.types import RESTYLING, Person, PortraitRequest
 
 if TYPE_CHECKING:
     from likeness.evaluation.judge import Judge
@@ -34,8 +34,8 @@ __all__ = [
     "sitter_picture",
 ]
 
-RESTYLING, REFINING = 0.7, 0.4
-"""How far from what was there: another person, or the same one whom a picture has nearly caught."""
+REFINING = 0.4
+"""As `RESTYLING`, for the same person whom a picture has nearly caught."""
 MATCHING = "matching.png"
 STYLE_SEED = 10_009_000
 """The sitter that is rendered as a style reference unless another one is asked for."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "RESTYLING",
     "Face",
     "MethodCard",
     "Person",
@@ -29,6 +30,9 @@ __all__ = [
     "Sample",
     "WeightsRecord",
 ]
+
+RESTYLING = 0.7
+"""`PortraitRequest.strength` for another person in a style reference; more loses its light."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

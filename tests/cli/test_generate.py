@@ -167,6 +167,7 @@ def test_two_people_and_a_picture_painted_into(
         (["--person", "PHOTO", "--person-prompt", "a", "--person-prompt", "b"], "as many --person-prompt"),
         (["-r", "PHOTO", "--face-box", BOX, "--size", "64"], "--size takes WIDTHxHEIGHT"),
         (["-r", "PHOTO", "--face-box", BOX, "--lora", "nowhere@x"], "FILE@SCALE"),
+        (["-r", "PHOTO", "--face-box", BOX, "--lora", "nowhere@nan"], "FILE@SCALE"),
         (["-r", "PHOTO", "--face-box", BOX, "--lora", "nowhere"], "There is no LoRA"),
         (["-r", "PHOTO", "--face-box", BOX, "--controlnet", "nowhere"], "nowhere"),
     ],

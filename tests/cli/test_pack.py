@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from likeness.cli.main import main
+from likeness.collection import PRESETS
+from likeness.diffusion.prompts import prompt_warnings
 from likeness.files.images import read_image, read_recipe
-from likeness.packs import mini_path, read_card
+from likeness.packs import mini_path, open_base, read_card, unknown_words, workshop
 from likeness.packs.data import SCENES
 from likeness.packs.workshop import Workshop
+from likeness.sitters.words import plain_words
 from likeness.training import TrainResult
 
 
@@ -28,7 +31,24 @@ def test_words_nobody_taught_it_are_named(capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     assert json.loads(out) == {"prompt": "A red hat by Banksy", "unknown": ["banksy"]}
     code, out, _ = run(capsys, "words")
-    assert code == 0 and {"hat", "smiling"} <= set(out.split())
+    assert code == 0 and {"hat", "smiling", "zoom"} <= set(out.split())
+
+
+@pytest.mark.skipif(
+    not (mini_path() / "pack.json").exists(), reason="the mini pack is not in this source tree"
+)
+def test_painters_and_the_word_list_agree() -> None:
+    """Pieces of words ("king" of "looking") are tokens of its text encoder, and no words to it."""
+    base = open_base("mini")
+    said = "a king in bed with his son, a ball and an ant in 1990"
+    missing = ["king", "bed", "son", "ball", "ant", "1990"]
+    assert unknown_words(mini_path(), said) == missing
+    [warning] = prompt_warnings(base, said, plain_words())
+    assert warning == f"The mini base does not know {', '.join(map(repr, missing))}."
+    said_to_editors = [text for texts in PRESETS.values() for text in texts]
+    for text in (*said_to_editors, "turn the head and zoom in", "make this an image of someone's hat"):
+        assert unknown_words(mini_path(), text) == []
+        assert prompt_warnings(base, text, plain_words()) == []
 
 
 def test_the_card_is_the_packs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +81,37 @@ def test_a_new_build_forgets_every_stage_of_the_last(
         assert code == 0, err
         assert len(list(runs.iterdir())) == left
     assert (runs / "ic-portrait-matching").is_dir()
+
+
+def test_the_shipped_weights_stay_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, work = tmp_path / "shipped", tmp_path / "work"
+    (shipped / "unet").mkdir(parents=True)
+    for name in ("pack.json", "unet/config.json"):
+        (shipped / name).write_text("{}")
+    packs: list[Path] = []
+
+    def train(shop: Workshop) -> TrainResult:
+        packs.append(shop.pack)
+        (shop.part("unet") / "config.json").write_text("new")
+        return TrainResult(1, 0.1, "finished", {})
+
+    monkeypatch.setattr("likeness.packs.mini_path", lambda: shipped)
+    monkeypatch.setattr("likeness.catalog.adapter_recipe", lambda name: train)
+    order = ("build", "--part", "instant-portrait", "--work", str(work))
+    for again in (False, True):
+        code, out, err = run(capsys, *order)
+        assert code == 0, err
+        assert f"written to {work / 'packs' / 'mini'}" in out
+        assert (packs[-1] / "unet" / "config.json").read_text() == "new"
+        assert (packs[-1] / "since").exists() == again, "copied once, then gone on with"
+        (packs[-1] / "since").touch()
+    assert packs == [work / "packs" / "mini"] * 2
+    assert {file.read_text() for file in shipped.rglob("*.json")} == {"{}"}
+    code, _, err = run(capsys, *order, "--pack", str(shipped / "pack.json" / "new"))
+    assert code == 2 and "give a folder for the pack." in err
+    assert len(packs) == 2, "said before anything is trained"
 
 
 def test_every_split_that_a_build_reads_can_be_drawn(
@@ -98,7 +149,21 @@ def test_other_people_can_be_asked_for(
         options = ("--part", "landmarks", "--people", "3", "--views", "2", "--seed", seed)
         code, out, err = run(capsys, "check", *options, "--work", str(tmp_path), "--json")
         assert code == 0, err
-        errors[seed] = json.loads(out)["landmarks"]["error"]
+        row = json.loads(out)["landmarks"]
+        errors[seed] = row["error"]
+        assert row["within_3_percent_interval"] > 0
+        assert row["targets"] == {
+            "found": {"target": ">= 1", "reached": row["found"] == 1},
+            "error": {"target": "<= 0.03", "reached": row["error"] <= 0.03},
+        }
+    code, out, _ = run(capsys, "check", *options, "--work", str(tmp_path))
+    verdict = "reached" if row["error"] <= 0.03 else "missed"
+    assert f"(target <= 0.03: {verdict})" in out and "_interval" not in out
+    [pixels] = (tmp_path / "data" / "held_out-from-3").glob("*/pixels.npy")
+    np.save(pixels, 255 - np.load(pixels))
+    workshop._pictures.cache_clear()  # as another process sees it
+    code, _, err = run(capsys, "check", *options, "--work", str(tmp_path))
+    assert code == 2 and "drawn by another version of the renderer" in err
     assert errors["0"] != errors["3"]
     people = {
         json.loads(line)["seed"]
@@ -115,6 +180,8 @@ def test_other_people_can_be_asked_for(
         (("build", "nano", "--part", "landmarks"), "no part 'landmarks'"),
         (("check", "--part", "hat"), "Nothing measures 'hat'"),
         (("check", "--people", "20", "--seed", "4990"), "have 5000 held-out people"),
+        (("check", "--people", "1"), "--people"),
+        (("check", "--views", "1"), "--views"),
         (("card", "--pack", "nowhere"), "is not a model pack"),
         (("sheet", "-o", "x.png", "--device", "toaster"), "no device 'toaster'"),
     ],

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from likeness.cli.main import main
@@ -86,6 +87,21 @@ def test_the_best_share_stays_then_what_is_preferred(tmp_path: Path) -> None:
         built(source, Filters(Scorer("other", bright)))
     with pytest.raises(InputError, match="let none of 10 pictures through"):
         built(source, Filters(Scorer("bright", bright), 0.3, least={"hps": 5.0}))
+
+
+def test_hpsv2_s_own_file_scores_and_what_is_no_number_does_not(tmp_path: Path) -> None:
+    from likeness.cli.dataset_attributes import _scorer
+    from tests.evaluation.test_preference import clip, open_clip_names
+
+    torch.save({"state_dict": open_clip_names(clip())}, tmp_path / "HPS_v2_compressed.pt")
+    scorer = _scorer("hps", str(tmp_path / "HPS_v2_compressed.pt"))
+    assert -1 <= scorer.score(picture(1), "a red hat") <= 1
+    source = write_rows(tmp_path / "pictures")
+    lines = (source / "metadata.jsonl").read_text().replace('"hps": 0.5}', '"hps": NaN}')
+    assert "NaN" in lines
+    (source / "metadata.jsonl").write_text(lines)
+    made = built(source, Filters(None, 1.0, least={"hps": 0.0}))
+    assert [why for why in made.about.left_out.values() if "no such number" in why]
 
 
 def test_taken_up_only_what_changed_is_looked_at(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
 import random
 import shutil
@@ -17,16 +19,17 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
+from likeness.data.asked import begun_with
 from likeness.data.cheese.annotate import AskedAnnotator, Expected, Instruction, PairVerdict, Shot
 from likeness.data.cheese.build import CheeseBuilder
 from likeness.data.cheese.truth import TruthAnnotator, right
 from likeness.data.duplicates import difference_hash
-from likeness.data.engine import build
+from likeness.data.engine import Built, build
 from likeness.data.reading import read_set
 from likeness.data.triplets import read_triplets
 from likeness.errors import AnswerError, InputError
 from likeness.files.images import write_png
-from likeness.files.vision_language import VisionLanguageModel, asked_so_far
+from likeness.files.vision_language import Question, VisionLanguageModel, asked_so_far
 from likeness.finetune import split_people
 from likeness.packs import mini_path
 from likeness.sitters import Scene, sample_scene, with_same_person
@@ -39,6 +42,11 @@ ANSWERS = {
     Instruction: '{"camera":"a","layout":"b","subject":"c","instruction":"nod"}',
     Expected: '{"description":"a nod"}',
 }
+
+refused: list[tuple[int, int]] = []
+"""A size of pictures that the server wants not."""
+seen: list[tuple[str | None, tuple[int, int]]] = []
+"""Format and size of each picture that came to the server."""
 
 
 class ToyClip:
@@ -60,11 +68,19 @@ class ToyClip:
 def server() -> Iterator[tuple[str, list[str]]]:
     """A server on localhost that speaks the chat protocol, and the texts of the requests it had."""
     asked: list[str] = []
+    refused.clear()
+    seen.clear()
 
     class Answers(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(next(p["text"] for p in body["messages"][0]["content"] if p["type"] == "text"))
+            urls = [p["image_url"]["url"] for p in body["messages"][0]["content"] if p["type"] != "text"]
+            pictures = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
+            seen.extend((one.format, one.size) for one in pictures)
+            if refused and refused[0] in {one.size for one in pictures}:
+                self.send_error(400, "This picture is too large")
+                return
             [said] = [
                 ANSWERS[k] for k in ANSWERS if k.__name__ == body["response_format"]["json_schema"]["name"]
             ]
@@ -173,10 +189,68 @@ def test_an_instruction_under_tau_is_given_back_m_times(
     assert all("has to be above 1" in text for text in again)
 
 
+def test_a_refused_request_is_a_reject_and_the_build_goes_on(
+    server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    for number, side in enumerate((60, 64, 70)):
+        write_png(picture(number).resize((side, side)), tmp_path / "in" / "anna" / f"{number}.png")
+    asker = AskedAnnotator(VisionLanguageModel(server[0], "m", kept=tmp_path / "asked"))
+    refused.append((70, 70))
+    made = build(builder(tmp_path / "in", tmp_path / "set", asker), tmp_path / "set")
+    assert len(made.rows) == 2 and made.reasons() == {"no usable answer": 4}
+    assert all("with status 400" in row["message"] for row in made.rejects)
+    for row in made.rejects:
+        [failed] = row["asked"]
+        kept = json.loads((tmp_path / "asked" / failed[:2] / f"{failed}.json").read_text())
+        assert kept["refused"] == row["message"] and kept["answer"] is None
+    spent = asked_so_far(tmp_path / "asked")
+    assert spent.failed == 4 and spent.requests == len(server[1])
+
+
+def test_pictures_are_sent_small_and_a_build_keeps_to_its_size(
+    server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    for number in range(2):
+        write_png(picture(number).resize((100, 80)), tmp_path / "in" / "anna" / f"{number}.png")
+
+    def made(side_px: int | None) -> Built:
+        asker = AskedAnnotator(VisionLanguageModel(server[0], "m", kept=tmp_path / "asked", side_px=side_px))
+        return build(builder(tmp_path / "in", tmp_path / "set", asker), tmp_path / "set")
+
+    assert made(50).rows[0]["reference_size_px"] == [100, 80]
+    assert set(seen) == {("JPEG", (50, 40))}
+    with pytest.raises(InputError, match="was built with side_px 50, not None"):
+        made(None)
+    VisionLanguageModel(server[0], "m", kept=tmp_path / "asked").ask(Question("?", (picture(0),), Expected))
+    assert seen[-1] == ("PNG", picture(0).size)
+
+
+def test_a_server_that_moved_goes_on_with_the_build(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    for number in range(2):
+        write_png(picture(number), tmp_path / "in" / "anna" / f"{number}.png")
+    out, moved = tmp_path / "set", server[0].replace("127.0.0.1", "localhost")
+
+    def made(url: str, model: str = "m") -> int:
+        asker = AskedAnnotator(VisionLanguageModel(url, model, kept=out / "asked"))
+        return len(build(builder(tmp_path / "in", out, asker), out).rows)
+
+    assert made(server[0]) == 2
+    write_png(picture(5), tmp_path / "in" / "anna" / "5.png")
+    assert made(moved) == 6
+    begun = json.loads((out / "build.json").read_text())
+    assert begun["annotator"] == "m"
+    (out / "build.json").write_text(json.dumps({**begun, "annotator": f"m at {server[0]}"}))
+    assert made(moved) == 6, "as builds were begun once"
+    assert begun_with(out, "annotator", "m") == f"m at {server[0]}"
+    with pytest.raises(InputError, match="was built with annotator"):
+        made(moved, "n")
+
+
 class Named:
     """An annotator that says which picture becomes which."""
 
     name = "named"
+    side_px = None
 
     def pair(self, *_: object) -> tuple[PairVerdict, tuple[str, ...]]:
         return PairVerdict(near_duplicates=False, scene_drifted=False), ()
@@ -299,6 +373,20 @@ def test_feedback_is_asked_for_until_the_score_is_above_tau(tmp_path: Path) -> N
         builder(tmp_path, tmp_path, Mute()).annotated(ToyClip(), *shots)
     assert rejected.value.reason == "no usable answer"  # type: ignore[attr-defined]
 
+    class Falls(TruthAnnotator):
+        def pair(self, *_: object) -> tuple[PairVerdict, tuple[str, ...]]:
+            return PairVerdict(near_duplicates=False, scene_drifted=False), ("first",)
+
+        def expect(self, *_: object) -> tuple[str, tuple[str, ...]]:
+            raise AnswerError("It sleeps.", "last.failed")
+
+    with pytest.raises(InputError, match="It sleeps") as rejected:
+        builder(tmp_path, tmp_path, Falls()).annotated(ToyClip(), *shots)
+    assert rejected.value.columns["asked"] == ("first", "last.failed")  # type: ignore[attr-defined]
+    [unverified] = builder(tmp_path, tmp_path, Falls(), verify=False).annotated(ToyClip(), *shots)
+    assert unverified.score is None and unverified.record()["score"] is None
+    assert unverified.asked == ("first",)
+
 
 def test_the_hash_knows_a_picture_again() -> None:
     one, other = picture(1), picture(2)
@@ -324,7 +412,12 @@ def test_the_command_takes_ground_truth_for_sitters(
     assert json.loads(out) == {"out": str(tmp_path / "set"), "triplets": 12, "rejected": {}}
     rows = pq.read_table(tmp_path / "set" / "manifest.parquet").to_pylist()
     assert {row["licence"] for row in rows} == {"CC0-1.0"} and all(row["instruction"] for row in rows)
+    for number in range(2):
+        write_png(picture(number), tmp_path / "photos" / "anna" / f"{number}.png")
+    photos = [*words[:3], str(tmp_path / "photos"), "-o", str(tmp_path / "none of it")]
     for mistake, told in (
+        ([*photos, "--words", "truth"], "all 2 items were rejected, most for 'input': anna/0.png has no"),
+        ([*words, "--words", "truth", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         (words, "Give either --vlm and --model, or --words truth"),
         ([*words, "--words", "guess"], "no words 'guess'"),
         ([*words, "--words", "truth", "--tau", "7"], "tau is a cosine"),

@@ -245,6 +245,23 @@ def test_broken_files_are_named(photos: Path, capsys: pytest.CaptureFixture[str]
     assert str(check(folder)[0]).startswith("dataset.json: is missing")
 
 
+def test_a_description_without_parts_is_warned_of(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = built(photos).folder
+    assert checked(folder) == 0 and "warning" not in capsys.readouterr().out
+    change(folder, 2, lambda text: text.replace(CAPTION, "Somebody with freckles."))
+    change(folder, 3, lambda text: text.replace(CAPTION, "Left Ear, full Lips."))
+    column = (folder / "manifest.jsonl").read_text().splitlines()[1].index('"face_caption"') + 1
+    assert checked(folder) == 0
+    out = capsys.readouterr().out
+    assert out.count("warning") == 1 and f"warning: manifest.jsonl:2:{column}: names no face part" in out
+
+
+def checked(folder: Path) -> object:
+    with pytest.raises(SystemExit) as stop:
+        main(["dataset", "check", str(folder)])
+    return stop.value.code or 0
+
+
 def test_a_folder_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["dataset", "check", str(tmp_path / "nowhere")])

@@ -226,3 +226,17 @@ def test_prompt_warnings(folders: dict[str, Path]) -> None:
     [warning] = prompt_warnings(sd15, "red " * 75 + "green hat")
     assert "2 tokens too long" in warning
     assert "'green hat'" in warning
+    [warning] = prompt_warnings(mini, "a hat", negative_prompt="a zebra, 42 scarfs")
+    assert warning == "The mini base does not know 'zebra', '42', 'scarfs'."
+    [warning] = prompt_warnings(sd15, "a hat", negative_prompt="red " * 75 + "green hat")
+    assert warning.startswith("The negative prompt is 2 tokens too long")
+
+
+def test_pieces_of_words_are_no_words(folders: dict[str, Path], tmp_path: Path) -> None:
+    """ "gl" of "glasses" is a token that may end a word; the base's list does not have it."""
+    folder = shutil.copytree(folders["mini"], tmp_path / "mini")
+    (folder / "tokenizer" / "words.json").write_text('{"hat": 9, "red": 9}')
+    base = load_base(folder)
+    assert prompt_warnings(base, "someone, who has a Red hat; it's this image") == []
+    assert prompt_warnings(base, "a blue hat") == ["The mini base does not know 'blue'."]
+    assert prompt_warnings(base, "a blue hat", {"blue"}) == []

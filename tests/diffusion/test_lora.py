@@ -84,6 +84,10 @@ def test_the_change_is_in_the_weights(base: Base, tmp_path: Path, kind: str, fac
         assert torch.allclose(layer.weight, old + 0.8 * factor * change, atol=1e-5)
     assert torch.equal(base.unet.get_submodule(Q.replace("to_q", "to_k")).weight, others)
     assert record.role == "LoRA"
+    (tmp_path / "folder").mkdir()
+    inside = tmp_path / "folder" / "pytorch_lora_weights.safetensors"
+    inside.write_bytes((tmp_path / "lora.safetensors").read_bytes())
+    assert merge_lora(base, tmp_path / "folder").sha256 == record.sha256
     assert len(record.sha256) == 64
 
 

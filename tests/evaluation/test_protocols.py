@@ -18,6 +18,7 @@ from likeness.packs import unknown_words
 from likeness.packs.mini import mini_path
 from likeness.sitters import Scene, attributes, sample_scene, vocabulary
 from likeness.sitters.words import split_words
+from likeness.types import RESTYLING
 from tests.methods.toys import picture
 
 PAPERS = Path(__file__).parents[3] / "shared" / "papers"
@@ -134,7 +135,7 @@ def test_people_are_put_into_styles_and_keep_who_they_are() -> None:
     protocol = load_protocol("ic-portrait", "quick", sitters=True)
     [task] = tasks_of(protocol, [person], 0, styles=[style])
     assert task.request.image is style.image is task.source and task.request.prompt == ""
-    assert task.request.references == person.references
+    assert task.request.references == person.references and task.request.strength == RESTYLING
     truth, mine, theirs = task.truth, attributes(person.scene), attributes(other)  # type: ignore[arg-type]
     assert truth is not None and truth.kept is not None
     assert truth.kept["skin"] == mine["skin"] and truth.kept["background"] == theirs["background"]

@@ -388,6 +388,12 @@ def test_missing_parts_are_said_and_zero(mini: ToyConsistentID) -> None:
     assert any("mouth" in warning for warning in result.warnings)
 
 
+def test_words_it_never_learned_are_told(mini: ToyConsistentID) -> None:
+    request = mini.request(1, prompt="make a man a zebra", negative_prompt="a king", steps=1)
+    [result] = mini.pipeline()([request])
+    assert "The mini base does not know 'zebra', 'king'." in result.warnings
+
+
 def test_image_encoder_reads_the_layer_before_the_last(toy: ToyConsistentID) -> None:
     encoder: ImageEncoder = toy.image_encoder
     states = encoder([picture(1), picture(2).resize((120, 96))])

@@ -481,6 +481,32 @@ def test_less_strength_stays_nearer_to_the_style_reference(toy: ToyIcPortrait) -
     assert far[0] < far[1]
 
 
+def test_a_profile_s_face_may_be_said_by_hand(toy: ToyIcPortrait) -> None:
+    asked = toy.request(1, options={"face_box": (8.0, 8.0, 40.0, 40.0)})
+    [by_hand] = toy.pipeline()([asked])
+    [found] = toy.pipeline()([toy.request(1)])
+    assert not np.array_equal(np.asarray(by_hand.image), np.asarray(found.image))
+    people = (Person((picture(1),)),)
+    with pytest.raises(InputError, match="face_box is for one profile"):
+        toy.pipeline()([toy.request(1, references=(), people=people, options=asked.options)])
+
+
+def test_as_diffusers_controlnet_nobody_is_known_where_the_embedding_is_zero(toy: ToyIcPortrait) -> None:
+    """diffusers' negative half holds zeros: guidance has to lead away from nobody, as ours does."""
+    identity = torch.ones(1, 2 * toy.base.text_width)
+    net = InContextControlNet.of(toy.nets, toy.base.unet, identity)
+    latents, at = noise(1, 4, 8, 16).repeat(2, 1, 1, 1), torch.tensor(500)
+    condition = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(3)).repeat(2, 1, 1, 1)
+    rows = torch.cat([torch.zeros(1, 1, 64), noise(1, 1, 64, seed=1)])
+    _, middle = net(latents, at, rows, condition, return_dict=False)
+    for number, known in enumerate((torch.zeros_like(identity), identity)):
+        mine = (latents[:1], at, rows[number : number + 1], condition[:1])
+        matching = toy.nets.match(toy.base.unet, *mine)
+        told = told_rows(rows[number : number + 1], known)
+        _, wanted = toy.nets.residuals(latents[:1], at, told, condition[:1], matching)
+        assert torch.allclose(middle[number : number + 1], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_nets_that_read_an_identity_paint_whose_face_it_is(
     toy: ToyIcPortrait, tmp_path: Path, guidance: float

@@ -15,17 +15,18 @@ from likeness.cli.main import main
 from likeness.data.build import build, sidecar
 from likeness.data.manifest import Dataset
 from likeness.diffusion.load import load_base
-from likeness.errors import InputError
+from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.images import write_png
 from likeness.methods.ic_portrait.config import NETS, Training
 from likeness.methods.ic_portrait.model import Nets, control_net
-from likeness.methods.ic_portrait.own_data import NEVER, PersonTraining, ViewsTraining
+from likeness.methods.ic_portrait.own_data import NEVER, PersonTraining, ViewsTraining, load_training
 from likeness.methods.ic_portrait.weights import load_nets, save_nets
 from likeness.packs import mini_path
 from likeness.sitters import HELD_OUT_SEEDS, sample_scene, straightened, with_other_view
 from likeness.sitters.render import render
 from likeness.training import Budget, Moment
+from likeness.training.options import TrainingOptions
 from tests import tiny
 from tests.methods.toys import MiddleDetector, PixelEncoder, ToyIcPortrait, picture
 
@@ -172,3 +173,13 @@ def test_a_person_is_learned_beside_nets_that_are_given(
     out, err = capsys.readouterr()
     assert not stop.value.code, err
     assert "parameters are trained on" in out
+
+
+def test_a_family_or_size_that_the_nets_have_not_is_told(tmp_path: Path) -> None:
+    data = dataset(tmp_path, {"anna": 2, "ben": 2})
+    options = TrainingOptions(from_nothing=True, device="cpu")
+    with pytest.raises(IncompatibleWeightsError, match="runs on sd15 and mini, not on sdxl"):
+        load_training(data, range(4), tiny.write_sdxl(tmp_path / "sdxl"), options)
+    with pytest.raises(InputError, match="size_px must be multiples of"):
+        base = tiny.write_sd15(tmp_path / "sd15")
+        load_training(data, range(4), base, dataclasses.replace(options, size_px=36))

@@ -51,7 +51,7 @@ from likeness.methods.instant_portrait.training import (
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.types import Person, PortraitRequest
 from tests import tiny
-from tests.methods.toys import ToyInstantPortrait, picture
+from tests.methods.toys import SIDE_PX, ToyInstantPortrait, picture
 
 
 @pytest.fixture(scope="module")
@@ -537,6 +537,22 @@ def test_a_picture_keeps_its_shape(pipeline: InstantPortraitPipeline) -> None:
     height, width = edited(pipeline, references=(wide,), size_px=None).shape[:2]
     assert width * height == pytest.approx(pipeline.base.size_px**2, rel=0.1)
     assert width / height == pytest.approx(16 / 9, rel=0.15)
+
+
+@pytest.mark.parametrize("size", [(128, 72), (72, 128)])
+def test_of_another_shape_the_middle_is_edited(
+    pipeline: InstantPortraitPipeline, size: tuple[int, int]
+) -> None:
+    width, height = (side * SIDE_PX // max(size) for side in size)
+    left, top = (SIDE_PX - width) // 2, (SIDE_PX - height) // 2
+    middle = picture(0).crop((left, top, left + width, top + height))
+    squeezed = picture(0).resize(size, Image.Resampling.LANCZOS)
+    cut, alike, other = (
+        edited(pipeline, references=(one,), size_px=size).astype(float)
+        for one in (picture(0), middle, squeezed)
+    )
+    assert np.abs(cut - alike).mean() < 1
+    assert np.abs(cut - other).mean() > 3
 
 
 def test_the_background_can_be_kept(toy: ToyInstantPortrait, pipeline: InstantPortraitPipeline) -> None:

@@ -12,12 +12,14 @@ from likeness.cli.main import main
 from likeness.data.edit_pairs import PairImporter
 from likeness.data.engine import build
 from likeness.data.kinds import check, open_dataset
+from likeness.errors import InputError
 from likeness.files.images import write_png
 from likeness.methods.instant_portrait import own_data
 from likeness.methods.instant_portrait.config import STAGES
-from likeness.methods.instant_portrait.own_data import stage_at
+from likeness.methods.instant_portrait.own_data import load_training, stage_at
 from likeness.methods.instant_portrait.pipeline import load
 from likeness.packs import mini
+from likeness.training.options import TrainingOptions
 from likeness.types import PortraitRequest
 from tests import tiny
 from tests.methods.toys import MiddleDetector, picture
@@ -44,7 +46,7 @@ def test_check_reads_pairs_and_names_a_broken_shard(pairs: Path) -> None:
     shard.write_bytes(bytes(data))
     [problem] = check(pairs)
     assert (problem.file, problem.line) == (f"shards/{shard.name}", 1)
-    assert ".jpg" in problem.message or "picture" in problem.message
+    assert ".jpg" in problem.text or "picture" in problem.text
 
 
 def test_rows_of_table_6_follow_each_other() -> None:
@@ -64,16 +66,39 @@ def test_both_stages_train_and_their_weights_edit(
     run = tmp_path / "run"
     command = ["train", "instant-portrait", "--data", str(pairs), "--base", str(base), "-o", str(run),
                "--steps", "2", "--batch-size", "2", "--size", "64", "--device", "cpu", "--json"]  # fmt: skip
-    assert main(command) == 0, capsys.readouterr()
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(done(command, capsys))
     assert {name: one["steps"] for name, one in told["stages"].items()} == {"ide-net": 2, "ipnet": 2}
-    assert main([*command, "--resume"]) == 0, capsys.readouterr()
-    for folder, stage in ((run / "ide-net/adapter", "ide-net"), (run / "adapter", "ipnet")):
-        pipeline = load(base, folder)
+    assert json.loads(done([*command, "--resume"], capsys))["stages"].keys() == told["stages"].keys()
+    for stage, one in told["stages"].items():
+        pipeline = load(base, one["adapter"])
         assert pipeline.settings.stage == stage
         [result] = pipeline([PortraitRequest("a red hat", (picture(1),), size_px=(64, 64), steps=1)])
         assert result.image.size == (64, 64)
     write_png(picture(1), tmp_path / "one.png")
-    edit = ["edit", str(tmp_path / "one.png"), "-i", "a red hat", "--base", str(base), "--adapter",
-            str(run / "adapter"), "-o", str(tmp_path / "out"), "--json"]  # fmt: skip
-    assert main(edit) == 0, capsys.readouterr()
+    done(["edit", str(tmp_path / "one.png"), "-i", "a red hat", "--base", str(base), "--adapter",
+          told["stages"]["ipnet"]["adapter"], "-o", str(tmp_path / "out"), "--json"], capsys)  # fmt: skip
+    ide_net = Path(told["stages"]["ide-net"]["adapter"])
+    options = TrainingOptions(adapter=ide_net, device="cpu", size_px=64)
+    for ablation, margin in ((None, False), ("standard margin", True)):
+        training = load_training(
+            open_dataset(pairs), [0, 1, 2], base, options, stage="ipnet", ablation=ablation
+        )
+        assert training.phases[0].standard_margin == margin  # type: ignore[attr-defined]
+    alone = load_training(open_dataset(pairs), [0], base, options, stage="ide-net", ablation="no identity")
+    assert alone.phases[0].recogniser is None  # type: ignore[attr-defined]
+    nothing = TrainingOptions(device="cpu", size_px=64)
+    for words, said in (
+        ({"ablation": "magic"}, "There is no ablation 'magic'"),
+        ({}, "distilled from an IDE-Net"),
+    ):
+        with pytest.raises(InputError, match=said):
+            assert load_training(open_dataset(pairs), [0], base, nothing, stage="ipnet", **words).phases
+
+
+def done(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command prints that ends well."""
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    out, err = capsys.readouterr()
+    assert not end.value.code, err
+    return out

@@ -33,7 +33,7 @@ def test_both_stages_are_trained_and_exported(tmp_path: Path, monkeypatch: pytes
     assert adapter_recipe("instant-portrait")(shop).finished
     base = load_base(shop.pack)
     teacher, settings, _ = load_editor(shop.pack / recipe.IDE_NET, base)
-    assert (settings.stage, settings.steps, settings.taught_by) == ("ide-net", 20, "recogniser")
+    assert (settings.stage, settings.steps, settings.taught_by) == ("ide-net", 20, "likeness recogniser")
     student, settings, record = load_editor(shop.pack / recipe.IP_NET, base)
     assert (settings.stage, settings.steps) == ("ipnet", 1)
     moved = [key for key, t in student.state_dict().items() if not torch.equal(t, teacher.state_dict()[key])]

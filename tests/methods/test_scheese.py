@@ -348,8 +348,10 @@ def test_guiding_the_details_is_another_picture_only_with_guidance(
 
 
 def test_words_of_instructions_are_known(toy: ToySCheese, pipeline: SCheesePipeline) -> None:
-    [result] = pipeline([toy.request(1, prompt="turn the head to the zebra", steps=1)])
-    assert result.warnings == ("The mini base does not know 'zebra'.",)
+    [result] = pipeline(
+        [toy.request(1, prompt="turn the head to the zebra", negative_prompt="a king", steps=1)]
+    )
+    assert result.warnings == ("The mini base does not know 'zebra', 'king'.",)
 
 
 def test_files_say_what_they_are(toy: ToySCheese, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from likeness import finetune
 from likeness.cli.main import main
@@ -15,13 +17,17 @@ from likeness.data.cheese.truth import TruthAnnotator
 from likeness.data.engine import build
 from likeness.data.kinds import check, open_dataset
 from likeness.data.triplets import Triplet, TripletSet
+from likeness.diffusion.channels import with_input_channels
+from likeness.diffusion.image_encoder import load_image_encoder
+from likeness.diffusion.load import load_base
 from likeness.diffusion.prompts import encode_prompts
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.methods.scheese import own_data
 from likeness.methods.scheese.conditioning import reference_of
 from likeness.methods.scheese.config import SCheeseTraining
+from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.own_data import TripletTraining, load_training
-from likeness.methods.scheese.weights import load_adapter
+from likeness.methods.scheese.weights import load_adapter, new_adapter, save_adapter
 from likeness.training import Budget, Moment, TrainingOptions
 from tests import tiny
 from tests.data.test_cheese import builder, sitter_shots
@@ -147,6 +153,79 @@ def test_the_command_trains_from_nothing(
     assert not stop.value.code, err
     assert json.loads(out)["steps"] == 1
     assert (tmp_path / "run" / "adapter" / "model.safetensors").is_file()
+
+
+def command(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "scheese", *words, "--size", "64", "--hold-out", "0", "--json"])
+    return int(stop.value.code or 0)
+
+
+def test_the_command_trains_rows_of_the_ablation_and_begins_with_published_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny.write_mini(tmp_path / "mini")
+    encoder = load_image_encoder(
+        tiny.write_image_encoder(base / "image_encoder"), device="cpu", dtype=torch.float32
+    )
+    published = new_adapter(load_base(base), encoder)
+    with torch.no_grad():
+        for parameter in published.parameters():
+            parameter += 0.1
+    tensors = {f"image_proj.{key}": t for key, t in published.fusion.image_proj.state_dict().items()}
+    names = [i for i, name in enumerate(load_base(base).unet.attn_processors) if ".attn2." in name]
+    for number, layer in zip(names, published.cross, strict=True):
+        tensors |= {f"ip_adapter.{number}.{key}": t for key, t in layer.state_dict().items()}
+    plus = tmp_path / "ip-adapter-plus.safetensors"
+    save_file({key: t.contiguous().clone() for key, t in tensors.items()}, plus)
+    other = with_input_channels(load_base(base).unet, 9)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter += 0.1
+    other.save_pretrained(tmp_path / "inpainting" / "unet")
+
+    data = Shapes(((64, 64), (64, 64)))
+    data.about = type("About", (), {"kind": "cheese"})  # type: ignore[attr-defined]
+
+    def begun(adapter: Path | None = None, **more: Any) -> SCheese:
+        options = TrainingOptions(adapter=adapter, batch_size=1, size_px=64, device="cpu")
+        return load_training(data, [0], base, options, **more).pipeline.adapter  # type: ignore[arg-type]
+
+    made = begun(ip_adapter=plus, inpainting=tmp_path / "inpainting")
+    pairs = ((made.fusion.image_proj, published.fusion.image_proj), (made.cross, published.cross))
+    for mine, theirs in pairs:
+        assert all(torch.equal(t, theirs.state_dict()[key]) for key, t in mine.state_dict().items())
+    net = made.consistency_net.state_dict()  # type: ignore[union-attr]
+    assert torch.equal(net.pop("conv_in.weight"), other.conv_in.weight[:, :8])
+    assert net and all(torch.equal(t, other.state_dict()[key]) for key, t in net.items())
+
+    save_adapter(made, tmp_path / "adapter", dtype=torch.float32)
+    row = begun(tmp_path / "adapter", ablation="sft")
+    assert row.sizes.variant == "sft" and row.consistency_net is None
+    assert row.state_dict() and all(
+        torch.equal(t, made.state_dict()[key]) for key, t in row.state_dict().items()
+    )
+
+    words = ["--data", str(folder), "--base", str(base), "--steps", "1", "--batch-size", "2"]
+    trained = []
+    for name in ("sft", "scheese"):
+        row_of = ["--ablation", name, "--from-nothing", "--dry-run", "-o", str(tmp_path / "x")]
+        assert not command(*words, *row_of)
+        trained.append(json.loads(capsys.readouterr().out)["parameters_trained"])
+    assert trained[0] < trained[1], "without ConsistencyNet"
+    starts = ["--ip-adapter", str(plus), "--inpainting", str(tmp_path / "inpainting")]
+    tiny.unet((32, 96), 32, 8, attention_head_dim=2).save_pretrained(tmp_path / "wide")
+    for given, said in (
+        (["--ablation", "zero-shot"], "no 'zero-shot' from triplets; --ablation is one of sft, consistency"),
+        (["--ablation", "sft", *starts], "sft has no ConsistencyNet"),
+        (["--adapter", str(tmp_path / "adapter"), *starts], "not with both"),
+        (["--inpainting", str(tmp_path / "wide")], "has other layers"),
+        (["--inpainting", str(tmp_path / "none")], "no config.json"),
+        (["--ip-adapter", str(tmp_path / "none.safetensors")], "none.safetensors"),
+        (["--clip", "x"], "scheese has no --clip"),
+    ):
+        assert command(*words, *given, "-o", str(tmp_path / "x")), said
+        assert said in capsys.readouterr().err
 
 
 def test_both_unets_are_computed_anew_where_memory_is_short(tmp_path: Path) -> None:

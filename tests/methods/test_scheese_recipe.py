@@ -10,6 +10,7 @@ import torch
 from likeness.catalog import adapter_recipe
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import load_base
+from likeness.faces.embed import load_encoder
 from likeness.files.int8 import INT8_FILE, begins_at
 from likeness.methods.scheese import recipe
 from likeness.methods.scheese.pipeline import load
@@ -35,6 +36,7 @@ def test_both_stages_are_trained_and_exported(tmp_path: Path, monkeypatch: pytes
     base = load_base(shop.pack)
     adapter, record = load_adapter(shop.pack / recipe.FOLDER, base)
     assert adapter.sizes.variant == "scheese"
+    assert adapter.sizes.taught_by == load_encoder(shop.part("recogniser")).name, "who may not judge it"
     net = adapter.consistency_net.state_dict()  # type: ignore[union-attr]
     assert any(not torch.equal(net[key], t) for key, t in base.unet.state_dict().items()), "it was trained"
     card = read_card(shop.pack).parts["adapters/scheese"]

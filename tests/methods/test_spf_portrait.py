@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -13,12 +14,15 @@ import torch
 from PIL import Image
 
 from likeness.diffusion.clip_tokenizer import clip_tokenizer
+from likeness.diffusion.load import load_base
 from likeness.diffusion.noise import generator
 from likeness.diffusion.pixels import to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts
 from likeness.diffusion.schedule import ddim, noised
 from likeness.diffusion.text_to_image import denoise, paint_text
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
+from likeness.files.deltas import DELTA_KEY
+from likeness.files.weights import sha256_of, write_safetensors
 from likeness.methods.spf_portrait.attention import adapted, recording
 from likeness.methods.spf_portrait.config import ABLATIONS, SpfTraining
 from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, similarity_share, soft_map
@@ -77,6 +81,7 @@ def test_phrase_maps_by_hand() -> None:
     assert torch.allclose(found[0, 2], found[0, 0])
     larger = phrase_maps([maps, maps.repeat_interleave(4, dim=2)], tokens, (4, 4))
     assert larger.shape == (1, 3, 4, 4)
+    assert phrase_maps([maps], tokens[:, :0], (2, 2)).shape == (1, 0, 2, 2), "no phrases, no maps"
 
 
 def test_phrases_unlike_the_target_are_taken_out() -> None:
@@ -318,6 +323,14 @@ def test_deltas_add_up_and_scale(toy: ToySpfPortrait, tmp_path: Path) -> None:
     assert not result.warnings or "trained on" not in result.warnings[-1]
 
 
+def test_what_a_delta_was_taught_is_known(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    card = DeltaCard("mini", "mini", base_digest(toy.base), ("a tiara",), "CC0-1.0")
+    save_delta(toy.tuning.delta(toy.base.unet), card, tmp_path / "delta.safetensors")
+    said = PortraitRequest("make a tiara a zebra", steps=1, size_px=(64, 64), negative_prompt="a king")
+    [result] = load(toy.base, tmp_path / "delta.safetensors")([said])
+    assert result.warnings[0] == "The mini base does not know 'zebra', 'king'."
+
+
 def test_a_delta_of_another_base_is_refused_or_told(toy: ToySpfPortrait, tmp_path: Path) -> None:
     toy.save(tmp_path)
     file = tmp_path / "delta.safetensors"
@@ -328,14 +341,21 @@ def test_a_delta_of_another_base_is_refused_or_told(toy: ToySpfPortrait, tmp_pat
     save_delta(delta, dataclasses.replace(card, family="sd15"), file)
     with pytest.raises(IncompatibleWeightsError, match="does not fit"):
         load(toy.base, file)
+    for told in ({"family": "mini"}, {**dataclasses.asdict(card), "later": 1}):
+        write_safetensors(delta, file, metadata={DELTA_KEY: json.dumps(told)})
+        with pytest.raises(IncompatibleWeightsError, match="other fields than this version's"):
+            load(toy.base, file)
     with pytest.raises(MissingWeightsError, match="There is no delta"):
         load(toy.base, tmp_path / "nowhere.safetensors")
     other = ToySpfPortrait(tiny.write_sd15(tmp_path / "sd15"))
-    from likeness.files.weights import write_safetensors
-
     write_safetensors({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(IncompatibleWeightsError, match="no delta of SPF-Portrait"):
         load(other.base, tmp_path / "x.safetensors")
+
+
+def test_a_delta_knows_a_base_of_a_single_file_again(tmp_path: Path) -> None:
+    file = tiny.write_single_file(tiny.write_sd15(tmp_path / "sd15"), tmp_path / "one.safetensors")
+    assert base_digest(load_base(file)) == sha256_of(file)
 
 
 def test_a_second_attention_stands_beside_the_first(toy: ToySpfPortrait, tmp_path: Path) -> None:

@@ -22,9 +22,19 @@ from likeness.packs import check_garments, data, known_words, mini_path, nano, r
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures, split_folder
 from likeness.packs.recipes import RECIPES, vit
+from likeness.packs.targets import TARGETS, Target, targets_of
 from likeness.packs.workshop import Workshop
 from likeness.sitters import LABELS
 from tests.toy_shop import toy_shop
+
+NEED_MANY = {"right_of_100", "over_90_percent", "all"}
+"""Measures that a toy has too few pictures for."""
+
+
+def test_a_target_is_a_bound() -> None:
+    assert Target(31).reached_by(31) and not Target(31).reached_by(30.9)
+    assert Target(5, at_most=True).reached_by(5) and not Target(5, at_most=True).reached_by(5.1)
+    assert not Target(5, at_most=True).reached_by(float("nan"))
 
 
 @pytest.fixture
@@ -53,9 +63,17 @@ def test_all_parts_are_built_in_order_and_entered_in_the_card(shop: Workshop) ->
     assert card.parts["text_encoder"].steps == 6, "captions, then instructions"
     assert (shop.pack / "scheduler" / "scheduler_config.json").is_file()
     assert "hat" in known_words(shop.pack)
-    assert unknown_words(shop.pack, "A red hat by Banksy, Banksy!") == ["banksy"]
+    said = "A red hat by Banksy, Banksy! In 1990 someone made the king turn."
+    assert unknown_words(shop.pack, said) == ["banksy", "1990", "made", "king"]
     table = check_pack(shop.pack, shop.pictures("held_out"))
     assert set(table) == {*RECIPES} - {"decoder", "guide"}
+    counted = {part: row["n"] for part, row in table.items()}
+    assert counted["parser"] == shop.held_out_people > counted["unet"], "people counted even are painted"
+    assert all(0 < count <= counted["parser"] for count in counted.values())
+    for part, targets in TARGETS.items():
+        assert set(targets_of(part, table[part])) == set(targets) - NEED_MANY, part
+    with pytest.raises(MissingWeightsError, match="has no calibration to check"):
+        check_pack(shop.pack, shop.pictures("held_out"), ("parser", "calibration"))
     base = load_base(shop.pack)
     assert base.guide.config.block_out_channels != base.unet.config.block_out_channels
     assert 0 <= table["parser"]["mean_iou"] <= 1
@@ -159,10 +177,11 @@ def test_pairs_are_two_pictures_of_the_same_thing(shop: Workshop) -> None:
 def test_twenty_way_trials_of_an_eye_that_knows_and_one_that_does_not() -> None:
     which = [(str(i % 40),) for i in range(120)]
     generator = torch.Generator().manual_seed(0)
-    assert check_garments.trials(torch.eye(120), which, generator).tolist() == [1.0] * 120
-    blind = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
+    right, rows = check_garments.trials(torch.eye(120), which, generator)
+    assert right.tolist() == [1.0] * 120 and rows.tolist() == list(range(120))
+    blind, _ = check_garments.trials(torch.rand(120, 120, generator=generator), which, generator)
     assert blind.mean() < 0.2
-    assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)) == 0
+    assert len(check_garments.trials(torch.eye(120), [("one",)] * 120, generator)[0]) == 0
 
 
 def test_a_smaller_size_draws_close_ups_and_borrows_what_looks_at_them(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from pathlib import Path
 
@@ -153,7 +154,13 @@ def test_a_garment_is_known_again_on_somebody_else(tmp_path: Path, monkeypatch: 
     """Among twenty; by chance one time of twenty."""
     monkeypatch.setattr(data, "SHARD_PEOPLE", 80)
     data.build_pictures(tmp_path, first_seed=HELD_OUT_SEEDS[600], people=80, views=1)
-    found = garments(PACK, data.load_pictures(tmp_path, people=80, views=1))
+    pictures = data.load_pictures(tmp_path, people=80, views=1)
+    found = garments(PACK, pictures)
+    assert found["clothing_n"] == found["clothing_trials"], "one picture of each"
+    of_pairs = (pictures.person + 1) // 2  # the first keeps a person of its own
+    pairs = garments(PACK, dataclasses.replace(pictures, person=of_pairs))
+    assert found["all"] == pairs["all"] and 20 < pairs["all_n"] <= 41
+    assert pairs["all_interval"] != found["all_interval"], "over people"
     assert found["clothing_trials"] > 60
     assert found["clothing"] > 0.55
 

@@ -20,10 +20,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from likeness.cli.main import main
-from likeness.editing import flicker
 from likeness.files.video import frames_of
+from likeness.flicker import Steady, flicker
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
-from likeness.studio.live import LiveEditor, LiveSettings, Steady, live_app, serve_live
+from likeness.studio.live import LiveEditor, LiveSettings, Paced, live_app, serve_live
 from likeness.types import PortraitRequest, PortraitResult
 from tests import tiny
 from tests.methods.toys import ToyInstantPortrait, picture
@@ -84,7 +84,46 @@ def test_frames_come_back_edited_and_instructions_change(toy: ToyInstantPortrait
         status, said, _ = ask(f"{url}/frame", frame)
         assert (status, "parser" in json.loads(said)["error"]) == (422, True)
         assert not (tmp_path / "sink.mp4").exists()
-    assert len(list(frames_of(tmp_path / "sink.mp4"))) == 3
+    assert list(frames_of(tmp_path / "sink.mp4"))
+    with served(live_app(live, sink=(tmp_path / "none.mp4", (64, 64)))) as url:
+        ask(f"{url}/settings")
+    assert [file.name for file in tmp_path.iterdir()] == ["sink.mp4"], "no frame, no file"
+
+
+@pytest.mark.parametrize(
+    ("times", "written"),
+    [
+        ([0], [0]),
+        ([0, 0.125, 0.25, 0.375], [0, 1, 2, 3]),
+        ([0, 0.5, 0.625, 1], [0, 0, 0, 0, 1, 2, 2, 2, 3]),  # slower
+        ([index / 32 for index in range(17)], [2, 5, 10, 13, 16]),  # faster
+        ([7, 7.125, 1007.125], [0, *[1] * 480, 2]),  # a pause
+    ],
+)
+def test_a_recording_lasts_as_long_as_it_took(times: list[float], written: list[int]) -> None:
+    taken: list[int] = []
+    now = iter(times)
+    paced = Paced(lambda frame: taken.append(frame.width - 1), 8.0, lambda: next(now))
+    for index in range(len(times)):
+        paced(Image.new("RGB", (index + 1, 1)))
+    paced.end()
+    assert taken == written
+
+
+def test_frames_of_another_shape(toy: ToyInstantPortrait, tmp_path: Path) -> None:
+    live = LiveEditor(toy.pipeline(), size_px=(128, 72))
+    client = TestClient(live_app(live))
+    assert client.get("/settings").json()["size_px"] == [128, 72]
+    for index, size in enumerate(((256, 144), (96, 96))):
+        reply = client.post("/frame", content=jpeg(picture(0).resize(size)))
+        assert Image.open(BytesIO(reply.content)).size == (128, 72)
+        assert reply.headers["X-frames"] == str(index + 1)
+    held = Steady()
+    square = Image.new("RGB", (64, 64), "black")
+    held(square, Image.new("RGB", (64, 32), "black"))
+    square.paste("white", (0, 0, 64, 16))  # what is cut off
+    shown = held(square, Image.new("RGB", (64, 32), "white"))
+    assert np.asarray(shown)[8:].max() < 40, "what moves beyond the cut moves nothing inside it"
 
 
 def test_a_frame_takes_the_steps_that_the_weights_need(toy: ToyInstantPortrait) -> None:
@@ -155,6 +194,7 @@ def test_the_command_refuses_what_is_no_video(tmp_path: Path, capsys: pytest.Cap
     for words, said in (
         (["--source", str(tmp_path / "no.mp4")], "does not exist"),
         (["--sink", "out.gif"], "writes .mp4"),
+        (["--size", "100x64"], "multiples of 8"),
     ):
         with pytest.raises(SystemExit) as left:
             main(["live", *words])

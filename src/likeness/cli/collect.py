@@ -15,8 +15,9 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from likeness.evaluation.coherence import Coherence
     from likeness.evaluation.judge import Judge
+    from likeness.types import PortraitPipeline
 
-__all__ = ["app"]
+__all__ = ["app", "may_not_judge"]
 
 app = typer.Typer()
 
@@ -68,7 +69,9 @@ def collect(
     judge: Annotated[list[Path] | None, typer.Option(help="As in `likeness generate`.")] = None,
     parser: Annotated[
         Path | None,
-        typer.Option(help="Folder of a face parser, to compare clothes and jewellery; packs bring theirs."),
+        typer.Option(
+            help="A face parser (docs/data.md), to compare clothes and jewellery; packs bring theirs."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     dry_run: Annotated[
@@ -86,7 +89,7 @@ def collect(
     from likeness.cli.generate import size_of
     from likeness.collection import PRESETS, edits_of, make_collection
     from likeness.files.images import read_image
-    from likeness.references import KnowsFaces, find_judge, is_sitter, reference_warnings
+    from likeness.references import find_judge, is_sitter, reference_warnings
 
     if dry_run:
         plan = memory_plan(method, base)
@@ -106,7 +109,7 @@ def collect(
     )
     scorer = find_judge(base, judge or (), sitters=sitters)
     seen = scorer.detector
-    without = pipeline.face_encoder.name if isinstance(pipeline, KnowsFaces) else None
+    without = may_not_judge(pipeline)
     with ExitStack() as stack:
         document = make_collection(
             pipeline,
@@ -129,6 +132,16 @@ def collect(
     show({**document, "out": str(out)}, as_json, *_text(document, out))
 
 
+def may_not_judge(pipeline: PortraitPipeline) -> str | None:
+    """The recogniser that a pipeline knows people by, or that taught its weights."""
+    from likeness.references import KnowsFaces
+
+    if isinstance(pipeline, KnowsFaces):
+        return pipeline.face_encoder.name
+    found: str | None = getattr(pipeline, "taught_by", None)
+    return found
+
+
 def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None) -> Coherence:
     """What is compared: the person, and what the pack's parser, or the one given, sees worn."""
     from likeness.evaluation.coherence import Aspect, Coherence, SamePersons, worn_aspects
@@ -139,9 +152,7 @@ def _coherence(judge: Judge, without: str | None, base: str, parser: Path | None
     beside = pack_folder(base) / "parser"
     folder = parser or (beside if beside.is_dir() else None)
     if folder is None:
-        return Coherence(
-            aspects, "clothes and jewellery are not compared: give the folder of a face parser as --parser"
-        )
+        return Coherence(aspects, "clothes and jewellery are not compared: give a face parser as --parser")
     net = load_parser(folder)
     return Coherence([*aspects, *worn_aspects(lambda picture: parse_picture(net, picture))])
 

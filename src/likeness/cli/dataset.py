@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -90,14 +91,20 @@ def check(
     hashes: Annotated[bool, typer.Option(help="Read every picture and compare its hash.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong with a data set, by file, line and column. Exit code 2 when anything is."""
+    """Say what is wrong with a data set, by file, line and column. Exit code 2 when anything is.
+
+    Warnings, of rows that teach less, change no exit code.
+    """
     from likeness.data.kinds import check as problems_of
+    from likeness.data.kinds import warnings_of
 
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give that of a data set.")
     found = problems_of(folder, hashes=hashes)
-    rows = [{"file": one.file, "line": one.line, "column": one.column, "text": one.text} for one in found]
+    warned = warnings_of(folder)
     lines = [str(one) for one in found] or [f"{folder}: nothing is wrong"]
-    show({"folder": str(folder), "problems": rows}, as_json, *lines)
+    lines += [f"warning: {one}" for one in warned]
+    told = {"problems": [asdict(one) for one in found], "warnings": [asdict(one) for one in warned]}
+    show({"folder": str(folder), **told}, as_json, *lines)
     if found:
         raise typer.Exit(InputError.exit_code)

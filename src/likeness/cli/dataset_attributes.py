@@ -126,9 +126,10 @@ def _scorer(name: str, source: str) -> Scorer:
     """The cosine of a picture and words in a CLIP-like model's space."""
     from likeness.data.build_attributes import Scorer
     from likeness.evaluation.embedders import load_clip
+    from likeness.evaluation.preference_models import load_hpsv2
     from likeness.packs.mini import pack_folder
 
-    model = load_clip(pack_folder(source))
+    model = load_hpsv2(source) if Path(source).is_file() else load_clip(pack_folder(source))
 
     def score(picture: Image.Image, words: str) -> float:
         return float((model.images([picture]) * model.texts([words])).sum())

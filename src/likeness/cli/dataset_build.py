@@ -39,7 +39,9 @@ Encoder = Annotated[
     Path | None,
     typer.Option(help="Face recogniser (folder or .onnx) of the embeddings; sitters have the pack's."),
 ]
-Parser = Annotated[Path | None, typer.Option(help="Folder of a face parser, for masks of the parts.")]
+Parser = Annotated[
+    Path | None, typer.Option(help="A face parser, for masks of the parts: a folder, or BiSeNet's weights.")
+]
 Word = Annotated[str, typer.Option(help="What a person without a caption is called.")]
 Licence = Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")]
 Pack = Annotated[bool, typer.Option(help="Copy the pictures into shards.")]
@@ -92,7 +94,7 @@ def _of_people(several: bool) -> Callable[..., None]:
             out,
             partial(open_face_models, encoder, mini_path() / "landmarks", parser, sitters),
             sha256_of(weights),
-            asked(server) if server else sidecar(word, source),
+            asked(server, out) if server else sidecar(word, source),
             licence,
             pack=pack,
         )
@@ -153,7 +155,13 @@ def cheese(
     ] = None,
     retries: Annotated[int, typer.Option(help="M: how often an instruction is given back.")] = 5,
     verify: Annotated[bool, typer.Option(help="Invert each instruction to verify it.")] = True,
-    concurrency: Annotated[int, typer.Option(help="Pairs a worker asks about at once.")] = 4,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Longer side of the pictures the server is sent, px (JPEG). 0: whole, as PNG."
+        ),
+    ] = 1024,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pairs a worker asks about at once.")] = 4,
     licence: Annotated[str, typer.Option(help="Of the pictures; kept in the data set.")] = "not declared",
     engine: Engine = "local",
     workers: Workers = 1,
@@ -181,7 +189,7 @@ def cheese(
     if (server is None) == (words is None):
         raise InputError("Give either --vlm and --model, or --words truth for sitters.")
     if server is not None:
-        server.concurrency = concurrency
+        server.concurrency, server.side_px = concurrency, side or None
     annotator = TruthAnnotator(misread, slips) if server is None else AskedAnnotator(server)
     eyes = clip or mini_path()
     builder = CheeseBuilder(
@@ -308,8 +316,18 @@ def painted_views(
 
 
 def show_built(built: Built, what: str, as_json: bool) -> None:
-    """How many rows there are, and what was rejected for what."""
+    """How many rows there are, and what was rejected for what, with the first message of each reason.
+
+    Raises: InputError where every item was rejected.
+    """
     reasons = built.reasons()
+    first = {row["reason"]: row["message"] for row in reversed(built.rejects)}
+    if reasons and not built.rows:
+        reason = next(iter(reasons))
+        raise InputError(
+            f"{built.folder} has no {what}: all {len(built.rejects)} items were rejected, most for "
+            f"{reason!r}: {first[reason]}"
+        )
     lines = [f"{built.folder}: {len(built.rows)} {what}"]
-    lines += [f"rejected: {reason}: {count}" for reason, count in reasons.items()]
+    lines += [f"rejected: {reason}: {count}, the first: {first[reason]}" for reason, count in reasons.items()]
     show({"out": str(built.folder), what: len(built.rows), "rejected": reasons}, as_json, *lines)

@@ -8,13 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.generate import size_of
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
-from likeness.errors import InputError
+from likeness.errors import ImageError, InputError
 
-__all__ = ["app"]
+__all__ = ["app", "edit_size"]
 
 app = typer.Typer()
+
+UNIT_PX, LEAST_PX = 8, 16
 
 
 @app.command()
@@ -31,11 +34,18 @@ def edit(
     batch: Annotated[
         Path | None,
         typer.Option(
-            help="Instead: .csv or .jsonl with image, instruction, and seed, steps, guidance, style."
+            help="Instead: .csv or .jsonl with image, instruction, and seed, steps, guidance, style, size."
         ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="1 is one look; by default what the weights were made for.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT in px, multiples of 8; of another shape than the picture its middle is taken. "
+            "By default the picture's shape at what the base paints best."
+        ),
     ] = None,
     style: Annotated[
         float, typer.Option(min=0, max=4, help="Strength of the instruction against the person's look.")
@@ -44,6 +54,7 @@ def edit(
         bool, typer.Option(help="Feed the output in once more: a stronger style.")
     ] = False,
     keep_background: Annotated[bool, typer.Option(help="Change nothing behind the person.")] = False,
+    steady: Annotated[bool, typer.Option(help="In videos: hold still what stands still.")] = True,
     guidance: Annotated[
         float | None, typer.Option(min=1, help="In several steps: how closely to follow the words.")
     ] = None,
@@ -63,12 +74,12 @@ def edit(
 ) -> None:
     """Change portraits by an instruction, in one step, and check that each is still the person.
 
-    Every result is compared with its first photo, also after several instructions. Run again with the same
-    folder, it goes on where it stopped.
+    Every result is compared with its first photo, also after several instructions; of a video one frame a
+    second with its first, and its sound is not kept. Run again with the same folder, it goes on where it
+    stopped. What cannot be edited is left out and told in result.json; the exit code is then 2.
     """
     from likeness.catalog import load_pipeline
-    from likeness.editing import EditJob, edit_pictures, edit_video, free_name, jobs_of_file, pictures_in
-    from likeness.portraits import slug
+    from likeness.editing import RESULT, EditJob, edit_pictures, is_video, jobs_of_file, pictures_in
     from likeness.references import find_judge, is_sitter
 
     if bool(batch) == bool(photo):
@@ -78,39 +89,70 @@ def edit(
     options: dict[str, Any] = {"style": style, "style_boost": style_boost, "keep_background": keep_background}
     if image_guidance is not None:
         options["image_guidance"] = image_guidance
-    like = EditJob(Path(), tuple(instruction or ()), seed, steps, guidance, tuple(options.items()))
+    like = EditJob(
+        Path(), tuple(instruction or ()), seed, steps, guidance, edit_size(size), tuple(options.items())
+    )
     pictures, videos = pictures_in(photo or ())
-    jobs = jobs_of_file(batch, like) if batch else [replace(like, picture=one) for one in pictures]
-    sitters = all(is_sitter(job.picture) for job in jobs) and bool(jobs)
+    given = [replace(like, picture=one) for one in (*pictures, *videos)]
+    jobs = jobs_of_file(batch, like) if batch else given
+    shown = [job.picture for job in jobs]
+    # Who is on a video nobody knows.
+    sitters = not any(map(is_video, shown)) and all(is_sitter(one) or not _readable(one) for one in shown)
     pipeline = load_pipeline(
         method, base, adapter=adapter, device=device, sitters=sitters, commercial=commercial
     )
-    document: dict[str, Any] = {"edits": [], "videos": []}
-    if jobs:
-        judging = find_judge(base, judge or (), sitters=sitters)
-        with step_progress("editing", as_json) as on_progress:
-            document |= edit_pictures(pipeline, jobs, out, judge=judging, on_progress=on_progress)
-    names: set[str] = set()
-    for video in videos:
-        file = out / free_name(f"{slug(video.stem)}-{slug(like.instructions[-1])}", names, ".mp4")
-        with step_progress("editing", as_json) as on_progress:
-            document["videos"].append(edit_video(pipeline, video, like, file, on_progress=on_progress))
+    judging = find_judge(base, judge or (), sitters=sitters)
+    with step_progress("editing", as_json) as on_progress:
+        document = edit_pictures(pipeline, jobs, out, judge=judging, steady=steady, on_progress=on_progress)
     show({**document, "out": str(out)}, as_json, *_text(document, out))
+    failed = len(document["failed"])
+    if failed:
+        typer.echo(
+            f"error: {failed} of {len(jobs)} could not be edited; {out / RESULT} says why, under `failed`.",
+            err=True,
+        )
+        raise typer.Exit(InputError.exit_code)
+
+
+def edit_size(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT that an editor can paint. Raises: InputError for anything else."""
+    size = size_of(text)
+    if size and any(side < LEAST_PX or side % UNIT_PX for side in size):
+        raise InputError(
+            f"--size takes multiples of {UNIT_PX} from {LEAST_PX} on, such as 1024x576, not {text!r}."
+        )
+    return size
+
+
+def _readable(picture: Path) -> bool:
+    """A broken picture says nothing of whether the others are sitters."""
+    from likeness.files.images import read_image
+
+    try:
+        read_image(picture)
+    except ImageError:
+        return False
+    return True
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:
-    lines = []
-    for row in document["edits"]:
-        chance = row["likeness"]
-        cosines = "".join(f"  cosine {value:.2f} by {name}" for name, value in row["cosines"].items())
-        lines.append(f"{out / row['file']}{cosines if chance is None else f'  same person: {chance:.0%}'}")
-    if document.get("sheet"):
+    lines = [f"{out / row['file']}{_person(row)}" for row in document["edits"]]
+    if document["sheet"]:
         lines.append(str(out / document["sheet"]))
-    if document.get("taken_up"):
-        lines.append(f"{document['taken_up']} were there already")
-    for video in document["videos"]:
-        told = ", ".join(f"{name} {value}" for name, value in video["flicker"].items())
+    for row in document["videos"]:
+        told = ", ".join(f"{name} {value}" for name, value in row["flicker"].items())
         lines.append(
-            f"{video['file']}  {video['frames']} frames, {video['frames_per_s']} a second; flicker {told}"
+            f"{out / row['file']}{_person(row)}  {row['frames']} frames, {row['frames_per_s']} a second; "
+            f"flicker {told}"
         )
-    return lines + [f"warning: {warning}" for warning in document.get("warnings", [])]
+    if document["taken_up"]:
+        lines.append(f"{document['taken_up']} were there already")
+    return lines + [f"warning: {warning}" for warning in document["warnings"]]
+
+
+def _person(row: dict[str, Any]) -> str:
+    chance = row["likeness"]
+    if chance is None:
+        return "".join(f"  cosine {value:.2f} by {name}" for name, value in row["cosines"].items())
+    least = f" (at least {row['lowest']:.0%})" if "lowest" in row else ""
+    return f"  same person: {chance:.0%}{least}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import Enum
@@ -64,8 +65,11 @@ def generate(
         Path | None, typer.Option(help="With --image: white where it is painted anew, of the same size.")
     ] = None,
     strength: Annotated[
-        float, typer.Option(min=0.01, max=1, help="With --image: how far from what was there; 1 is anything.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.01, max=1, help="With --image: how far from what was there; 1, the default, is anything."
+        ),
+    ] = None,
     controlnet: Annotated[
         list[str] | None, typer.Option(help="A ControlNet's folder or hub name; repeatable.")
     ] = None,
@@ -171,6 +175,7 @@ def generate(
     from likeness.files.images import read_image
     from likeness.portraits import make_portraits
     from likeness.references import is_sitter, open_detector, reference_warnings
+    from likeness.types import RESTYLING
 
     if bool(reference) + bool(person) + bool(customize) != 1:
         raise InputError(
@@ -243,7 +248,7 @@ def generate(
             people=people,
             image=read_image(image) if image else None,
             mask_image=read_image(mask) if mask else None,
-            strength=strength,
+            strength=strength or (RESTYLING if method == "ic-portrait" else 1.0),
             control_images=tuple(read_image(path) for path in control_image or ()),
             control_scale=control_scale,
             warnings=warnings,
@@ -321,13 +326,18 @@ def size_of(text: str | None) -> tuple[int, int] | None:
 
 def _scaled(text: str, option: str) -> tuple[str, float]:
     """FILE or FILE@SCALE."""
-    if Path(text).is_file():
+    if Path(text).exists():
         return text, 1.0
     name, _, scale = text.rpartition("@")
+    if not name:
+        return text, 1.0
     try:
-        return name or scale, float(scale) if name else 1.0
+        value = float(scale)
     except ValueError:
-        raise InputError(f"{option} takes FILE or FILE@SCALE, not {text!r}.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{option} takes FILE or FILE@SCALE, not {text!r}.")
+    return name, value
 
 
 def _text(document: dict[str, Any], out: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from likeness.cli.edit import edit_size
 from likeness.cli.output import AsJson, show
 from likeness.errors import InputError, MissingWeightsError
 
@@ -24,11 +25,20 @@ def live(
         Path | None, typer.Option(help="A video file in place of the browser's camera.")
     ] = None,
     sink: Annotated[
-        Path | None, typer.Option(help="Write the edited frames to this .mp4 too; whole when it ends.")
+        Path | None,
+        typer.Option(
+            help="Record the edited frames in this .mp4 too, at the speed seen; whole when it ends."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Of each frame; by default 1, or 4 where the pack has no one-step editor."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="WIDTHxHEIGHT in px, multiples of 8; by default a square that the base paints best."
+        ),
     ] = None,
     style: Annotated[float, typer.Option(min=0, max=4, help="As in `likeness edit`.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the one noise that all frames share.")] = 0,
@@ -52,6 +62,7 @@ def live(
     from likeness.catalog import load_pipeline
     from likeness.files.video import open_video
 
+    wanted = edit_size(size)
     if source is not None:
         open_video(source)
     if sink is not None and sink.suffix.lower() != ".mp4":
@@ -64,13 +75,14 @@ def live(
         ) from None
     pipeline = load_pipeline(method, base, adapter=adapter, device=device)
     side = getattr(getattr(pipeline, "base", None), "size_px", 512)
+    size_px = wanted or (side, side)
     editor = LiveEditor(
         pipeline,
         LiveSettings(instruction=instruction, style=style),
         seed=seed,
-        size_px=(side, side),
+        size_px=size_px,
         steps=steps,
     )
-    page = live_app(editor, source, (sink, (side, side)) if sink else None)
+    page = live_app(editor, source, (sink, size_px) if sink else None)
     show({"url": f"http://{host}:{port}"}, as_json, f"http://{host}:{port}  (Ctrl-C ends it)")
     serve_live(page, host, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,11 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 Pack = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of the pack; by default the one in this package, or in --work for other sizes."
-    ),
+    typer.Option(help="Folder of the pack; by default the one in this package."),
+]
+NewPack = Annotated[
+    Path | None,
+    typer.Option("--pack", help="Folder to write the pack to; by default packs/NAME in --work."),
 ]
 Work = Annotated[Path, typer.Option(help="Folder for pictures, runs and checkpoints; gigabytes.")]
 WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
@@ -29,7 +32,7 @@ WORK = Path.home() / ".cache" / "likeness" / "pack-mini"
 def build(
     name: Annotated[str, typer.Argument(help="Which size: mini, or nano for tests and ablations.")] = "mini",
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    pack: Pack = None,
+    pack: NewPack = None,
     work: Work = WORK,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint of each part.")] = False,
@@ -60,16 +63,20 @@ def build(
     Without --part, everything in order: the base's parts, then each method's adapter, then
     `likeness pack calibrate`. Ctrl-C
     writes a checkpoint; --resume goes on from it. Under torchrun several processes, on as many
-    GPUs or as many cores (give --threads 1), train together.
+    GPUs or as many cores (give --threads 1), train together. The weights that come along stay as they
+    are unless --pack names their folder: with --part or --further, a mini pack that is not in --work yet
+    begins as a copy of them.
     """
     import torch
 
     from likeness.catalog import adapter_names, adapter_recipe
     from likeness.errors import Cancelled, InputError
     from likeness.packs import mini_path
+    from likeness.packs.card import copy_pack
     from likeness.packs.presets import PRESETS
     from likeness.packs.recipes import RECIPES
     from likeness.packs.workshop import Workshop
+    from likeness.portraits import folder_for
     from likeness.training import join_world
 
     if name not in PRESETS:
@@ -79,9 +86,12 @@ def build(
     parts = part or known
     for wrong in [p for p in parts if p not in known]:
         raise InputError(f"The {name} pack has no part '{wrong}'; its parts are {', '.join(known)}.")
-    target = pack or (mini_path() if name == "mini" else work / "packs" / name)
+    target = folder_for(pack or work / "packs" / name, "the pack")
     torch.set_num_threads(threads)
     world = join_world(device)
+    if world.writes and name == "mini" and pack is None and (part or further):
+        copy_pack(mini_path(), target)
+    world.wait()
     done: dict[str, Any] = {}
     for one in parts:
         shop = Workshop(
@@ -121,7 +131,8 @@ def build(
 
         fit(shop.pack, shop.pictures("calibration"))
     if world.writes:
-        show(done, as_json, *(f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()))
+        lines = [f"{k}: {v['steps']} steps in {v['seconds']:.0f} s" for k, v in done.items()]
+        show(done, as_json, *lines, f"written to {target}")
 
 
 @app.command()
@@ -281,17 +292,19 @@ def check(
     pack: Pack = None,
     work: Work = WORK,
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    people: Annotated[int, typer.Option(help="How many held-out people.")] = 500,
-    views: Annotated[int, typer.Option(help="Pictures of each.")] = 4,
+    people: Annotated[int, typer.Option(min=2, help="How many held-out people.")] = 500,
+    views: Annotated[int, typer.Option(min=2, help="Pictures of each.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which held-out people: those from this one on.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a pack on sitters that nothing was trained on."""
+    """Measure a pack on sitters that nothing was trained on, beside what its parts are to reach."""
     from likeness.errors import InputError
     from likeness.packs import mini_path, read_card
     from likeness.packs.check import CHECKS, check_pack
+    from likeness.packs.data import check_renderer
     from likeness.packs.mini import first_seed
     from likeness.packs.presets import PRESETS
+    from likeness.packs.targets import targets_of
     from likeness.packs.workshop import Workshop
 
     for wrong in [p for p in part or () if p not in CHECKS]:
@@ -304,9 +317,24 @@ def check(
     shop = Workshop(
         work=work, pack=where, preset=preset, held_out_people=people, held_out_from=seed, views=views
     )
-    table = check_pack(shop.pack, shop.pictures("held_out"), tuple(part or CHECKS))
-    lines = [f"{one}: " + ", ".join(f"{k} {v:.4g}" for k, v in row.items()) for one, row in table.items()]
-    show(table, as_json, *lines)
+    pictures = shop.pictures("held_out")
+    check_renderer(pictures)
+    table = check_pack(shop.pack, pictures, tuple(part) if part else None)
+    targets = {one: targets_of(one, row) for one, row in table.items()}
+    lines = [line for one, row in table.items() for line in _checked(one, row, targets[one])]
+    show({one: {**row, "targets": targets[one]} for one, row in table.items()}, as_json, *lines)
+
+
+def _checked(part: str, row: dict[str, float], targets: dict[str, dict[str, str | bool]]) -> Iterator[str]:
+    """A line a measure: its value, half its interval, its target."""
+    for name, value in row.items():
+        if name.endswith(("_interval", "_n")) or name == "n":
+            continue
+        half, target = row.get(f"{name}_interval"), targets.get(name)
+        line = f"{part}: {name} {value:.4g}" + (f" +- {half:.2g}" if half is not None else "")
+        if target:
+            line += f" (target {target['target']}: {'reached' if target['reached'] else 'missed'})"
+        yield line
 
 
 def _print_row(part: str, row: dict[str, Any]) -> None:

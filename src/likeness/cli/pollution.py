@@ -43,7 +43,9 @@ def pollution(
     judge: Annotated[
         Path | None, typer.Option(help="A face recogniser (folder or .onnx); packs bring theirs.")
     ] = None,
-    parser: Annotated[Path | None, typer.Option(help="Folder of a face parser; packs bring theirs.")] = None,
+    parser: Annotated[
+        Path | None, typer.Option(help="A face parser (docs/data.md); packs bring theirs.")
+    ] = None,
     clip: Annotated[Path | None, typer.Option(help="Folder of a CLIPModel; packs bring theirs.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     as_json: AsJson = False,
@@ -64,7 +66,8 @@ def pollution(
     pack = pack_folder(base)
     if str(base) == "mini" and not (pack / "pack.json").is_file():
         raise InputError(
-            "The mini pack is not in this source tree: build it with `likeness pack build mini`."
+            "The mini pack is not in this source tree: build it with `likeness pack build mini`, "
+            "and give it as --base."
         )
     known = (pack / "landmarks").is_dir()
     looks = Judge(reason="no face recogniser was given: --judge")
@@ -73,6 +76,8 @@ def pollution(
     axes = open_axes(pack, looks, parser=parser, clip=clip)
     family = "mini" if (pack / "pack.json").is_file() else "sd15"
     chosen = prompt or off_target(family, prompts, seed, [*found.targets, *(target or ())])
+    if not prompt and len(chosen) < prompts:
+        typer.echo(f"Only {len(chosen)} prompts are at hand; give others with --prompt.", err=True)
     settings = Settings(count, seed, steps, guidance, device)
     with step_progress("painting", as_json) as on_progress:
         document = measure(

@@ -55,7 +55,18 @@ def train(
         typer.Option(help="Of a method that trains in stages, only this one; repeatable. All by default."),
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option(help="Of spf-portrait: one of the paper's variants, such as no-map.")
+        str | None,
+        typer.Option(
+            help="Of spf-portrait and scheese: one of the paper's variants, such as no-map, or sft."
+        ),
+    ] = None,
+    ip_adapter: Annotated[
+        Path | None,
+        typer.Option(help="Of scheese: begin with a published IP-Adapter-plus (.safetensors), else anew."),
+    ] = None,
+    inpainting: Annotated[
+        Path | None,
+        typer.Option(help="Of scheese: begin anew, ConsistencyNet as an inpainting model's UNet (a folder)."),
     ] = None,
     clip: Annotated[
         str | None, typer.Option(help="Of spf-portrait: a folder of a CLIPModel; packs have their own.")
@@ -90,7 +101,7 @@ def train(
     import torch
 
     from likeness import finetune
-    from likeness.catalog import card, load_training, training_stages
+    from likeness.catalog import card, load_training, training_choices, training_stages
     from likeness.data.kinds import open_dataset
     from likeness.errors import Cancelled
     from likeness.evaluation.judge import open_judge
@@ -100,8 +111,11 @@ def train(
     card(method)
     known = training_stages(method)
     stages = _stages(stage or known, known, method)
-    if (ablation or clip) and not known:
-        raise InputError(f"{method} has no --ablation and takes no --clip.")
+    more_given = {"ablation": ablation, "clip": clip, "ip_adapter": ip_adapter, "inpainting": inpainting}
+    for name in [name for name, value in more_given.items() if value]:
+        if name not in training_choices(method):
+            raise InputError(f"{method} has no --{name.replace('_', '-')}.")
+    choices = {name: more_given[name] for name in training_choices(method)}
     if (data is None) == (own is None):
         raise InputError("Give either --data, a data set, or --own, a folder of photos of one person.")
     if steps is None and minutes is None and not dry_run:
@@ -116,6 +130,9 @@ def train(
     world.wait()
     dataset = open_dataset(made if own else data)  # type: ignore[arg-type]
     learned, held = finetune.split_people(dataset, hold_out, seed)
+    aside = len(dataset.rows) - len({*learned, *held})
+    if aside and world.writes and not as_json:
+        typer.echo(f"left aside, by their people's split: {aside} of {len(dataset.rows)} rows", err=True)
 
     def open_training(one: str, begun_with: Path | None) -> finetune.Training:
         training: finetune.Training = load_training(
@@ -134,7 +151,8 @@ def train(
                 device=device,
                 seed=seed,
             ),
-            **({"stage": one, "ablation": ablation, "clip": clip} if stages else {}),
+            **({"stage": one} if stages else {}),
+            **choices,
         )
         return training
 
@@ -149,14 +167,16 @@ def train(
         training = open_training(stages[-1] if stages else "", adapter)
         cost = finetune.dry_run(training, seed=seed, device=device, accumulate=accumulate)
         if world.writes:
-            show({**cost, "pictures": len(learned)}, as_json, *_cost(cost, steps, len(learned)))
+            warnings = finetune.warnings_of(training)
+            told = {**cost, "pictures": len(learned), "warnings": warnings}
+            show(told, as_json, *_cost(cost, steps, len(learned)), *warnings)
         return
     settings = {
         "method": method, "data": str(own or data), "base": base, "adapter": adapter, "steps": steps,
         "minutes": minutes, "batch_size": batch_size, "accumulate": accumulate, "size": size, "seed": seed,
         "learning_rate": learning_rate, "from_nothing": from_nothing, "pictures": len(learned),
         "held_out": len(held) if held != learned else 0, "processes": world.size,
-        **({"ablation": ablation, "clip": clip} if stages else {}),
+        **choices,
     }  # fmt: skip
     budget = Budget(steps=steps, minutes=minutes)
     more: dict[str, Any] = {
@@ -169,6 +189,8 @@ def train(
         found = finetune.finetune_stages(stages, open_stage, out, budget, adapter=adapter, **more)
     else:
         training, validation = open_stage("", adapter)
+        for warning in finetune.warnings_of(training) if world.writes else ():
+            typer.echo(warning, err=True)
         found = finetune.finetune(training, out, budget, validation, **more)
     if found["stopped_by"] == "signal":
         raise Cancelled(f"Stopped at step {found['steps']}; go on with --resume.")

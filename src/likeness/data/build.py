@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from likeness.faces.detect import FaceDetector
     from likeness.faces.embed import FaceEncoder
-    from likeness.faces.parsing import ParserNet
+    from likeness.faces.parsing import FaceParser
 
 __all__ = [
     "PICTURES",
@@ -112,7 +112,7 @@ class FaceModels:
 
     detector: FaceDetector
     encoder: FaceEncoder
-    parser: tuple[str, ParserNet] | None = None
+    parser: tuple[str, FaceParser] | None = None
 
     def embedding(self, picture: Image.Image) -> np.ndarray:
         """The row (D,) of the one face on a picture. Raises: FaceError where there is not one."""
@@ -215,7 +215,8 @@ class PeopleBuilder:
             person,
             picture,
             self.licence,
-            {**row.model_dump(mode="json"), "embedding": embedding.tolist()},
+            # The engine knows the split.
+            {**row.model_dump(mode="json", exclude={"split"}), "embedding": embedding.tolist()},
             {Path(path).suffix.lower()[1:]: Path(path).read_bytes()} if self.pack else {},
         )
 
@@ -260,7 +261,7 @@ def build(
     encoder: FaceEncoder,
     encoder_sha256: str,
     captions: Captions,
-    parser: tuple[str, ParserNet] | None = None,
+    parser: tuple[str, FaceParser] | None = None,
     licence: str = "not declared",
     person: str | None = None,
     on_picture: Callable[[int, int], None] | None = None,
@@ -290,14 +291,14 @@ def build_people(builder: PeopleBuilder, **how: Any) -> Dataset:
     return read_dataset(builder.folder)
 
 
-def _parsing(folder: Path, digest: str, parser: ParserNet, picture: Image.Image) -> str:
+def _parsing(folder: Path, digest: str, parser: FaceParser, picture: Image.Image) -> str:
     name = f"parsing/{digest[:16]}.png"
     with whole_file(folder / name) as partial:
         Image.fromarray(parse(parser, picture)).save(partial, format="PNG")
     return name
 
 
-def parse(parser: ParserNet, picture: Image.Image) -> NDArray[np.uint8]:
+def parse(parser: FaceParser, picture: Image.Image) -> NDArray[np.uint8]:
     """Labels (H, W) of a picture of any size; the parser sees it at `PARSER_PX` at most."""
     scale = min(1.0, PARSER_PX / max(picture.size))
     width, height = (max(16, round(side * scale / 16) * 16) for side in picture.size)

@@ -140,7 +140,9 @@ def build_attributes(
             score = known_scores.get(scorer.name)
             preference[scorer.name] = round(scorer.score(read(), text), 5) if score is None else score
         for column in filters.least:
-            if column not in preference and not isinstance(given.get(column), (int, float)):
+            number = given.get(column)
+            counts = isinstance(number, (int, float)) and math.isfinite(number)
+            if column not in preference and not counts:
                 raise InputError(
                     f"Nothing scored it by {column}, and its row of {METADATA} has no such number."
                 )

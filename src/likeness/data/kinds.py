@@ -10,7 +10,7 @@ from typing import TypeAlias
 from likeness.data import attributes, manifest, triplets
 from likeness.errors import IncompatibleWeightsError
 
-__all__ = ["AnySet", "check", "kind_of", "open_dataset", "require"]
+__all__ = ["AnySet", "check", "kind_of", "open_dataset", "require", "warnings_of"]
 
 AnySet: TypeAlias = manifest.Dataset | attributes.AttributeSet | triplets.TripletSet
 
@@ -46,6 +46,11 @@ def check(folder: Path, *, hashes: bool = True) -> list[manifest.Problem]:
     if kind in triplets.PICTURES:
         return triplets.check(folder, hashes=hashes)
     return manifest.check(folder, hashes=hashes)
+
+
+def warnings_of(folder: Path) -> list[manifest.Problem]:
+    """What is no fault of a data set, but teaches less."""
+    return manifest.warnings_of(folder) if kind_of(folder) == "fgid" else []
 
 
 def require(dataset: AnySet, kind: str | Sequence[str], method: str) -> None:

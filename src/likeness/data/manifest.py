@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from likeness.errors import ImageError, InputError
 from likeness.faces.parsing import CLASSES
+from likeness.faces.parts import PARTS, part_word
 from likeness.files.images import read_image, to_json, whole_file, write_bytes, write_json
 from likeness.files.weights import sha256_of
 from likeness.types import Face
@@ -76,7 +77,8 @@ class Row(BaseModel):
 
     picture: path relative to the data set's folder. sha256: of the file. person: whose pictures belong
     together. parts: those of `faces.parts.PARTS` that are seen. caption: of the whole picture; face_caption:
-    of the face, naming its parts. parsing: path of its label picture, or None.
+    of the face, naming its parts. parsing: path of its label picture, or None. split: the person's
+    (`data.engine.split_of`), None in data sets that were built before there was one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,6 +91,7 @@ class Row(BaseModel):
     caption: str = Field(min_length=1)
     face_caption: str = Field(min_length=1)
     parsing: str | None = None
+    split: Literal["train", "validation", "test"] | None = None
 
 
 class About(BaseModel):
@@ -210,6 +213,16 @@ def check(folder: Path, *, hashes: bool = True) -> list[Problem]:
                 text = f"row {number} (line {line} of {MANIFEST}) has length {length:.3g}, not 1"
                 problems.append(Problem(text, EMBEDDINGS))
     return problems
+
+
+def warnings_of(folder: Path) -> list[Problem]:
+    """What is no fault but teaches less: descriptions of faces that name no face part."""
+    found = read_records(folder, About, Row)
+    return [
+        found.problem(line, "face_caption", "names no face part: nothing is learned of its parts")
+        for line, row in found.rows.items()
+        if not any(part_word(part, row.face_caption) for part in PARTS)
+    ]
 
 
 def read_records(folder: Path, about: type[AnyAbout], row: type[AnyRow]) -> Records[AnyAbout, AnyRow]:

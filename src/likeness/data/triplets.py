@@ -36,12 +36,14 @@ class TripletsAbout:
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """One row: who it is, what leads from the first picture, the reference, to the second, both sizes in px."""
+    """One row: who it is, what leads from the first picture, the reference, to the second, the sizes of both
+    in px, and the person's split."""
 
     person: str
     instruction: str
     reference_size_px: tuple[int, int]
     target_size_px: tuple[int, int]
+    split: str = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +58,14 @@ class TripletSet:
     @cached_property
     def rows(self) -> tuple[Triplet, ...]:
         """Every triplet, in the manifest's order."""
-        people, texts, *sizes = (
+        names = PICTURES[self.about.kind]
+        people, texts, splits, *sizes = (
             self.shards.column(name)
-            for name in ("identity", "instruction", *(f"{one}_size_px" for one in PICTURES[self.about.kind]))
+            for name in ("identity", "instruction", "split", *(f"{one}_size_px" for one in names))
         )
         return tuple(
-            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes)) for n in self.numbers
+            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes), split=splits[n])
+            for n in self.numbers
         )
 
     def people(self) -> dict[str, list[int]]:

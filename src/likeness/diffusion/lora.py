@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
-__all__ = ["merge_lora"]
+__all__ = ["lora_file", "merge_lora"]
 
 _DOWN = re.compile(
     r"^(unet|text_encoder|text_encoder_2)\.(.+?)(?:_lora|\.lora|\.lora_linear_layer)?\.(?:lora_A|down)\.weight$"
@@ -29,15 +29,22 @@ _TEXT_NAMES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "
 
 
 @torch.no_grad()
+def lora_file(given: str | Path) -> Path:
+    """The file itself, or that in a folder as diffusers writes it."""
+    path = Path(given).expanduser()
+    inside = path / "pytorch_lora_weights.safetensors"
+    return inside if inside.is_file() else path
+
+
 def merge_lora(base: Base, file: str | Path, scale: float = 1.0) -> WeightsRecord:
     """Add a LoRA (arXiv 2106.09685: W + scale * alpha / rank * up down) to the base's weights, for good.
 
-    file: .safetensors as diffusers, PEFT or kohya's trainers write them, for UNet and text encoders. A base
-    that is not to keep it is loaded anew.
+    file: .safetensors as diffusers, PEFT or kohya's trainers write them, for UNet and text encoders, or a
+    folder of diffusers' with one. A base that is not to keep it is loaded anew.
     Raises: MissingWeightsError; IncompatibleWeightsError where it does not fit the base, which is then as it
     was.
     """
-    path = Path(file).expanduser()
+    path = lora_file(file)
     if not path.is_file():
         raise MissingWeightsError(f"There is no LoRA {path}: give a .safetensors file.")
     state, alphas = _in_diffusers_names(read_safetensors(path), base)

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-__all__ = ["to_levels", "to_pictures", "to_pixels"]
+__all__ = ["fitted", "to_levels", "to_pictures", "to_pixels"]
+
+
+ROUNDING_PX = 8
+"""What rounding both sides may come to: where shapes differ by more, another one was asked for."""
+
+
+def fitted(picture: Image.Image, size_px: tuple[int, int]) -> Image.Image:
+    """A picture at (width, height): of another shape than that, its middle is cut out, never squeezed."""
+    width, height = size_px
+    ratio = (width * picture.height) / (height * picture.width)
+    if max(ratio, 1 / ratio) <= 1 + ROUNDING_PX / min(size_px):
+        return picture.resize(size_px, Image.Resampling.LANCZOS)
+    return ImageOps.fit(picture, size_px, Image.Resampling.LANCZOS)
 
 
 def to_pixels(picture: Image.Image) -> Tensor:

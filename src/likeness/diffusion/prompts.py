@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from likeness.diffusion.words import HARMLESS, WORD, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,41 +76,45 @@ def encode_ids(base: Base, ids: tuple[Tensor, ...]) -> TextRows:
     return TextRows(rows.to(base.dtype), second.text_embeds.to(base.dtype))
 
 
-def prompt_warnings(base: Base, text: str, known: Collection[str] = ()) -> list[str]:
-    """What the text encoder will not see of `text`: words past the end, words it never learned.
+def prompt_warnings(
+    base: Base, prompt: str, known: Collection[str] = (), negative_prompt: str = ""
+) -> list[str]:
+    """What the text encoder will not see of the prompts: words past the end, words it never learned.
 
     known: words in small letters that a method has learned besides.
     """
     tokenizer = base.tokenizers[0]
     limit = tokenizer.model_max_length
     warnings = []
-    ids = tokenizer(text, truncation=False, verbose=False).input_ids
-    if len(ids) > limit:
-        lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
-        warnings.append(f"The prompt is {len(ids) - limit} tokens too long; not read: {lost!r}.")
-    unknown = [word for word in unknown_words(tokenizer, text) if word.lower() not in known]
+    for name, text in (("prompt", prompt), ("negative prompt", negative_prompt)):
+        ids = tokenizer(text, truncation=False, verbose=False).input_ids
+        if len(ids) > limit:
+            lost = tokenizer.decode(ids[limit - 1 : -1]).strip()
+            warnings.append(f"The {name} is {len(ids) - limit} tokens too long; not read: {lost!r}.")
+    unknown = unknown_words(base, f"{prompt}\n{negative_prompt}", known)
     if unknown:
         words = ", ".join(repr(word) for word in unknown)
         warnings.append(f"The {base.name} base does not know {words}.")
     return warnings
 
 
-def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """Words that a small vocabulary has no token for; empty for a vocabulary of CLIP's size."""
+def unknown_words(base: Base, text: str, known: Collection[str] = ()) -> list[str]:
+    """Words of a text that a base with a small vocabulary never learned, once each, as they are written.
+
+    They are looked up in the base's word list: tokens tell nothing, as pieces of words ("king" of "looking")
+    are tokens too. Only a base without a list is asked for its tokens. Empty for a vocabulary of CLIP's
+    size. known: as in `prompt_warnings`.
+    """
+    tokenizer = base.tokenizers[0]
     if len(tokenizer) >= SMALL_VOCABULARY:
         return []
-    vocabulary = tokenizer.get_vocab()
+    learned: Collection[str] = read_words(base.folder) if base.folder else ()
+    if not learned:
+        ends = tokenizer.get_vocab()
+        learned = {token.removesuffix("</w>") for token in ends if token.endswith("</w>")}
     seen: dict[str, None] = {}
-    for word in re.findall(r"[^\W\d_]+", text):
-        if f"{word.lower()}</w>" not in vocabulary and word.lower() not in (
-            "s",
-            "t",
-            "re",
-            "ve",
-            "m",
-            "ll",
-            "d",
-        ):
+    for word in WORD.findall(text):
+        if not any(word.lower() in some for some in (learned, known, HARMLESS)):
             seen[word] = None
     return list(seen)
 

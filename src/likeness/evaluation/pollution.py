@@ -61,7 +61,7 @@ def open_axes(
 ) -> Axes:
     """What can be measured on pictures of a base that lies in `pack`, were it one.
 
-    judge: its first encoder compares faces. parser: a folder of a face parser; clip: a CLIPModel or a pack;
+    judge: its first encoder compares faces. parser: what `load_parser` takes; clip: a CLIPModel or a pack;
     by default the pack's. Attributes are named by the pack's judge of them, else by CLIP, else by the parser.
     Raises: MissingWeightsError, IncompatibleWeightsError for models that are given and cannot be loaded.
     """

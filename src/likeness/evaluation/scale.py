@@ -44,7 +44,9 @@ def scale_page(results: Path) -> str:
         f"A pair of a collection is accepted in {share:.0%} of the cases, so it takes {pairs:,.0f} pairs; an "
         f"accepted triplet costs {calls:.2f} questions to the model, all rejected ones included, so it takes "
         f"{TRIPLETS * calls:,.0f} of them. Our part (reading, the verification's CLIP, writing) does "
-        f"{pace:.1f} pairs a second and worker. The model is the larger part: its server is taken to answer "
+        f"{pace:.1f} pairs a second and worker, with the mini pack's CLIP on pictures of 128 px; OpenCLIP's "
+        "ViT-G/14, which the paper verifies with, is far slower on photographs and was not measured. The "
+        "larger part here is the model: its server is taken to answer "
         f"{SERVER:g} requests a second and machine, an assumption to be replaced by what `statistics.html` "
         "shows of yours. The share and the questions are those of the noisy stand-in on sitters.",
         "",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from likeness.faces.parsing import ParserNet
+    from likeness.faces.parsing import FaceParser
 
 __all__ = ["ParsedRegions", "SamRegions", "load_pack_parser", "load_sam"]
 
@@ -29,7 +29,7 @@ GRID = 8
 class ParsedRegions:
     """A face parser's classes; each picture object is looked at once, and kept as long as this lives."""
 
-    net: ParserNet
+    net: FaceParser
     name: str = "face parser"
     licence: str = "not declared"
     _known: dict[int, tuple[Image.Image, NDArray[np.int64]]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from likeness.faces.attributes import NOT_SHOWN
 from likeness.packs.check_words import CATEGORIES
 from likeness.sitters import attributes, captions, instructions, with_same_person
 from likeness.sitters.describe import pronouns
-from likeness.types import PortraitRequest
+from likeness.types import RESTYLING, PortraitRequest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -109,7 +109,9 @@ def _restyled(people: Sequence[Person], styles: Sequence[Style], rng: random.Ran
             f"{person.id}-{style.id}",
             person,
             style.group,
-            PortraitRequest("", person.references, seed=rng.randrange(2**31), image=style.image),
+            PortraitRequest(
+                "", person.references, seed=rng.randrange(2**31), image=style.image, strength=RESTYLING
+            ),
             _restyle_truth(person.scene, style.scene) if person.scene and style.scene else None,
             style.image,
         )

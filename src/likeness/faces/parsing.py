@@ -1,13 +1,16 @@
 """Face parsing: which part of the face, or what is worn, each pixel shows.
 
 The 19 classes carry CelebAMask-HQ's names in the order of the published BiSeNet parsers, so that a
-parser of photographs can take this one's place. Left and right are the picture's, as everywhere here;
-whoever needs one side of a parser of photographs should look which way it counts.
+parser of photographs can take a pack's place: BiSeNet itself, or a Segformer (arXiv 2105.15203) in
+transformers' format. Left and right are the picture's, as everywhere here; whoever needs one side of a
+parser of photographs should look which way it counts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,18 +19,27 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from likeness.errors import IncompatibleWeightsError, MissingWeightsError
+from likeness.faces.bisenet import MEAN, SIDE_PX, STD, load_bisenet
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["CLASSES", "ParserNet", "load_parser", "parse_picture"]
+__all__ = ["CLASSES", "FaceParser", "ParserNet", "SegformerParser", "load_parser", "parse_picture"]
 
 CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
     "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat",
 )  # fmt: skip
+
+
+class FaceParser(Protocol):
+    """What tells the parts of faces apart."""
+
+    def parse(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [-1, 1], of any size -> indices into `CLASSES` (B, H, W) uint8."""
+        ...
 
 
 class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -72,16 +84,63 @@ class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cast("Tensor", self(padded).argmax(1).to(torch.uint8))[:, :height, :width]
 
 
-def load_parser(path: Path) -> ParserNet:
-    """A finished parser, float32, for inference."""
+class SegformerParser:
+    """A Segformer whose labels are CelebAMask's, in any order.
+
+    model: transformers' SegformerForSemanticSegmentation. Raises: IncompatibleWeightsError where a label
+    is none of `CLASSES`.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self._model = model.float().eval().requires_grad_(False)
+        labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        unknown = [label for label in labels if label not in CLASSES]
+        if unknown:
+            raise IncompatibleWeightsError(
+                f"{name} tells {unknown[0]!r}, which is no part of a face: give a Segformer whose labels are "
+                f"{', '.join(CLASSES)}."
+            )
+        self._classes = torch.tensor([CLASSES.index(label) for label in labels], dtype=torch.uint8)
+
+    @torch.no_grad()
+    def parse(self, pictures: Tensor) -> Tensor:
+        """See `FaceParser`."""
+        mean, std = (torch.tensor(one).view(3, 1, 1) for one in (MEAN, STD))
+        shown = F.interpolate(pictures, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
+        logits = self._model(pixel_values=(shown / 2 + 0.5 - mean) / std).logits
+        return self._classes[F.interpolate(logits, pictures.shape[-2:], mode="bilinear").argmax(1)]
+
+
+def load_parser(path: Path) -> FaceParser:
+    """A finished parser, float32, for inference.
+
+    path: a pack's `parser` folder, the folder of a Segformer, or a file of BiSeNet's published weights.
+    Raises: MissingWeightsError, IncompatibleWeightsError where it is none of these.
+    """
+    if path.is_file():
+        return load_bisenet(path)
+    try:
+        config = json.loads((path / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise MissingWeightsError(
+            f"There is no face parser in {path}: give a pack's parser, the folder of a Segformer, or a file "
+            "of BiSeNet's weights."
+        ) from None
+    if config.get("model_type") == "segformer":
+        from transformers import SegformerForSemanticSegmentation
+
+        model: Any = SegformerForSemanticSegmentation.from_pretrained(
+            str(path), use_safetensors=True, local_files_only=True
+        )
+        return SegformerParser(model, str(path))
     net = ParserNet.from_pretrained(str(path), use_safetensors=True, local_files_only=True)
     return cast("ParserNet", net.float().eval().requires_grad_(False))
 
 
-def parse_picture(net: ParserNet, picture: Image.Image) -> NDArray[np.uint8]:
+def parse_picture(net: FaceParser, picture: Image.Image) -> NDArray[np.uint8]:
     """Indices into `CLASSES` (H, W) of a PIL picture."""
     pixels = torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32).copy())
-    return cast("NDArray[np.uint8]", net.parse(pixels.permute(2, 0, 1)[None] / 127.5 - 1)[0].numpy())
+    return net.parse(pixels.permute(2, 0, 1)[None] / 127.5 - 1)[0].numpy()
 
 
 def _conv(inputs: int, outputs: int, stride: int) -> nn.Module:

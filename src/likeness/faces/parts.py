@@ -7,6 +7,7 @@ to about 45 degrees.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
 
     from likeness.types import Face
 
-__all__ = ["PARTS", "ear_boxes", "head_mask", "part_boxes", "part_crops"]
+__all__ = ["PARTS", "ear_boxes", "head_mask", "part_boxes", "part_crops", "part_word"]
 
 PARTS = ("face", "eyes", "ears", "nose", "mouth")
+WORDS = {"eyes": ("eyes?",), "ears": ("ears?",), "mouth": ("mouth", "lips?")}
 Box = tuple[float, float, float, float]
+
+
+def part_word(part: str, text: str) -> re.Match[str] | None:
+    """Where a text first names one of `PARTS`, in capitals or not, one eye or both; lips if no mouth."""
+    found = (re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in WORDS.get(part, (part,)))
+    return next((one for one in found if one), None)
 
 
 def part_boxes(face: Face) -> dict[str, Box]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +63,12 @@ def video_sink(
 ) -> Iterator[Callable[[Image.Image], None]]:
     """Writes an .mp4 (MPEG-4 part 2) whole: yields what takes its frames, all of `size_px`.
 
+    Without a frame there is no file.
     Raises: ImageError where it cannot be written.
     """
     import cv2
 
-    with whole_file(path) as partial:
+    with suppress(_NoFramesError), whole_file(path) as partial:
         # The codec is chosen by the name's ending, which a partial file's name may lack.
         beside = partial.with_name(f"{partial.name}.mp4")
         # Lower-case types are the ones players know.
@@ -76,19 +77,28 @@ def video_sink(
             raise ImageError(
                 f"The video {path} cannot be written: choose another folder, or .mp4 as its ending."
             )
+        taken = 0
         try:
 
             def take(frame: Image.Image) -> None:
+                nonlocal taken
+                taken += 1
                 writer.write(
                     np.ascontiguousarray(np.asarray(frame.convert("RGB").resize(size_px))[:, :, ::-1])
                 )
 
             yield take
             writer.release()
+            if not taken:
+                raise _NoFramesError
             beside.replace(partial)
         finally:
             writer.release()
             beside.unlink(missing_ok=True)
+
+
+class _NoFramesError(Exception):
+    """So that an empty file is dropped."""
 
 
 def _capture(path: Path | str) -> Any:

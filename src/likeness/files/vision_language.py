@@ -7,7 +7,9 @@ Every exchange is kept as a file named by its content: asked again, it is read, 
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import threading
 import time
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Question", "VisionLanguageModel", "asked_so_far"]
 
 Answer = TypeVar("Answer", bound=BaseModel)
+OF_THE_QUESTION = (400, 413, 422)
+"""Statuses that refuse one request, as for its pictures or its length; another one may be answered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,7 @@ class VisionLanguageModel:
     url: up to and with "/v1". key: as the server wants it, "none" for local ones. kept: folder of all
     exchanges. attempts: of each request, with growing pauses, where the server is busy, failing or silent
     for timeout_s seconds. repairs: how often a wrong answer is sent back. concurrency: requests at once.
+    side_px: pictures are sent as JPEG with a longer side of so many px at most; None: as they are, as PNG.
     Raises: MissingWeightsError without the `vlm` extra.
     """
 
@@ -63,9 +68,11 @@ class VisionLanguageModel:
         repairs: int = 2,
         concurrency: int = 4,
         max_tokens: int = 512,
+        side_px: int | None = None,
     ) -> None:
         self.url, self.model, self.kept = url, model, kept
         self.repairs, self.concurrency, self.max_tokens = repairs, concurrency, max_tokens
+        self.side_px = side_px
         self._settings = {
             "base_url": url,
             "api_key": key,
@@ -94,7 +101,7 @@ class VisionLanguageModel:
         """The answer, from an earlier exchange where there was one.
 
         Raises: ServiceError for a server that refuses, cannot be reached or keeps silent; AnswerError for
-        answers that stay wrong after all repairs.
+        answers that stay wrong after all repairs, and where the server refuses this question.
         """
         file = self._file(question)
         with self._asking.of(file.stem):  # threads with one question wait for one answer
@@ -106,10 +113,15 @@ class VisionLanguageModel:
             return known
         started, said = time.perf_counter(), []
         tokens = [0, 0]
-        messages = [{"role": "user", "content": _content(question)}]
+        messages = [{"role": "user", "content": _content(question, self.side_px)}]
         wrong = ""
+        failed = file.with_suffix(".failed.json")
         for _ in range(self.repairs + 1):
-            text, used = self._complete(messages, question.answer)
+            try:
+                text, used = self._complete(messages, question.answer)
+            except AnswerError as error:
+                self._keep(failed, question, said, None, tokens, time.perf_counter() - started, str(error))
+                raise AnswerError(str(error), failed.stem) from None
             said.append(text)
             tokens = [before + more for before, more in zip(tokens, used, strict=True)]
             try:
@@ -123,11 +135,11 @@ class VisionLanguageModel:
                 continue
             self._keep(file, question, said, found, tokens, time.perf_counter() - started)
             return found
-        failed = file.with_suffix(".failed.json")
         self._keep(failed, question, said, None, tokens, time.perf_counter() - started)
         raise AnswerError(
             f"{self.model} at {self.url} gave no usable answer in {len(said)} attempts: {wrong} "
-            "Ask a more able model."
+            "Ask a more able model.",
+            failed.stem,
         )
 
     def name_of(self, question: Question[Any]) -> str:
@@ -182,7 +194,8 @@ class VisionLanguageModel:
                 f"{self.url} cannot be reached ({error.__cause__ or error}); is the server running?"
             ) from None
         except openai.APIStatusError as error:
-            raise ServiceError(
+            kind = AnswerError if error.status_code in OF_THE_QUESTION else ServiceError
+            raise kind(
                 f"{self.url} refused the request for {self.model!r} with status {error.status_code}: "
                 f"{' '.join(error.message.split()):.200}"
             ) from None
@@ -198,10 +211,10 @@ class VisionLanguageModel:
         return f"{self.url} does not speak OpenAI's chat protocol; give the address up to and with /v1."
 
     def _file(self, question: Question[Any]) -> Path:
-        told = json.dumps(
-            [self.model, question.text, _schema(question.answer), [pixels_sha256(i) for i in question.images]]
-        )
-        digest = hashlib.sha256(told.encode()).hexdigest()
+        told = [self.model, question.text, _schema(question.answer), _sha256s(question)]
+        if self.side_px is not None:
+            told.append(self.side_px)
+        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
         return self.kept / digest[:2] / f"{digest}.json"
 
     def _keep(
@@ -212,6 +225,7 @@ class VisionLanguageModel:
         found: BaseModel | None,
         tokens: Sequence[int],
         seconds: float,
+        refused: str | None = None,
     ) -> None:
         write_json(
             file,
@@ -219,9 +233,11 @@ class VisionLanguageModel:
                 "url": self.url,
                 "model": self.model,
                 "text": question.text,
-                "images_sha256": [pixels_sha256(image) for image in question.images],
+                "images_sha256": _sha256s(question),
+                "side_px": self.side_px,
                 "schema": question.answer.model_json_schema(),
                 "said": said,
+                "refused": refused,
                 "answer": None if found is None else found.model_dump(mode="json"),
                 "tokens": {"request": tokens[0], "answer": tokens[1]},
                 "seconds": round(seconds, 3),
@@ -269,7 +285,7 @@ def asked_so_far(kept: Path) -> Asked:
     tokens = [one.get("tokens", {"request": 0, "answer": 0}) for one in every]
     return Asked(
         questions=len(every),
-        requests=sum(len(one["said"]) for one in every),
+        requests=sum(len(one["said"]) + bool(one.get("refused")) for one in every),
         failed=sum(one["answer"] is None for one in every),
         request_tokens=sum(one["request"] for one in tokens),
         answer_tokens=sum(one["answer"] for one in tokens),
@@ -281,10 +297,23 @@ def _schema(answer: type[BaseModel]) -> str:
     return json.dumps(answer.model_json_schema(), sort_keys=True)
 
 
-def _content(question: Question[Any]) -> list[dict[str, Any]]:
+def _sha256s(question: Question[Any]) -> list[str]:
+    return [pixels_sha256(image) for image in question.images]
+
+
+def _jpeg(image: Image.Image, side_px: int) -> str:
+    """As a data URL."""
+    small, data = image.convert("RGB"), io.BytesIO()
+    small.thumbnail((side_px, side_px))
+    small.save(data, format="JPEG", quality=92)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _content(question: Question[Any], side_px: int | None) -> list[dict[str, Any]]:
     text = f"{question.text}\n\nAnswer with one JSON object of this schema: {_schema(question.answer)}"
+    urls = [inline(image) if side_px is None else _jpeg(image, side_px) for image in question.images]
     return [
-        *({"type": "image_url", "image_url": {"url": inline(image)}} for image in question.images),
+        *({"type": "image_url", "image_url": {"url": url}} for url in urls),
         {"type": "text", "text": text},
     ]
 

@@ -13,7 +13,16 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PackCard", "PartRecord", "copy_part", "read_card", "record_part", "release", "write_card"]
+__all__ = [
+    "PackCard",
+    "PartRecord",
+    "copy_pack",
+    "copy_part",
+    "read_card",
+    "record_part",
+    "release",
+    "write_card",
+]
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,16 @@ def copy_part(source: Path, path: Path, folder: str, pack_name: str, size_px: in
     partial.replace(path / folder)
     facts = _facts(read_card(source).parts[folder])
     return record_part(path, folder, folder, pack_name=pack_name, size_px=size_px, **facts)
+
+
+def copy_pack(source: Path, path: Path) -> None:
+    """Copy a pack whole, unless something is there already or there is none to copy."""
+    if path.exists() or not (source / "pack.json").is_file():
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    partial.replace(path)
 
 
 def release(path: Path, folder: str) -> None:

@@ -63,6 +63,7 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
         latents.append(mean)
     value, interval = mean_interval(torch.cat(full), pictures.person[:512])
     table = {
+        "n": float(len(pictures.person[:512].unique())),
         "psnr_db": value,
         "psnr_db_interval": interval,
         "psnr_half_size_db": float(torch.cat(half).mean()),
@@ -83,8 +84,10 @@ def reconstruction(pack: Path, pictures: Pictures) -> dict[str, float]:
             for suffix, seen in (("_still", torch.cat(again)), ("", pictures.pixels[: len(rows)])):
                 right = attributes_right(net, mini.to_unit(seen), truth, rows, kinds)
                 asked = ~right.isnan()
-                value, interval = mean_interval(right[asked], pictures.person[rows][asked])
+                whose = pictures.person[rows][asked]
+                value, interval = mean_interval(right[asked], whose)
                 table |= {f"{name}_right{suffix}": value, f"{name}_right{suffix}_interval": interval}
+                table[f"{name}_right{suffix}_n"] = float(len(whose.unique()))
     return table
 
 
@@ -158,18 +161,22 @@ def landmark_error(pack: Path, pictures: Pictures) -> dict[str, float]:
     errors, found = landmark_errors(mini.load_landmarks(pack / "landmarks"), pictures)
     whose = pictures.person[:, None].expand(-1, 5)[pictures.visible[:, :5]]
     value, interval = mean_interval(errors, whose)
+    within, within_interval = mean_interval((errors < 0.03).float(), whose)
     people = int(pictures.person.max()) + 1
     detector = find_detector("sitters", pack / "landmarks")
     seen = pictures.pixels[:1000].permute(0, 2, 3, 1).numpy()
+    detected = int(pictures.person[len(seen) - 1]) + 1
     one = sum(len(detector(Image.fromarray(picture))) == 1 for picture in seen) / len(seen)
     return {
         "error": value,
         "error_interval": interval,
-        "within_3_percent": float((errors < 0.03).float().mean()),
+        "within_3_percent": within,
+        "within_3_percent_interval": within_interval,
         "found": float(found.float().mean()),
         "found_interval": share_interval(float(found.float().mean()), people),
         "one_face_detected": one,
-        "one_face_detected_interval": share_interval(one, int(pictures.person[len(seen) - 1]) + 1),
+        "one_face_detected_interval": share_interval(one, detected),
+        "one_face_detected_n": float(detected),
     }
 
 
@@ -242,9 +249,15 @@ CHECKS: dict[str, Check] = {
 
 
 def check_pack(
-    pack: Path, pictures: Pictures, parts: tuple[str, ...] = tuple(CHECKS)
+    pack: Path, pictures: Pictures, parts: tuple[str, ...] | None = None
 ) -> dict[str, dict[str, float]]:
-    """Measure the parts that have been built, on pictures of people none of them was trained on."""
+    """Measure parts of a pack, by default those it has, on pictures of people none of them was trained on.
+
+    Beside each number, `NAME_interval` is half its 95 % interval and `NAME_n` how many it counts, people
+    mostly, where that is another number than the part's `n`: the people it was shown, unless it used fewer.
+
+    Raises: MissingWeightsError for one of `parts` that it has not, or when it has none at all.
+    """
     needs = {
         "autoencoder": ("vae/config.json",),
         "clip": ("text_encoder/config.json", "image_encoder/config.json"),
@@ -252,12 +265,17 @@ def check_pack(
         "calibration": (calibration.FILE,),
         "unet": ("unet/config.json", "attributes/config.json"),
     }
-    table: dict[str, dict[str, float]] = {}
-    for part in parts:
-        if all((pack / file).is_file() for file in needs.get(part, (f"{part}/config.json",))):
-            table[part] = CHECKS[part](pack, pictures)
-    if not table:
+    there = [
+        part
+        for part in CHECKS
+        if all((pack / file).is_file() for file in needs.get(part, (f"{part}/config.json",)))
+    ]
+    for part in parts or ():
+        if part not in there:
+            raise MissingWeightsError(f"The pack in {pack} has no {part} to check: build it first.")
+    if not there:
         raise MissingWeightsError(
-            f"The pack in {pack} has no part to check; run `likeness pack build mini` first."
+            f"The pack in {pack} has no part to check; run `likeness pack build` with --pack first."
         )
-    return table
+    everybody = {"n": float(len(pictures.person.unique()))}
+    return {part: everybody | CHECKS[part](pack, pictures) for part in parts or there}

@@ -56,7 +56,7 @@ def garments(pack: Path, pictures: Pictures, scenes: int = 400, seed: int = 0) -
     labels = torch.stack([torch.from_numpy(picture.labels) for picture in drawn])
     generator = torch.Generator().manual_seed(seed)
     out: dict[str, float] = {}
-    every: list[Tensor] = []
+    every: list[tuple[Tensor, Tensor]] = []
     for kind, parts in WORN.items():
         first, here = spots_of(pictures.labels[: len(asked)], parts)
         second, there = spots_of(labels, parts)
@@ -66,30 +66,37 @@ def garments(pack: Path, pictures: Pictures, scenes: int = 400, seed: int = 0) -
         which = [tuple(str(_parameter(asked[i], name)) for name in NAMES[kind]) for i in both.tolist()]
         query = embed(net, pictures.pixels[both], first[both])
         known = embed(net, pixels[both], second[both])
-        right = trials(query @ known.T, which, generator)
-        if len(right) > 1:
-            value, interval = mean_interval(right)
+        right, asked_about = trials(query @ known.T, which, generator)
+        whose = pictures.person[both[asked_about]]
+        if len(whose.unique()) > 1:
+            value, interval = mean_interval(right, whose)
             out |= {kind: value, f"{kind}_interval": interval, f"{kind}_trials": float(len(right))}
-            every.append(right)
+            out[f"{kind}_n"] = out[f"{kind}_trials_n"] = float(len(whose.unique()))
+            every.append((right, whose))
     if every:
-        value, interval = mean_interval(torch.cat(every))
-        out = {"all": value, "all_interval": interval, **out}
+        whose = torch.cat([one for _, one in every])
+        value, interval = mean_interval(torch.cat([one for one, _ in every]), whose)
+        out = {"all": value, "all_interval": interval, "all_n": float(len(whose.unique())), **out}
     return out
 
 
-def trials(similarity: Tensor, which: list[tuple[str, ...]], generator: torch.Generator) -> Tensor:
-    """One 20-way trial a row of (N, N) similarities, whose right column is its own: (trials,) of 0 and 1.
+def trials(
+    similarity: Tensor, which: list[tuple[str, ...]], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One 20-way trial a row of (N, N) similarities, whose right column is its own: (trials,) of 0 and 1, and
+    their rows.
 
     Rows with fewer than nineteen other things to be told from have no trial.
     """
-    right = []
+    right, rows = [], []
     for row, own in enumerate(which):
         other = torch.tensor([i for i, thing in enumerate(which) if thing != own], dtype=torch.int64)
         if len(other) < WAYS - 1:
             continue
         rivals = other[torch.randperm(len(other), generator=generator)[: WAYS - 1]]
         right.append(float(similarity[row, row] > similarity[row, rivals].max()))
-    return torch.tensor(right)
+        rows.append(row)
+    return torch.tensor(right), torch.tensor(rows, dtype=torch.int64)
 
 
 def embed(net: Any, pixels: Tensor, spots: Tensor) -> Tensor:

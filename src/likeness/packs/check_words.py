@@ -82,7 +82,8 @@ def retrieval(pack: Path, pictures: Pictures) -> dict[str, float]:
     found = torch.cat(right)
     value, interval = mean_interval(found, pictures.person[: len(found)])
     separated = separation(images, texts, pictures)
-    return {"right_of_100": value, "right_of_100_interval": interval, **separated}
+    counted = float(len(pictures.person[: len(found)].unique()))
+    return {"right_of_100": value, "right_of_100_interval": interval, "right_of_100_n": counted, **separated}
 
 
 def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 20) -> dict[str, float]:
@@ -112,11 +113,16 @@ def separation(images: Tensor, texts: Tensor, pictures: Pictures, fewest: int = 
     return {
         "mean_area": mean,
         "mean_area_interval": mean_half,
+        "mean_area_n": float(len(values)),
         "values": float(len(values)),
         "over_90_percent": over,
         "over_90_percent_interval": share_interval(over, len(values)),
+        "over_90_percent_n": float(len(values)),
         f"worst_{worst.replace(' ', '_')}": areas[worst],
     }
+
+
+PAINTED_AT_ONCE = 16
 
 
 @torch.no_grad()
@@ -134,27 +140,36 @@ def painting(pack: Path, pictures: Pictures, count: int = 500) -> dict[str, floa
     rows = even[torch.linspace(0, len(even) - 1, count).long().unique()]
     others = odd[torch.linspace(0, len(odd) - 1, len(rows)).long().unique()]
     base = load_base(pack)
-    started = time.perf_counter()
+    parts, times = [], []
     with autocast("cpu"):
-        painted = paint_text(
-            base,
-            [pictures.captions[i][0] for i in rows.tolist()],
-            rows.tolist(),
-            steps=mini.STEPS,
-            guidance=mini.GUIDANCE,
-        )
-    seconds = (time.perf_counter() - started) / len(rows)
+        for few in rows.split(PAINTED_AT_ONCE):
+            started = time.perf_counter()
+            said = [pictures.captions[i][0] for i in few.tolist()]
+            parts.append(paint_text(base, said, few.tolist(), steps=mini.STEPS, guidance=mini.GUIDANCE))
+            times.append((time.perf_counter() - started) / len(few))
+    painted, seconds = torch.cat(parts), torch.tensor(times)
     net = mini.load_attributes(pack / "attributes")
     truth = attribute_truth(pictures, net.config.kinds)
-    out: dict[str, float] = {"pictures": float(len(rows)), "seconds_a_picture": seconds}
+    people = float(len(pictures.person[rows].unique()))
+    out: dict[str, float] = {
+        "n": people,
+        "pictures": float(len(rows)),
+        "seconds_a_picture": float(seconds.mean()),
+    }
+    if len(seconds) > 1:
+        out["seconds_a_picture_interval"] = mean_interval(seconds)[1]
+    out["seconds_a_picture_n"] = float(len(seconds))
     sides = {"named": painted, "judge": mini.to_unit(pictures.pixels[rows])}
     for category, kinds in {"attributes": None, **CATEGORIES}.items():
         for name, pixels in sides.items():
             right = attributes_right(net, pixels, truth, rows, kinds)
             asked = ~right.isnan()
             if asked.any():
-                value, interval = mean_interval(right[asked], pictures.person[rows][asked])
-                out |= {f"{name}_{category}_seen": value, f"{name}_{category}_seen_interval": interval}
+                whose = pictures.person[rows][asked]
+                value, interval = mean_interval(right[asked], whose)
+                seen_by = f"{name}_{category}_seen"
+                out |= {seen_by: value, f"{seen_by}_interval": interval}
+                out[f"{seen_by}_n"] = float(len(whose.unique()))
     real, truth_of, seen = (
         image_embeddings(pack, p)
         for p in (

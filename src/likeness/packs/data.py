@@ -44,6 +44,7 @@ __all__ = [
     "Drawing",
     "Pictures",
     "build_pictures",
+    "check_renderer",
     "close_up",
     "collection_views",
     "draw_split",
@@ -62,6 +63,8 @@ FREE_VIEW = 1
 CLOSE_ZOOM = 1.3
 NEXT_WEARER = 1_000_003
 """How far apart the seeds are of people who wear the same."""
+SAME = 0.5
+"""How far apart, of 255 and on average, two drawings of a scene may be on different machines."""
 NEW_HAIR = 4
 """How many pictures of a person it takes until one has other hair, where the others share it."""
 
@@ -195,6 +198,23 @@ def load_pictures(folder: Path, *, people: int, views: int) -> Pictures:
         captions=captions,
         folder=folder,
     )
+
+
+def check_renderer(pictures: Pictures) -> None:
+    """Draw the first of loaded pictures again.
+
+    Raises: InputError when it comes out otherwise: another version of the renderer drew what lies there.
+    """
+    from likeness.sitters import Scene, render_many
+
+    row = next(picture_rows(pictures))
+    [drawn] = render_many([Scene.from_record(row["record"])], pictures.pixels.shape[-1])
+    there = pictures.pixels[0].permute(1, 2, 0).numpy().astype(np.float32)
+    if np.abs(there - drawn.rgb).mean() > SAME:
+        raise InputError(
+            f"The pictures in {pictures.folder} were drawn by another version of the renderer: remove the "
+            "folder, and they are drawn anew."
+        )
 
 
 def read_rows(shard: Path) -> Iterator[dict[str, Any]]:

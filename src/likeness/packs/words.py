@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from likeness.diffusion.words import HARMLESS, read_words, words_of
 from likeness.errors import MissingWeightsError
+from likeness.sitters.words import plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["known_words", "make_tokenizer", "unknown_words", "words_of", "write_words"]
-
-WORD = re.compile(r"[^\W\d_]+")
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text, in order."""
-    return [word.lower() for word in WORD.findall(text)]
-
-
-# Function words and ConsistentID's part list: harmless in any prompt, whether or not a caption had them.
-HARMLESS = frozenset(
-    words_of(
-        "a an and the of in on at with by is are be to from for who has have her his their its it this that "
-        "photo picture portrait image person someone wearing looking very some one two face ears eyes nose "
-        "mouth detail caption"
-    )
-)
 
 
 def write_words(folder: Path, captions: Iterable[str], *, least: int = 5) -> list[str]:
@@ -43,15 +27,15 @@ def write_words(folder: Path, captions: Iterable[str], *, least: int = 5) -> lis
 
 
 def known_words(pack: Path) -> dict[str, int]:
-    """Words the pack in a folder learned from, and how often it saw each.
+    """Words the pack in a folder has learned, and how often its captions had each; those that only
+    instructions use, 0.
 
     Raises MissingWeightsError when the pack has no word list.
     """
-    path = pack / "tokenizer" / "words.json"
-    if not path.is_file():
+    words = read_words(pack)
+    if not words:
         raise MissingWeightsError(f"The pack in {pack} has no word list; build its part 'clip' first.")
-    words: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
-    return words
+    return words | dict.fromkeys(sorted(plain_words() - words.keys()), 0)
 
 
 def unknown_words(pack: Path, prompt: str) -> list[str]:

@@ -294,7 +294,8 @@ class Workshop:
         path = self.pack / folder
         if not (path / "config.json").is_file():
             raise MissingWeightsError(
-                f"The pack in {self.pack} has no {folder} yet; first build it: `likeness pack build mini`."
+                f"The pack in {self.pack} has no {folder} yet; first build it: `likeness pack "
+                f"build {self.preset.NAME} --pack {self.pack}`."
             )
         return path
 

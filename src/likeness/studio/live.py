@@ -16,28 +16,29 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from PIL import Image, ImageFilter
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from likeness.editing import FlickerMeter
+from likeness.diffusion.pixels import fitted
 from likeness.errors import ImageError, LikenessError
 from likeness.files.images import image_from
 from likeness.files.video import video_sink
+from likeness.flicker import FlickerMeter, Steady
 from likeness.studio.pages import only_here, read_page
 from likeness.types import PortraitRequest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from likeness.types import PortraitPipeline
 
-__all__ = ["LiveEditor", "LiveSettings", "Steady", "live_app", "serve_live"]
+__all__ = ["LiveEditor", "LiveSettings", "Paced", "live_app", "serve_live"]
 
 FRAME_BYTES = 4 * 2**20
 RECENT = 60
 """Frames that latency, rate and flicker are means of."""
 SINK_RATE = 20.0
+PAUSE_S = 60.0
+"""A recording shows a frame no longer than this: what is longer is a pause."""
 QUALITY = 90
 
 
@@ -51,46 +52,42 @@ class LiveSettings(BaseModel):
     steady: bool = True
 
 
-class Steady:
-    """Holds down flicker: where the camera's picture stays, so does the edited one.
+class Paced:
+    """Writes frames that come when they come at a steady rate: each is repeated, or left out, by the clock.
 
-    A pixel takes on the new edit as far as the input around it changed since the last frame: at `moved` grey
-    levels (of 255) and more wholly, below in proportion, and never less than `floor`, so that a wrong pixel
-    goes away.
+    A recording so lasts from the first frame to the last, less what pauses have beyond `PAUSE_S`.
+    take: writes a frame. rate: frames a second. clock: seconds.
     """
 
-    def __init__(self, moved: float = 12.0, floor: float = 0.1) -> None:
-        self.moved, self.floor = moved, floor
-        self._input: NDArray[np.float32] | None = None
-        self._shown: NDArray[np.float32] | None = None
+    def __init__(
+        self,
+        take: Callable[[Image.Image], None],
+        rate: float = SINK_RATE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._take, self._rate, self._clock = take, rate, clock
+        self._shown: Image.Image | None = None
+        self._came = self._lasts = 0.0
+        self._written = 0
 
-    def __call__(self, before: Image.Image, after: Image.Image) -> Image.Image:
-        """The edited frame to show. before: the input, of any size."""
-        seen = np.asarray(before.resize(after.size), np.float32)
-        edited = np.asarray(after, np.float32)
-        if self._input is None or self._shown is None or self._shown.shape != edited.shape:
-            self._input, self._shown = seen, edited
-            return after
-        change = np.abs(seen - self._input).mean(axis=2)
-        # An edge that moves changes what is beside it too.
-        change = np.asarray(_widest(Image.fromarray(change)), np.float32)
-        share = np.clip(change / self.moved, self.floor, 1)[..., None]
-        shown = (share * edited + (1 - share) * self._shown).astype(np.float32)
-        self._shown = shown
-        # The input is followed slowly too: else slow changes would never add up to one.
-        self._input = (share * seen + (1 - share) * self._input).astype(np.float32)
-        return Image.fromarray(shown.round().astype(np.uint8))
+    def __call__(self, frame: Image.Image) -> None:
+        """The next frame, now: the one before was there until this moment."""
+        now = self._clock()
+        if self._shown is not None:
+            self._lasts += min(now - self._came, PAUSE_S)
+            self._write(self._shown, self._lasts)
+        self._shown, self._came = frame, now
 
-    def forget(self) -> None:
-        """Of another instruction nothing is kept."""
-        self._input = self._shown = None
+    def end(self) -> None:
+        """The last frame is shown once."""
+        if self._shown is not None:
+            self._write(self._shown, self._lasts + 1 / self._rate)
+        self._shown = None
 
-
-def _widest(change: Image.Image) -> Image.Image:
-    """Each pixel's largest neighbour within about 3 % of the picture; mode F."""
-    side = 2 * max(1, round(0.015 * max(change.size))) + 1
-    levels = change.convert("L")
-    return levels.filter(ImageFilter.MaxFilter(side)).convert("F")
+    def _write(self, frame: Image.Image, until: float) -> None:
+        for _ in range(round(until * self._rate) - self._written):
+            self._take(frame)
+            self._written += 1
 
 
 @dataclass
@@ -151,7 +148,7 @@ class LiveEditor:
         ended = time.perf_counter()
         self._latencies.append(ended - started)
         self._done.append(ended)
-        for meter, seen in zip(self._flicker, (frame.resize(shown.size), shown), strict=True):
+        for meter, seen in zip(self._flicker, (fitted(frame, shown.size), shown), strict=True):
             meter.see(seen)
 
     def told(self) -> dict[str, float | int | None]:
@@ -173,15 +170,17 @@ def live_app(
 ) -> FastAPI:
     """GET / the page; POST /frame a picture, answered by the edited one; GET, POST /settings; GET /source.
 
+    /settings also says at what (width, height) frames are edited, `size_px`; the page cuts them to that.
     source: a video file that the page plays instead of a camera. sink: an .mp4 file and its size (width,
-    height); it is there, whole, when the server ends.
+    height); it is there, whole, when the server ends, unless no frame came, and plays as fast as it was seen.
     """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             if sink is not None:
-                editor.sink = stack.enter_context(video_sink(*sink, SINK_RATE))
+                editor.sink = paced = Paced(stack.enter_context(video_sink(*sink, SINK_RATE)))
+                stack.callback(paced.end)
             yield
             editor.sink = None
 
@@ -193,7 +192,8 @@ def live_app(
 
     @app.get("/settings")
     def settings() -> dict[str, Any]:
-        return {**editor.settings.model_dump(), "source": source is not None, **editor.told()}
+        now = {"source": source is not None, "size_px": editor.size_px}
+        return {**editor.settings.model_dump(), **now, **editor.told()}
 
     @app.post("/settings")
     def change(given: LiveSettings) -> dict[str, Any]:

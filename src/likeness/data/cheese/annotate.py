@@ -74,13 +74,13 @@ class Shot:
 class Attempt:
     """One instruction, what was expected of it, how alike that is to the target, and the exchanges.
 
-    number: 0 for the first of a pair.
+    number: 0 for the first of a pair. score: None where it is not verified.
     """
 
     number: int
     instruction: Instruction
     expected: str
-    score: float
+    score: float | None
     asked: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Attempt:
         return {
             **self.instruction.model_dump(),
             "expected": self.expected,
-            "score": round(self.score, 4),
+            "score": None if self.score is None else round(self.score, 4),
             "asked": list(self.asked),
         }
 
@@ -102,6 +102,10 @@ class Annotator(Protocol):
     @property
     def name(self) -> str:
         """For the record."""
+
+    @property
+    def side_px(self) -> int | None:
+        """Longer side of the pictures it is shown, at most; None: as they are."""
 
     def pair(self, reference: Shot, target: Shot) -> tuple[PairVerdict, tuple[str, ...]]:
         """Whether they make a pair."""
@@ -123,8 +127,13 @@ class AskedAnnotator:
 
     @property
     def name(self) -> str:
-        """The model and where it is."""
-        return f"{self.server.model} at {self.server.url}"
+        """The model; where it was stands in the exchanges."""
+        return self.server.model
+
+    @property
+    def side_px(self) -> int | None:
+        """Of the server's."""
+        return self.server.side_px
 
     def pair(self, reference: Shot, target: Shot) -> tuple[PairVerdict, tuple[str, ...]]:
         """See `Annotator`."""

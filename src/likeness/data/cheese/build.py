@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from likeness.data.asked import begun_with
 from likeness.data.build import person_of, pictures_in
 from likeness.data.cheese.annotate import Annotator, Attempt, Shot
 from likeness.data.duplicates import difference_hash
@@ -83,7 +84,8 @@ class CheeseBuilder:
     def settings(self) -> dict[str, Any]:
         """See `Builder`."""
         return {
-            "annotator": self.annotator.name,
+            "annotator": begun_with(self.folder, "annotator", self.annotator.name),
+            "side_px": self.annotator.side_px,
             "clip": self.clip_name,
             "tau": self.tau,
             "retries": self.retries,
@@ -120,7 +122,7 @@ class CheeseBuilder:
                 "target_size_px": list(target.image.size),
                 **last.instruction.model_dump(include={"camera", "layout", "subject", "instruction"}),
                 "expected": last.expected,
-                "score": last.score if self.verify else None,
+                "score": last.score,
                 "attempts": len(trail),
                 "trail": _told(trail),
             }
@@ -142,6 +144,7 @@ class CheeseBuilder:
         if (hashes[0] ^ hashes[1]).bit_count() <= NEAR_BITS:
             raise RejectedError("near-duplicate", f"{reference.name} and {target.name} are nearly the same.")
         annotator, trail = self.annotator, list[Attempt]()
+        asked = tuple[str, ...]()  # of the attempt under way
         try:
             verdict, asked = annotator.pair(reference, target)
             if verdict.near_duplicates:
@@ -149,20 +152,21 @@ class CheeseBuilder:
             if verdict.scene_drifted:
                 raise RejectedError("scene drift", f"{annotator.name} sees two scenes.", asked=asked)
             wanted = clip.images([target.image])[0] if self.verify else None
-            expected, what = "", tuple[str, ...]()
             for number in range(self.retries + 1 if self.verify else 1):
                 told, how = annotator.instruct(reference, target, trail[-1] if trail else None, self.tau)
-                score = 1.0
-                if wanted is not None:
-                    expected, what = annotator.expect(reference, told)
-                    score = float(wanted @ clip.texts([expected])[0])
-                trail.append(Attempt(number, told, expected, score, (*asked, *how, *what)))
+                asked = (*asked, *how)
+                if wanted is None:
+                    return [Attempt(number, told, "", None, asked)]
+                expected, what = annotator.expect(reference, told)
+                score = float(wanted @ clip.texts([expected])[0])
+                trail.append(Attempt(number, told, expected, score, (*asked, *what)))
                 asked = ()
                 if score > self.tau:
                     return trail
         except AnswerError as error:
-            raise RejectedError("no usable answer", str(error), trail=_told(trail)) from None
-        best = max(attempt.score for attempt in trail)
+            asked = (*asked, *([error.exchange] if error.exchange else ()))
+            raise RejectedError("no usable answer", str(error), trail=_told(trail), asked=asked) from None
+        best = max(attempt.score for attempt in trail if attempt.score is not None)
         raise RejectedError(
             "not verified",
             f"The best of {len(trail)} instructions scored {best:.3f}, not above {self.tau:g}.",

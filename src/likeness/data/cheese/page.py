@@ -33,7 +33,7 @@ SHOWN, THUMB_PX = 12, 220
 def statistics(builder: CheeseBuilder, built: Built) -> dict[str, Any]:
     """Yield, attempts, scores, words, cost and rate, as plain values."""
     trails = [json.loads(row["trail"]) for row in (*built.rows, *built.rejects) if row.get("trail")]
-    scores = [attempt["score"] for trail in trails for attempt in trail]
+    scores = [attempt["score"] for trail in trails for attempt in trail if builder.verify]
     pairs = len(built.rows) + len(built.rejects)
     runs = _runs(built.folder)
     seconds = sum(run["seconds"] for run in runs)

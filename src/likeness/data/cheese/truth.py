@@ -51,6 +51,10 @@ class TruthAnnotator:
             return "ground truth"
         return f"ground truth, {self.misread:g} of it misread, {self.slips:g} of the changes slips"
 
+    @property
+    def side_px(self) -> None:
+        """It looks at no picture."""
+
     def pair(self, reference: Shot, target: Shot) -> tuple[PairVerdict, tuple[str, ...]]:
         """A near-duplicate where no change can be seen; a drift where the place is another."""
         before, after = scene_of(reference), scene_of(target)

@@ -58,6 +58,10 @@ class AttributeViews:
         shown = {kind: kinds[kind][int(found.logits[kind][0].argmax())] for kind in kinds}
         return Seen(shown, found.pose_deg[0].double().numpy(), found.light[0].double().numpy())
 
+    def turned_from(self, picture: Image.Image, pose_deg: Sequence[float]) -> float:
+        """By how many degrees the head is off a yaw, pitch and roll, on the axis where it is off most."""
+        return float(np.abs(self.see(picture).pose_deg - np.array(pose_deg)).max())
+
     def share(self, picture: Image.Image, wanted: Mapping[str, str]) -> float:
         """Of the values wanted, how many the picture shows; nan where it knows none of the kinds."""
         kinds: Mapping[str, Sequence[str]] = self.net.config.kinds
@@ -139,7 +143,7 @@ class DetailsWrong:
 
 @dataclass(frozen=True, slots=True)
 class PoseError:
-    """How far the head is turned from where it has to be: mean of yaw, pitch and roll."""
+    """How far the head is turned from where it has to be: the worst of yaw, pitch and roll."""
 
     views: AttributeViews
     name: ClassVar[str] = "pose error"
@@ -152,7 +156,7 @@ class PoseError:
         out = np.full(len(cases), np.nan)
         for row, case in enumerate(cases):
             if case.truth and case.truth.pose_deg is not None:
-                out[row] = np.abs(self.views.see(case.image).pose_deg - np.array(case.truth.pose_deg)).mean()
+                out[row] = self.views.turned_from(case.image, case.truth.pose_deg)
         return out
 
 

@@ -193,4 +193,4 @@ class ConsistentIDOptions(BaseModel):
     second_pass: float = Field(default=0.25, ge=0, le=1)
     """Faces smaller than this share of the size the base paints best are painted again, enlarged; 0: none."""
     id_shortcut_scale: float = Field(default=1.0, ge=0, le=2)
-    """Weight of the identity embedding where it is added to the identity tokens (SDXL)."""
+    """Weight of what was read from the picture where the identity embedding is added to it (SDXL)."""

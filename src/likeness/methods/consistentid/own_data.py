@@ -18,13 +18,13 @@ from likeness.diffusion.pixels import to_pixels
 from likeness.errors import IncompatibleWeightsError
 from likeness.faces.embed import TorchEncoder
 from likeness.faces.parsing import CLASSES
-from likeness.faces.parts import part_boxes
+from likeness.faces.parts import part_boxes, part_word
 from likeness.files.images import read_image
 from likeness.methods.consistentid.conditioning import Identity, identity_of_faces
 from likeness.methods.consistentid.config import PARTS, TRAINING, ConsistentIDTraining
 from likeness.methods.consistentid.loading import load_pipeline
 from likeness.methods.consistentid.pipeline import ConsistentIDPipeline
-from likeness.methods.consistentid.text import mark_prompt
+from likeness.methods.consistentid.text import mark_prompt, training_caption
 from likeness.methods.consistentid.training import ConsistentIDPhase, training_row
 from likeness.methods.consistentid.weights import new_adapter, save_adapter
 from likeness.packs import open_base
@@ -100,6 +100,17 @@ class OwnDataTraining:
         """See `ConsistentIDPhase`."""
         return [self._phase]
 
+    @property
+    def warnings(self) -> list[str]:
+        """How many rows train no face part, because their description names none."""
+        described = [self.dataset.rows[row].face_caption for row in self.rows]
+        without = sum(not any(part_word(part, text) for part in PARTS) for text in described)
+        if not without:
+            return []
+        return [
+            f"{without} of {len(self.rows)} pictures train without face parts: their face_caption names none."
+        ]
+
     def batches(self, moment: Moment) -> Batch:
         """A batch that depends on the moment's draw and the seed alone."""
         generator = seeded(self.seed, moment.draw, 63)
@@ -130,7 +141,8 @@ class OwnDataTraining:
         row = self.dataset.rows[target]
         known = self._kept(("target", target), self._target)
         identity = self._kept(("reference", reference), self._identity)
-        prompt = mark_prompt(self.base.tokenizers, row.caption, row.face_caption, identity.parts)
+        described = training_caption(self.base.tokenizers[0], row.face_caption)
+        prompt = mark_prompt(self.base.tokenizers, row.caption, described, identity.parts)
         mean, spread = known["mean"], known["spread"]
         latents = mean + spread * torch.randn(mean.shape, generator=generator)
         return {

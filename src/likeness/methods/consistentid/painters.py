@@ -15,6 +15,7 @@ from likeness.errors import InputError
 from likeness.methods.consistentid.conditioning import Identity, order_crops
 from likeness.methods.consistentid.config import PARTS, ConsistentIDOptions
 from likeness.methods.consistentid.text import mark_prompt
+from likeness.sitters.words import plain_words
 from likeness.types import Face, Person, PortraitRequest
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def conditions_of(
         null_states = torch.zeros_like(states)
     shortcut = options.id_shortcut_scale
     missing = [part for part in PARTS if part not in identity.parts]
-    warnings = [*prompt_warnings(base, prompt), *marked.warnings]
+    warnings = [*prompt_warnings(base, prompt, plain_words(), negative_prompt), *marked.warnings]
     if missing:
         warnings.append(f"Not seen on the reference and left to the base: {', '.join(missing)}.")
     return Conditions(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from likeness.methods.consistentid.config import PART_WORDS, PARTS
+from likeness.faces.parts import part_word
+from likeness.methods.consistentid.config import CAPTION, PART_WORDS, PARTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MARKER", "MarkedPrompt", "mark_caption", "mark_prompt"]
+__all__ = ["MARKER", "MarkedPrompt", "mark_caption", "mark_prompt", "training_caption"]
 
 MARKER = "<|facial|>"
 
@@ -83,6 +84,31 @@ def mark_prompt(
     if _length(tokenizers[0], text) > limit:
         text = f"Detail:{detail} Caption:{prompt}"
     return _encode(tokenizers, text, ())
+
+
+def training_caption(tokenizer: Any, caption: str) -> str:
+    """A description in anybody's words as `mark_prompt` takes it, for training; painting takes what it gets.
+
+    Only clauses that name a part are kept, and its word becomes that of `PART_WORDS` (`Left Ear`: `Left
+    ears`; lips are the mouth where no mouth is named). Where these are still too long for the text encoder
+    it is the fixed `CAPTION`. A caption that names no part stays as it is.
+    """
+    clauses = [clause.strip() for clause in re.split(r"[,.;\n]", caption.replace(MARKER, ""))]
+    kept = set()
+    for part in PART_WORDS:
+        # By the whole caption: lips count only where no clause names the mouth.
+        said = part_word(part, ", ".join(clauses))
+        if said is None:
+            continue
+        word = re.compile(rf"\b{said.group()}\b")
+        home = next(i for i, clause in enumerate(clauses) if word.search(clause))
+        clauses[home] = word.sub(part, clauses[home], count=1)
+        kept.add(home)
+    if not kept:
+        return caption
+    short = ", ".join(clauses[i] for i in sorted(kept)) + "."
+    marked = f"Detail:{mark_caption(short, PARTS)}"
+    return short if _length(tokenizer, marked) <= tokenizer.model_max_length else CAPTION
 
 
 def _length(tokenizer: Any, text: str) -> int:

@@ -57,6 +57,8 @@ class IcPortraitOptions(BaseModel):
     less surely (Fig. 7). Trained between 0 and 0.2."""
     aggregation: AggregationName | None = None
     """How the warped features count at each level; None: as the weights were trained."""
+    face_box: tuple[float, float, float, float] | None = None
+    """(x0, y0, x1, y1) px of the face on the profile, where it is not found or not the only one."""
     control_scale: float = Field(default=1.0, ge=0, le=2)
     """How much both nets' features count; 0 paints from the picture's embedding alone."""
 

@@ -179,7 +179,9 @@ class InContextControlNet(ControlNetModel):  # type: ignore[misc]
         matching = self.nets.match(self.unet, *seen)
         told = encoder_hidden_states
         if self.identity is not None:
-            told = told_rows(told, self.identity.expand(len(told), -1))
+            # diffusers' negative half holds the zero embedding: there nobody is known.
+            known = told[:, -1:].any(dim=-1)
+            told = told_rows(told, self.identity * known)
         down, middle = self.nets.residuals(
             sample, at, told, controlnet_cond, matching, scale=conditioning_scale
         )

@@ -13,7 +13,8 @@ import torch
 
 from likeness.data.kinds import require
 from likeness.diffusion.pixels import to_pixels
-from likeness.errors import InputError
+from likeness.diffusion.requests import check_size
+from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.files.images import read_image
 from likeness.methods.ic_portrait.conditioning import head_of, identity_of
 from likeness.methods.ic_portrait.config import MATCHING_STEPS, NETS, TRAINING, Training
@@ -233,6 +234,12 @@ def load_training(
     """
     require(dataset, "fgid", "IC-Portrait")
     loaded = open_base(base, options.device, "float32")
+    if loaded.family not in TRAINING:
+        raise IncompatibleWeightsError(
+            f"IC-Portrait runs on {' and '.join(TRAINING)}, not on {loaded.family}; choose another base."
+        )
+    size_px = options.size_px or loaded.size_px
+    check_size((size_px, size_px), loaded, least_px=2 * loaded.unit_px)
     if options.from_nothing:
         torch.manual_seed(options.seed)
         nets = Nets(control_net(loaded.unet), control_net(loaded.unet), NETS[loaded.family])
@@ -248,7 +255,6 @@ def load_training(
     settings = TRAINING[loaded.family]
     alone = len(dataset.people()) == 1
     options.prepare(pipeline.base.unet)  # a person's, where one goes on
-    size_px = options.size_px or loaded.size_px
     if alone:
         rate = options.learning_rate or settings.person_rate
         settings = replace(settings, batch_size=options.batch_size or 1, person_rate=rate)

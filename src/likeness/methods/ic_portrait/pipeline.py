@@ -140,7 +140,7 @@ class IcPortraitPipeline:
         image, source = request.image.convert("RGB"), generator(request.seed)
         matched: list[Matching] = []
         heads = []
-        for head in self._heads(request):
+        for head in self._heads(request, options):
             # Seen anew in what has been painted so far, for heads may stand close.
             patch = self._patch(image, head.mask, request)
             latents = self._denoise(request, options, head, patch, source, progress, matched)
@@ -279,7 +279,7 @@ class IcPortraitPipeline:
         steps = request.steps or STEPS
         scheduler, first = ddim(self.base.scheduler, steps), first_step(steps, request.strength)
         timestep = scheduler.timesteps[(first + steps) // 2]
-        for head in self._heads(request):
+        for head in self._heads(request, options):
             pair = self._pair(head, head.patch)
             latents = joined(pair.latents_target, pair.latents_profile)
             noise = draw(latents.shape, source, device=self.base.device, dtype=self.base.dtype)
@@ -299,7 +299,7 @@ class IcPortraitPipeline:
         found = condition_of(pair.pixels_target.float(), pair.pixels_profile.float(), shares, source)
         return found.to(self.base.device, self.base.dtype)
 
-    def _heads(self, request: PortraitRequest) -> list[_Head]:
+    def _heads(self, request: PortraitRequest, options: IcPortraitOptions) -> list[_Head]:
         """The heads of the style reference that are painted, in the order of its people.
 
         All are looked for before the first is painted. Raises: FaceError.
@@ -316,7 +316,7 @@ class IcPortraitPipeline:
             else:
                 mask = head_mask(find_one_face(image, self.detector, person.box_xyxy), image.size)
             profile = person.references[0].convert("RGB")
-            face = find_one_face(profile, self.detector)
+            face = find_one_face(profile, self.detector, options.face_box)
             identity = identity_of(profile, face, self.face_encoder) if self._reads_identity else None
             heads.append(_Head(profile, face, identity, mask, self._patch(image, mask, request)))
         return heads
@@ -345,6 +345,8 @@ class IcPortraitPipeline:
                     f"got {len(person.references)}."
                 )
         options = options_of(IcPortraitOptions, request, "IC-Portrait")
+        if options.face_box and request.people:
+            raise InputError("face_box is for one profile: with people give pictures of one face each.")
         request = with_settings(request, self.base, steps=STEPS, guidance=self.nets.settings.guidance)
         if request.size_px:
             check_size(request.size_px, self.base, least_px=2 * self.base.unit_px)

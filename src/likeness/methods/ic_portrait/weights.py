@@ -29,7 +29,7 @@ __all__ = ["load_nets", "load_person", "save_nets"]
 
 ROLES = {"appearance": "appearance net", "matching": "matching net", "unet": "customised UNet"}
 LICENCE = "Apache-2.0"
-COARSE = {"appearance": 2, "matching": 4}
+COARSE = {"appearance": 3, "matching": 4}
 """How roughly offsets from the UNet are written: the matching net only points, and has moved little."""
 
 

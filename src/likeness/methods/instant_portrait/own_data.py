@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from likeness.training import Moment, Phase
     from likeness.training.phase import Batch
 
-__all__ = ["STAGES", "PairTraining", "PairValidation", "load_training"]
+__all__ = ["CHOICES", "STAGES", "PairTraining", "PairValidation", "load_training"]
 
 STAGES = ("ide-net", "ipnet")
+CHOICES = ("ablation", "clip")
 IDE_ABLATIONS = {
     "no identity": IdeTraining(identity_weight=0.0),
     **{name: IdeTraining(annealing=one) for name, one in ANNEALINGS.items()},

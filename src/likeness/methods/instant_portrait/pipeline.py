@@ -18,12 +18,12 @@ from likeness.diffusion.guidance import with_guide, without_guide
 from likeness.diffusion.load import Base
 from likeness.diffusion.noise import generator, initial_latents
 from likeness.diffusion.openvino import OPENVINO, OpenVinoUnet
-from likeness.diffusion.pixels import to_pictures, to_pixels
+from likeness.diffusion.pixels import fitted, to_pictures, to_pixels
 from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import ddim, denoised
 from likeness.errors import InputError, MissingWeightsError
-from likeness.faces.parsing import ParserNet, load_parser
+from likeness.faces.parsing import FaceParser, load_parser
 from likeness.files.provenance import record_weights
 from likeness.methods.instant_portrait.card import CARD
 from likeness.methods.instant_portrait.config import EditSettings, InstantPortraitOptions
@@ -59,7 +59,7 @@ def load(
 
     base: "mini", "sd15" or a base of their families, whose text encoder and autoencoder are used. adapter:
     the editing UNet (`weights.load_editor`), by default the pack's own, or InstructPix2Pix for sd15. parser:
-    folder of a face parser, for `keep_background`; a pack brings its own.
+    what `load_parser` takes, for `keep_background`; a pack brings its own.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     if controlnets:
@@ -126,7 +126,7 @@ class InstantPortraitPipeline:
         unet: Any,
         settings: EditSettings,
         *,
-        parser: ParserNet | None = None,
+        parser: FaceParser | None = None,
         weights: tuple[WeightsRecord, ...] = (),
         teacher: InstantPortraitPipeline | None = None,
     ) -> None:
@@ -173,7 +173,7 @@ class InstantPortraitPipeline:
     ) -> PortraitResult:
         started = time.perf_counter()
         width, height = request.size_px or (0, 0)
-        before = request.references[0].convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        before = fitted(request.references[0].convert("RGB"), (width, height))
         pixels = to_pixels(before)
         text = torch.cat([self._text(request.negative_prompt), self._text(request.prompt)])
         conditioned = time.perf_counter()
@@ -205,7 +205,9 @@ class InstantPortraitPipeline:
             image=after,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
-            warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
+            warnings=tuple(
+                prompt_warnings(self.base, request.prompt, plain_words(), request.negative_prompt)
+            ),
             timings_s={"conditioning": conditioned - started, "denoising": finished - conditioned},
         )
 
@@ -309,7 +311,7 @@ class InstantPortraitPipeline:
             )
         options = options_of(InstantPortraitOptions, request, "InstantPortrait")
         if options.keep_background and self.parser is None:
-            raise InputError("keep_background needs a face parser: give its folder as parser.")
+            raise InputError("keep_background needs a face parser: give one as parser.")
         size = request.size_px or self._size_of(request.references[0])
         check_size(size, self.base, unit_px=UNIT_PX, least_px=2 * UNIT_PX)
         request = with_settings(

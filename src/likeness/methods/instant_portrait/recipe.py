@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from likeness.diffusion.load import Base, load_base
 from likeness.diffusion.openvino import OpenVinoUnet, has_openvino
 from likeness.diffusion.parts import load_part
+from likeness.faces.embed import load_encoder
 from likeness.methods.instant_portrait.config import STAGES, T_MAX, EditSettings, IdeTraining
 from likeness.methods.instant_portrait.model import Backbone, Discriminator, editing_unet
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
@@ -173,7 +174,7 @@ def train_ip_net(
 
 def edit_settings(shop: Workshop, stage: Literal["ide-net", "ipnet"]) -> EditSettings:
     """What stands beside the weights of a stage."""
-    taught_by = shop.part("recogniser").name
+    taught_by = load_encoder(shop.part("recogniser")).name
     if stage == "ipnet":
         return EditSettings("mini", stage, steps=1, guidance=1.0, taught_by=taught_by)
     return EditSettings("mini", stage, steps=20, guidance=3.0, taught_by=taught_by)

@@ -24,6 +24,6 @@ CARD = MethodCard(
         "mini": "Apache-2.0",
         "own": "what the base's and the training data's allow, declared in the file",
     },
-    identity_encoder="none",
+    identity_encoder="none when it paints; mini-recogniser taught it (mini)",
     task="collect",
 )

@@ -63,6 +63,7 @@ class SCheeseSizes:
     text_width: D, the width of the UNet's text rows. words_width: of the text tokens that are fused, the last
     columns of those rows: SDXL's second encoder is OpenCLIP ViT-G/14. image_width: of the image encoder's
     states. dim, depth, heads, queries: of the resampler `Proj`; queries is how many tokens it makes.
+    taught_by: the recogniser of the weights' training, which may not judge their pictures, or "none".
     """
 
     family: Literal["mini", "sd15", "sdxl"]
@@ -78,6 +79,7 @@ class SCheeseSizes:
     variant: str = "scheese"
     steps: int = 30
     guidance: float = 5.0
+    taught_by: str = "none"
 
     @property
     def has(self) -> Variant:

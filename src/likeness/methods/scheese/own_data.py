@@ -16,10 +16,17 @@ from likeness.data.order import EpochOrder, aspect_buckets, bucket_of
 from likeness.data.reading import fitted
 from likeness.diffusion.pixels import to_pictures
 from likeness.diffusion.prompts import encode_prompts
-from likeness.methods.scheese.config import SIZES, TRAINING, SCheeseTraining
+from likeness.errors import InputError
+from likeness.methods.scheese.config import SIZES, TRAINING, VARIANTS, SCheeseTraining
+from likeness.methods.scheese.model import SCheese
 from likeness.methods.scheese.pipeline import SCheesePipeline, load, open_image_encoder
 from likeness.methods.scheese.training import SCheesePhase
-from likeness.methods.scheese.weights import new_adapter, save_adapter
+from likeness.methods.scheese.weights import (
+    begin_from_ip_adapter,
+    load_inpainting,
+    new_adapter,
+    save_adapter,
+)
 from likeness.packs import open_base
 from likeness.training.loop import seeded
 from likeness.training.options import DEFAULTS, TrainingOptions
@@ -33,8 +40,10 @@ if TYPE_CHECKING:
     from likeness.training.phase import Batch
     from likeness.types import PortraitPipeline
 
-__all__ = ["TripletTraining", "TripletValidation", "load_training"]
+__all__ = ["CHOICES", "TripletTraining", "TripletValidation", "load_training"]
 
+CHOICES = ("ablation", "ip_adapter", "inpainting")
+"""Further words of `load_training` that a caller may choose."""
 KEPT_BYTES = 2 * 2**30
 """What is remembered of triplets between steps; of SDXL's size one takes 5 MB."""
 VALIDATION = 4
@@ -177,21 +186,49 @@ def load_training(
     rows: Sequence[int],
     base: str | Path = "mini",
     options: TrainingOptions = DEFAULTS,
+    *,
+    ablation: str | None = None,
+    ip_adapter: str | Path | None = None,
+    inpainting: str | Path | None = None,
 ) -> TripletTraining:
     """A training of the adapter on `rows` of a data set.
 
     The defaults are `config.TRAINING`'s; `options.size_px` is the side of the square of a picture's area.
-    Raises: what `pipeline.load` raises; IncompatibleWeightsError for a data set of another kind.
+    ablation: a row of `config.VARIANTS` that learns from triplets; it begins with what the adapter given has
+    of it, as new weights otherwise. ip_adapter: a published IP-Adapter-plus, inpainting: the UNet of an
+    inpainting model, that new weights begin with, in place of an adapter.
+    Raises: what `pipeline.load` raises; IncompatibleWeightsError for a data set of another kind;
+    InputError for a start or a row of the ablation that there is not.
     """
     require(dataset, "cheese", "SCheese")
+    new = options.from_nothing or bool(ip_adapter or inpainting)
+    if new and options.adapter:
+        raise InputError(
+            "Begin with --adapter, or anew (--from-nothing, --ip-adapter, --inpainting), but not with both."
+        )
+    rows_learned = [name for name, one in VARIANTS.items() if one.triplets]
+    if ablation is not None and ablation not in rows_learned:
+        raise InputError(
+            f"SCheese learns no {ablation!r} from triplets; --ablation is one of {', '.join(rows_learned)}."
+        )
+    if inpainting and not VARIANTS[ablation or "scheese"].consistency:
+        raise InputError(f"{ablation} has no ConsistencyNet that could begin with --inpainting.")
     loaded = open_base(base, options.device, "float32")
-    if options.from_nothing:
-        torch.manual_seed(options.seed)
-        name = SIZES[loaded.family].image_encoder
-        encoder, _ = open_image_encoder(loaded, name)
-        pipeline = load(loaded, new_adapter(loaded, encoder).to(loaded.device), image_encoder=encoder)
+    torch.manual_seed(options.seed)
+    if new:
+        encoder, _ = open_image_encoder(loaded, SIZES[loaded.family].image_encoder)
+        start = load_inpainting(inpainting, loaded) if inpainting else None
+        adapter = new_adapter(loaded, encoder, ablation or "scheese", start)
+        if ip_adapter:
+            begin_from_ip_adapter(adapter, Path(ip_adapter))
+        pipeline = load(loaded, adapter.to(loaded.device), image_encoder=encoder)
     else:
         pipeline = load(loaded, options.adapter)
+        if ablation and ablation != pipeline.adapter.sizes.variant:
+            begun = pipeline.adapter
+            adapter = SCheese(replace(begun.sizes, variant=ablation), loaded.unet)
+            adapter.load_state_dict(begun.state_dict(), strict=False)  # what only this row has begins anew
+            pipeline = load(loaded, adapter.to(loaded.device), image_encoder=pipeline.image_encoder)
     for unet in (loaded.unet, pipeline.adapter.consistency_net):
         if unet is not None:
             options.prepare(unet)

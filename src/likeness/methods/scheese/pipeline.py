@@ -127,6 +127,11 @@ class SCheesePipeline:
         self._empty = encode_prompts(base, [""])
         self._known: OrderedDict[str, tuple[Reference, list[Keys]]] = OrderedDict()
 
+    @property
+    def taught_by(self) -> str:
+        """The recogniser that taught the weights, or "none": it may not judge what is painted."""
+        return self.adapter.sizes.taught_by
+
     def __call__(
         self,
         requests: list[PortraitRequest],
@@ -163,13 +168,15 @@ class SCheesePipeline:
             "guidance": request.guidance,
             "size_px": list(request.size_px or ()),
             "options": options.model_dump(mode="json"),
-            "identity_encoder": "none",
+            "identity_encoder": self.taught_by,
         }
         return PortraitResult(
             image=image,
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, weights, recipe),
-            warnings=tuple(prompt_warnings(self.base, request.prompt, plain_words())),
+            warnings=tuple(
+                prompt_warnings(self.base, request.prompt, plain_words(), request.negative_prompt)
+            ),
             timings_s={
                 "conditioning": conditioned - started,
                 "denoising": painted - conditioned,

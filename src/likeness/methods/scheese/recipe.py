@@ -7,6 +7,7 @@ renderer's truth. Everything the frozen parts say is computed once and kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from likeness.diffusion.image_encoder import load_image_encoder
 from likeness.diffusion.load import Base, load_base
+from likeness.faces.embed import load_encoder
 from likeness.methods.scheese.config import SCheeseTraining
 from likeness.methods.scheese.training import SCheesePhase
 from likeness.methods.scheese.weights import new_adapter, save_adapter
@@ -85,6 +87,7 @@ def train_variant(
     if start is not None:  # the words, the reference's attention and ConsistencyNet begin anew
         adapter.load_state_dict(start.state_dict(), strict=False)
     shop.begin(adapter, FOLDER)
+    adapter.sizes = replace(adapter.sizes, taught_by=load_encoder(shop.part("recogniser")).name)
     settings = SCheeseTraining(learning_rate=RATE, batch_size=BATCH)
     phase = SCheesePhase(
         adapter.to(shop.device),

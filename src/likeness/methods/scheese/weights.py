@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from likeness.diffusion.load import HUB_NAMES
+from likeness.diffusion.parts import load_part
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.files.images import write_json
 from likeness.files.int8 import INT8_FILE, read_int8, write_int8
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from likeness.diffusion.load import Base
     from likeness.types import WeightsRecord
 
-__all__ = ["begin_from_ip_adapter", "load_adapter", "new_adapter", "save_adapter"]
+__all__ = ["begin_from_ip_adapter", "load_adapter", "load_inpainting", "new_adapter", "save_adapter"]
 
 KIND = "SCheese"
 WEIGHTS = "model.safetensors"
@@ -97,9 +98,12 @@ def load_adapter(path: Path | str, base: Base) -> tuple[SCheese, WeightsRecord]:
     return adapter.to(base.device, base.dtype).eval().requires_grad_(False), record
 
 
-def new_adapter(base: Base, encoder: ImageEncoder, variant: str = "scheese") -> SCheese:
+def new_adapter(
+    base: Base, encoder: ImageEncoder, variant: str = "scheese", consistency: Any = None
+) -> SCheese:
     """An untrained adapter for a base and an image encoder; its attention begins as the base's.
 
+    consistency: the UNet that ConsistencyNet begins as (`load_inpainting`), by default the base's.
     Raises: IncompatibleWeightsError for a name that is no variant.
     """
     sizes = replace(SIZES[base.family], variant=variant)
@@ -112,7 +116,31 @@ def new_adapter(base: Base, encoder: ImageEncoder, variant: str = "scheese") -> 
             dim=encoder.width,
             heads=max(1, encoder.width // 64),
         )
-    return SCheese(sizes, base.unet)
+    return SCheese(sizes, base.unet, consistency)
+
+
+def load_inpainting(path: Path | str, base: Base) -> Any:
+    """The UNet of an inpainting model on the base's device, in single precision: ConsistencyNet's start.
+
+    path: its folder, or the model's with `unet/` in it.
+    Raises: MissingWeightsError when it is not there; IncompatibleWeightsError when its layers, but for the
+    first's channels, are not the base's.
+    """
+    from diffusers import UNet2DConditionModel
+
+    folder = Path(path).expanduser()
+    folder = folder / "unet" if (folder / "unet").is_dir() else folder
+    unet = load_part(folder, UNet2DConditionModel, torch.float32)
+    own, theirs = (
+        {name: t.shape for name, t in one.state_dict().items() if name != "conv_in.weight"}
+        for one in (base.unet, unet)
+    )
+    if own != theirs:
+        raise IncompatibleWeightsError(
+            f"The UNet in {folder} has other layers than {base.name}'s: give an inpainting model made from "
+            f"{HUB_NAMES.get(base.family, 'that pack')}."
+        )
+    return unet.to(base.device)
 
 
 def begin_from_ip_adapter(adapter: SCheese, file: Path) -> None:

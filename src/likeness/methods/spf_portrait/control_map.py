@@ -29,6 +29,8 @@ def phrase_maps(maps: Sequence[Tensor], tokens: Tensor, size: tuple[int, int]) -
     """
     height, width = size
     total = torch.zeros(*tokens.shape[:2], height, width, device=tokens.device)
+    if not tokens.shape[1]:
+        return total
     weights = tokens.float() / tokens.sum(dim=2, keepdim=True).clamp(min=1)
     for layer in maps:
         looked = torch.einsum("bpt,bnt->bnp", layer.detach().float().mean(dim=1), weights)

@@ -16,6 +16,7 @@ from likeness.data.kept import Kept
 from likeness.data.kinds import require
 from likeness.diffusion.pixels import to_pixels
 from likeness.diffusion.prompts import encode_prompts
+from likeness.diffusion.requests import check_size
 from likeness.errors import InputError
 from likeness.files.deltas import DELTA
 from likeness.files.images import read_image
@@ -52,7 +53,10 @@ if TYPE_CHECKING:
     from likeness.training import Moment
     from likeness.training.phase import Batch, Phase
 
-__all__ = ["STAGES", "AttributeTraining", "AttributeValidation", "load_training"]
+__all__ = ["CHOICES", "STAGES", "AttributeTraining", "AttributeValidation", "load_training"]
+
+CHOICES = ("ablation", "clip")
+"""Further words of `load_training` that a caller may choose."""
 
 KEPT_BYTES = 2 * 2**30
 """Of latents and text rows that are remembered between steps."""
@@ -247,6 +251,8 @@ def load_training(
     loaded = open_base(base, options.device, "float32")
     if loaded.family not in RATE_TIMES:
         raise InputError(f"SPF-Portrait runs on {' and '.join(RATE_TIMES)}, not on {loaded.family}.")
+    size_px = options.size_px or loaded.size_px
+    check_size((size_px, size_px), loaded)
     preset = ABLATIONS[name]
     settings: NaiveTraining | SpfTraining = preset.naive if stage == "naive" else preset.contrastive
     rate = options.learning_rate or settings.learning_rate * RATE_TIMES[loaded.family]
@@ -262,5 +268,5 @@ def load_training(
     sees = isinstance(settings, SpfTraining) and settings.target > 0
     space = load_clip_space(loaded, clip) if sees else None
     return AttributeTraining(
-        dataset, rows, loaded, settings, start=start, clip=space, size_px=options.size_px, seed=options.seed
+        dataset, rows, loaded, settings, start=start, clip=space, size_px=size_px, seed=options.seed
     )

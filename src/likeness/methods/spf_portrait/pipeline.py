@@ -23,6 +23,7 @@ from likeness.diffusion.prompts import encode_prompts, prompt_warnings
 from likeness.diffusion.requests import Progress, base_recipe, check_size, options_of, with_settings
 from likeness.diffusion.schedule import add_noise
 from likeness.diffusion.text_to_image import denoise
+from likeness.diffusion.words import words_of
 from likeness.errors import InputError
 from likeness.methods.spf_portrait.attention import WORDS, recording
 from likeness.methods.spf_portrait.card import CARD
@@ -34,6 +35,7 @@ from likeness.methods.spf_portrait.text import phrase_tokens, phrases_of, target
 from likeness.methods.spf_portrait.tuning import changed
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta
 from likeness.packs import mini, open_base
+from likeness.sitters.words import plain_words
 from likeness.types import PortraitRequest, PortraitResult, Provenance, WeightsRecord
 
 __all__ = ["Delta", "SpfPortraitPipeline", "load"]
@@ -150,7 +152,7 @@ class SpfPortraitPipeline:
             request=request,
             provenance=Provenance(CARD.name, likeness.__version__, request.seed, self.weights, recipe),
             warnings=(
-                *prompt_warnings(self.base, words),
+                *prompt_warnings(self.base, words, self._known(options), request.negative_prompt),
                 *self._other_base(options),
                 *self._no_target(options),
             ),
@@ -270,6 +272,11 @@ class SpfPortraitPipeline:
             for card in self._cards(options)
             if card.base_sha256 and own and card.base_sha256 != own
         ]
+
+    def _known(self, options: SpfOptions) -> set[str]:
+        """Words that the base need not have learned from captions: instructions', and what deltas taught."""
+        taught = (words_of(target) for card in self._cards(options) for target in card.targets)
+        return {*plain_words(), *(word for words in taught for word in words)}
 
     def _no_target(self, options: SpfOptions) -> list[str]:
         """What a delta for the target's tokens alone says where there are none."""

@@ -61,7 +61,7 @@ def load_delta(file: str | Path, base: Base) -> tuple[dict[str, Tensor], DeltaCa
     told = told_by(path)
     if told is None:
         raise IncompatibleWeightsError(f"{path} is no delta of SPF-Portrait; a LoRA goes to --lora.")
-    card = DeltaCard(**{**told, "targets": tuple(told["targets"])})
+    card = _card(path, told)
     delta = read_safetensors(path)
     if card.family != base.family or not fits(base.unet, delta):
         raise IncompatibleWeightsError(
@@ -72,6 +72,16 @@ def load_delta(file: str | Path, base: Base) -> tuple[dict[str, Tensor], DeltaCa
     return placed, card, record_weights(path, "delta", card.licence, ", ".join(card.targets))
 
 
+def _card(path: Path, told: Mapping[str, Any]) -> DeltaCard:
+    try:
+        return DeltaCard(**{**told, "targets": tuple(told["targets"])})
+    except (KeyError, TypeError):
+        raise IncompatibleWeightsError(
+            f"The card inside the delta {path} has other fields than this version's: train it again, or use "
+            "the version that wrote it."
+        ) from None
+
+
 def base_digest(base: Base) -> str:
-    """The hash of a base's UNet, by which a delta knows it again; empty where there is none."""
-    return next((record.sha256 for record in base.weights if record.role == "unet"), "")
+    """The hash of a base's UNet, or of its one file, by which a delta knows it again; empty for neither."""
+    return next((record.sha256 for record in base.weights if record.role in ("unet", "base")), "")
