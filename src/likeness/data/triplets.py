@@ -59,13 +59,12 @@ class TripletSet:
     def rows(self) -> tuple[Triplet, ...]:
         """Every triplet, in the manifest's order."""
         names = PICTURES[self.about.kind]
-        people, texts, splits, *sizes = (
+        people, texts, splits, first, second = (
             self.shards.column(name)
             for name in ("identity", "instruction", "split", *(f"{one}_size_px" for one in names))
         )
         return tuple(
-            Triplet(people[n], texts[n], *(tuple(column[n]) for column in sizes), split=splits[n])
-            for n in self.numbers
+            Triplet(people[n], texts[n], tuple(first[n]), tuple(second[n]), splits[n]) for n in self.numbers
         )
 
     def people(self) -> dict[str, list[int]]:

@@ -111,7 +111,8 @@ class VisionLanguageModel:
         known = _read(file, question.answer)
         if known is not None:
             return known
-        started, said = time.perf_counter(), []
+        started = time.perf_counter()
+        said: list[str] = []
         tokens = [0, 0]
         messages = [{"role": "user", "content": _content(question, self.side_px)}]
         wrong = ""
@@ -211,7 +212,7 @@ class VisionLanguageModel:
         return f"{self.url} does not speak OpenAI's chat protocol; give the address up to and with /v1."
 
     def _file(self, question: Question[Any]) -> Path:
-        told = [self.model, question.text, _schema(question.answer), _sha256s(question)]
+        told: list[object] = [self.model, question.text, _schema(question.answer), _sha256s(question)]
         if self.side_px is not None:
             told.append(self.side_px)
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
