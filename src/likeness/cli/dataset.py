@@ -41,7 +41,7 @@ def import_pairs(
     from likeness.data.engine import build
 
     named = dict(one.partition("=")[::2] for one in columns or ())
-    importer = PairImporter(source, named, licence)
+    importer = PairImporter(source.absolute(), named, licence)
     with step_progress("importing", as_json) as on_items:
         built = build(importer, out, engine=engine, workers=workers, chunk=500, on_items=on_items)
     building.show_built(built, "pairs", as_json)
@@ -71,10 +71,10 @@ def cache(
 
     opened = open_base(base, device)
     builder = LatentsBuilder(
-        folder,
+        folder.absolute(),
         tuple(pictures.split(",")),
         tuple(texts.split(",")),
-        partial(open_base, base, device),
+        partial(open_base, building.everywhere(base), device),
         opened.name,
         base_sha256(opened),
         side or opened.size_px,

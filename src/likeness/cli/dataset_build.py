@@ -16,7 +16,7 @@ from likeness.errors import InputError
 if TYPE_CHECKING:
     from likeness.data.engine import Built
 
-__all__ = ["Engine", "Workers", "app", "show_built"]
+__all__ = ["Engine", "Workers", "app", "everywhere", "show_built"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,12 +86,12 @@ def _of_people(several: bool) -> Callable[..., None]:
             raise InputError(
                 "Photos need --encoder, a face recogniser (folder or .onnx); sitters have their own."
             )
-        encoder = encoder or mini_path() / "recogniser"
+        encoder, parser = (encoder or mini_path() / "recogniser").absolute(), parser and parser.absolute()
         weights = encoder if encoder.is_file() else next(iter(sorted(encoder.glob("*.safetensors"))), encoder)
-        server = vision_language(vlm, vlm_model, out / "asked")
+        server = vision_language(vlm, vlm_model, out.absolute() / "asked")
         builder = PeopleBuilder(
-            source,
-            out,
+            source.absolute(),
+            out.absolute(),
             partial(open_face_models, encoder, mini_path() / "landmarks", parser, sitters),
             sha256_of(weights),
             asked(server, out) if server else sidecar(word, source),
@@ -185,7 +185,7 @@ def cheese(
         raise InputError(f"{source} is no folder; give the one that holds the collections.")
     if words not in (None, "truth"):
         raise InputError(f"There are no words {words!r}; give --words truth, or --vlm and --model.")
-    server = vision_language(vlm, model, out / ASKED)
+    server = vision_language(vlm, model, out.absolute() / ASKED)
     if (server is None) == (words is None):
         raise InputError("Give either --vlm and --model, or --words truth for sitters.")
     if server is not None:
@@ -193,10 +193,10 @@ def cheese(
     annotator = TruthAnnotator(misread, slips) if server is None else AskedAnnotator(server)
     eyes = clip or mini_path()
     builder = CheeseBuilder(
-        source,
-        out,
+        source.absolute(),
+        out.absolute(),
         annotator,
-        partial(load_clip, eyes),
+        partial(load_clip, Path(everywhere(str(eyes)))),
         eyes.name,
         tau=tau if tau is not None else (TAU if clip else PACK_TAU),
         retries=retries,
@@ -247,7 +247,16 @@ def edits(
         read_lines(people),
         read_edits(instructions),
         count,
-        partial(open_pair_painter, base, ip_adapter, image_encoder, controlnet, encoder, device, sitters),
+        partial(
+            open_pair_painter,
+            everywhere(base),
+            ip_adapter.absolute(),
+            image_encoder.absolute(),
+            everywhere(controlnet),
+            encoder.absolute(),
+            device,
+            sitters,
+        ),
         f"{base}, {ip_adapter.name}, {Path(controlnet).name}, {encoder.name}",
         licence,
         seed,
@@ -295,11 +304,13 @@ def painted_views(
     from likeness.packs.painters import open_view_painter
 
     load_novel_view(novel_view)  # what is wrong with it is said before anything is painted
+    file, _, function = novel_view.rpartition(":")
+    view = f"{Path(file).absolute()}:{function}"
     builder = PaintedViewsBuilder(
-        out,
+        out.absolute(),
         read_lines(names),
         count,
-        partial(open_view_painter, base, novel_view, encoder, device, sitters),
+        partial(open_view_painter, everywhere(base), view, encoder.absolute(), device, sitters),
         f"{base}, {novel_view}, {encoder.name}",
         prompt,
         views,
@@ -313,6 +324,13 @@ def painted_views(
     with step_progress("painting", as_json) as on_items:
         built = engines.build(builder, out, engine=engine, workers=workers, chunk=chunk, on_items=on_items)
     show_built(built, "pictures", as_json)
+
+
+def everywhere(name: str) -> str:
+    """A base's name, or its folder's as other machines find it, whose processes begin in another folder."""
+    return (
+        str(Path(name).absolute()) if name not in ("mini", "sd15", "sdxl") and Path(name).exists() else name
+    )
 
 
 def show_built(built: Built, what: str, as_json: bool) -> None:
