@@ -467,6 +467,31 @@ def test_what_is_learned_for_the_targets_tokens_leaves_all_others(
     assert torch.allclose(kept, both[0], atol=1e-5) and set(over.delta(unet)) == set(delta)
 
 
+def test_of_several_deltas_each_has_its_own_words(toy: ToySpfPortrait, tmp_path: Path) -> None:
+    tuning = Tuning(toy.base.unet, "words")
+    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for file, words in zip(files, ("a red hat", "glasses"), strict=True):
+        card = DeltaCard("mini", "mini", base_digest(toy.base), (words,))
+        save_delta(tuning.delta(toy.base.unet), card, file, torch.float32)
+    pipeline, tokenizer = load(toy.base, [str(file) for file in files]), toy.base.tokenizers[0]
+
+    def read(target: str, **options: object) -> list[list[str]]:
+        request = PortraitRequest("a man", options={"target": target, **options}, size_px=(64, 64))
+        request, settings = pipeline._checked(request)
+        names = tokenizer.convert_ids_to_tokens(tokenizer(with_target("a man", target)).input_ids)
+        found = [pipeline._target_tokens(request, settings, one)[0] for one in pipeline._chosen(settings)]
+        assert all(one[len(names) :].all() for one in found), "what fills the row up tells of all"
+        return [
+            [name.replace("</w>", "") for name, own in zip(names, one, strict=False) if own] for one in found
+        ]
+
+    end = tokenizer.eos_token
+    assert read("a red hat, glasses") == [[",", "a", "red", "hat", end], [",", "glasses", end]]
+    assert read("round glasses, a red hat") == [[",", "a", "red", "hat", end], ["glasses", end]]
+    assert read("a hat, glasses")[0] == [",", "a", "hat", end], "what nobody else was taught"
+    assert read("a red hat, glasses", deltas=[0]) == [[",", "a", "red", "hat", ",", "glasses", end]]
+
+
 def test_the_map_is_of_the_latents_before_the_step(toy: ToySpfPortrait, tmp_path: Path) -> None:
     toy.save(tmp_path)
     pipeline = load(toy.base, tmp_path / "delta.safetensors")

@@ -31,7 +31,13 @@ from likeness.methods.spf_portrait.clip import pooled_text
 from likeness.methods.spf_portrait.config import SpfOptions
 from likeness.methods.spf_portrait.control_map import control_map, phrase_maps, similarity_share, soft_map
 from likeness.methods.spf_portrait.map_sheet import ControlMap, map_sheet
-from likeness.methods.spf_portrait.text import phrase_tokens, phrases_of, target_tokens, with_target
+from likeness.methods.spf_portrait.text import (
+    base_tokens,
+    phrase_tokens,
+    phrases_of,
+    target_tokens,
+    with_target,
+)
 from likeness.methods.spf_portrait.tuning import changed
 from likeness.methods.spf_portrait.weights import DeltaCard, base_digest, load_delta
 from likeness.packs import mini, open_base
@@ -165,29 +171,53 @@ class SpfPortraitPipeline:
         )
 
     @contextmanager
-    def _customized(self, options: SpfOptions, tokens: Tensor | None) -> Iterator[None]:
+    def _customized(
+        self, request: PortraitRequest, options: SpfOptions, *, guided: bool = False
+    ) -> Iterator[None]:
         """Inside the block the base is what the chosen deltas make of it.
 
-        tokens: the target's (B, T) bool in the texts that are read; None without a target.
+        guided: the texts that are read are the negative prompt and the prompt, not the prompt alone.
         """
         with ExitStack() as stack:
             for delta in self._chosen(options):
-                scale = options.scale * delta.scale
+                scale, tokens = options.scale * delta.scale, self._target_tokens(request, options, delta)
+                if tokens is not None and guided:
+                    tokens = torch.cat([torch.zeros_like(tokens), tokens])
                 stack.enter_context(changed(self.base.unet, delta.tensors, scale, tokens))
             yield
 
     def _painting(self, request: PortraitRequest, options: SpfOptions) -> AbstractContextManager[None]:
         """`_customized` for the base's own loop, which under guidance reads the negative prompt first."""
-        tokens = self._target_tokens(request, options)
-        if tokens is not None and (request.guidance or 1.0) > 1:
-            tokens = torch.cat([torch.zeros_like(tokens), tokens])
-        return self._customized(options, tokens)
+        return self._customized(request, options, guided=(request.guidance or 1.0) > 1)
 
-    def _target_tokens(self, request: PortraitRequest, options: SpfOptions) -> Tensor | None:
-        """(1, T) bool; None without a target."""
+    def _target_tokens(self, request: PortraitRequest, options: SpfOptions, delta: Delta) -> Tensor | None:
+        """(1, T) bool; None without a target.
+
+        Of several deltas each has its own words, where they are said, and none has another's: what one is
+        taught for a hat is not to change what another is taught for glasses.
+        """
         if not options.target:
             return None
-        return target_tokens(self.base.tokenizers[0], request.prompt)[None].to(self.base.device)
+        behind = target_tokens(self.base.tokenizers[0], request.prompt)
+        own = self._said(request, options.target, delta)
+        others = [self._said(request, options.target, one) for one in self._chosen(options) if one != delta]
+        if others and own.any():
+            told_all = target_tokens(self.base.tokenizers[0], with_target(request.prompt, options.target))
+            behind = own | told_all
+        for said in others:
+            behind = behind & ~said
+        return behind[None].to(self.base.device)
+
+    def _said(self, request: PortraitRequest, target: str, delta: Delta) -> Tensor:
+        """Which tokens (T,) are those of a target that the delta was taught, word by word; bool."""
+        tokenizer = self.base.tokenizers[0]
+        taught = delta.card.targets if delta.card else ()
+        words = next((one for one in taught if one in target), "")
+        at = target.find(words)
+        until, before = target[: at + len(words)] if words else "", target[:at].rstrip(" ,")
+        texts = (with_target(request.prompt, until), with_target(request.prompt, before))
+        through, first = (base_tokens(tokenizer, text) for text in texts)
+        return through & ~first
 
     @torch.no_grad()
     def control_maps(self, request: PortraitRequest, every: int = 5) -> list[ControlMap]:
@@ -241,12 +271,11 @@ class SpfPortraitPipeline:
         tokens = phrase_tokens(phrases, text.shape[1])[None].to(base.device)
         embedded = pooled_text(base, [options.target, *(phrase.text for phrase in phrases)])
         similarity = similarity_share(embedded[:1], embedded[None, 1:])
-        behind = self._target_tokens(request, options)
         found = []
         for step in kept:
             latents, timestep = step.latents, step.timestep
             # The recorder first: a second cross-attention then stands beside it, not in its place.
-            with recording(unet, with_maps=True) as recorder, self._customized(options, behind):
+            with recording(unet, with_maps=True) as recorder, self._customized(request, options):
                 response = unet(latents, timestep, text[:1]).sample
                 maps = recorder.maps
             reference = unet(latents, timestep, text[1:]).sample
