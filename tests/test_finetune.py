@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import likeness
 from likeness import finetune
 from likeness.cli.main import main
 from likeness.data.build import build, sidecar
@@ -23,7 +25,7 @@ from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.faces.align import ARCFACE_TEMPLATE
-from likeness.files.images import read_image, write_png
+from likeness.files.images import read_image, write_json, write_png
 from likeness.methods.consistentid import own_data
 from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDTraining
 from likeness.methods.consistentid.own_data import OwnDataTraining, square_around
@@ -223,6 +225,47 @@ def test_a_run_resumes_exactly_and_keeps_the_best(
     assert (known["best_step"], known["best_score"]) == (best["step"], best["score"])
     adapter, _ = load_adapter(halves / "adapter", load_base(toy.folder))
     assert adapter.sizes.family == "mini"
+
+
+def test_a_run_says_what_it_is_trained_by_and_goes_on_with_that_alone(
+    toy: ToyConsistentID, dataset: Dataset, tmp_path: Path
+) -> None:
+    looks, folder = finetune.Validation((), judge()), tmp_path / "run"
+
+    def go(one: OwnDataTraining, **settings: Any) -> dict[str, Any]:
+        asked = {"steps": 1, "adapter": None, "batch_size": None, "accumulate": 2, "processes": 1, **settings}
+        return finetune.finetune(one, folder, Budget(steps=1), looks, settings=asked, resume=folder.is_dir())
+
+    go(training(toy, dataset))
+    about = folder / "settings.json"
+    told = json.loads(about.read_text())
+    assert {key: told[key] for key in ("batch_size", "learning_rate", "size", "face_weight")} == {
+        "batch_size": 4, "learning_rate": 1e-3, "size": 64, "face_weight": 1.0
+    }  # fmt: skip
+    assert told["device"] == "cpu" and told["version"] == likeness.__version__
+    go(training(toy, dataset))
+
+    changed = training(toy, dataset)
+    changed.settings = dataclasses.replace(changed.settings, face_weight=2.0)
+    with pytest.raises(InputError, match=r"was begun with face_weight 1\.0, not 2\.0; resume it"):
+        go(changed)
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"adapter": "x"}, "adapter None, not 'x'"),
+        ({"accumulate": 1}, "accumulate 2, not 1"),
+        ({"processes": 2}, "processes 1, not 2"),
+    ]
+    for settings, refused in others:
+        with pytest.raises(InputError, match=refused):
+            go(training(toy, dataset), **settings)
+    go(training(toy, dataset), accumulate=1, processes=2)  # a step has as many batches as before
+
+    write_json(about, {**told, "version": "0.0.1", "device": "cuda"})
+    go(training(toy, dataset))
+    old = {key: told[key] for key in ("steps", "adapter", "accumulate", "processes")}
+    write_json(about, {**old, "batch_size": None, "best_step": 1, "best_score": None})
+    go(changed)
+    with pytest.raises(InputError, match="steps 1, not 2"):
+        go(changed, steps=2)
 
 
 def test_a_data_set_of_another_encoder_is_refused(

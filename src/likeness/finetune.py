@@ -1,6 +1,6 @@
 """Training a method on a data set: a run folder, pictures painted on the way, the best weights kept.
 
-settings.json      what was asked for, resolved
+settings.json      what was asked for, and what the method chose where nothing was
 log.jsonl          the losses; curves.svg shows them beside the scores
 checkpoint-*/      to go on from
 validation/        what the averaged weights paint, a sheet a checkpoint; scores.jsonl
@@ -13,6 +13,7 @@ beside them the last stage's `adapter/`.
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+import likeness
 from likeness.errors import InputError
 from likeness.evaluation.judge import Judge
 from likeness.files.chart import line_chart
@@ -60,6 +62,10 @@ __all__ = [
 ]
 
 ADAPTER, SETTINGS, CURVES, FINISHED = "adapter", "settings.json", "curves.svg", "finished.json"
+NOT_COMPARED = ("version", "device", "checkpoint_gradients")
+"""Settings that a run may change on its way: they change no number beyond rounding."""
+BATCHES = ("accumulate", "processes")
+"""Settings whose product is how many batches a step has."""
 VALIDATION = 4
 """Pictures painted at each checkpoint."""
 
@@ -79,6 +85,11 @@ class Training(Protocol):
 
     def save(self, averaged: nn.Module, folder: Path) -> None:
         """Write these weights."""
+
+    @property
+    def resolved(self) -> Mapping[str, Any]:
+        """What it trains by, whoever chose it, plain values: "batch_size", "learning_rate", "size" (the
+        pictures' side, px), and the weights of its losses and the like by their names in its settings."""
 
 
 class Looks(Protocol):
@@ -195,10 +206,13 @@ def finetune(
 
     At every checkpoint the averaged weights paint `validation`; those with the best score (of `Validation`
     the chance of the same person, or the mean cosine of a judge without calibration) are kept, and the last
-    where nobody judges. Ctrl-C writes a checkpoint.
-    Raises: InputError for a run folder that is taken; what the training raises.
+    where nobody judges. Ctrl-C writes a checkpoint. settings: what was asked for; the training's `resolved`
+    stands in their place in the run folder.
+    Raises: InputError for a run folder that is taken, or begun with other settings; what the training raises.
     """
-    _settle(run, settings, resume)
+    resolved = training.resolved
+    settings = {**settings, **resolved, "device": device, "version": likeness.__version__}
+    _settle(run, settings, resume, resolved)
     name = training.phases[0].name
     scores = JsonlLog(run / "validation" / "scores.jsonl")
 
@@ -318,23 +332,36 @@ def dry_run(training: Training, *, seed: int = 0, device: str = "cpu", accumulat
     }
 
 
-def _settle(run: Path, settings: Mapping[str, Any], resume: bool) -> None:
-    """Write the settings of a new run; those of one that goes on must be the same."""
+def _settle(
+    run: Path, settings: Mapping[str, Any], resume: bool, resolved: Mapping[str, Any] | None = None
+) -> None:
+    """Write the settings of a new run; those of one that goes on must be the same.
+
+    What its file does not have is not compared, nor a null of what is resolved now: it is of a version that
+    wrote less. Processes may stand in for accumulated batches and the other way.
+    """
     known, replaced = run / SETTINGS, _replaced(run / ADAPTER)
     if resume and replaced.is_dir() and not (run / ADAPTER).is_dir():
         replaced.replace(run / ADAPTER)  # killed between the two renames of `_put_in_place`
     if resume and known.is_file():
         before = json.loads(known.read_text(encoding="utf-8"))
+        free = [*NOT_COMPARED, *(key for key in resolved or () if before.get(key) is None)]
+        if _batches_a_step(before) == _batches_a_step(settings):
+            free += BATCHES
         for key, value in json.loads(to_json(dict(settings))).items():
-            if before.get(key) != value:
+            if key in before and before[key] != value and key not in free:
                 raise InputError(
-                    f"The run {run} was begun with {key} {before.get(key)!r}, not {value!r}; "
+                    f"The run {run} was begun with {key} {before[key]!r}, not {value!r}; "
                     "resume it with its own settings, or choose another folder."
                 )
     elif latest_checkpoint(run) is not None:
         raise InputError(f"The run folder {run} holds a training; resume it, or choose another folder.")
     else:
         write_json(known, dict(settings))
+
+
+def _batches_a_step(settings: Mapping[str, Any]) -> int:
+    return int(math.prod(settings.get(key, 1) for key in BATCHES))
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

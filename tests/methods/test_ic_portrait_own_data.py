@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,10 @@ def test_nets_learn_from_people_seen_twice(toy: ToyIcPortrait, tmp_path: Path) -
     validation = finetune.validation_of(data, [0, 1], Judge())
     found = finetune.finetune(training, tmp_path / "run", Budget(steps=2), validation, settings={})
     assert found["steps"] == 2
+    assert training.resolved == {
+        "batch_size": SETTINGS.batch_size, "learning_rate": SETTINGS.learning_rate, "size": 64,
+        "pixels": SETTINGS.pixels, "drop": SETTINGS.drop,
+    }  # fmt: skip
     nets, _ = load_nets(tmp_path / "run" / "adapter", toy.base)
     assert nets.settings == toy.nets.settings
     assert (tmp_path / "run" / "validation" / "00000002.png").is_file()
@@ -110,6 +115,8 @@ def test_a_person_gets_a_unet_of_their_own(toy: ToyIcPortrait, tmp_path: Path) -
     validation = finetune.validation_of(data, [0, 1, 2], Judge())
     found = finetune.finetune(training, tmp_path / "run", Budget(steps=3), validation, settings={})
     assert found["steps"] == 3
+    told = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert (told["learning_rate"], told["size"]) == (SETTINGS.person_rate, 64)
     assert all(torch.equal(tensor, before[key]) for key, tensor in toy.base.unet.state_dict().items())
     customised = toy.loaded(tmp_path / "run" / "adapter")
     after = customised.base.unet.state_dict()  # type: ignore[attr-defined]

@@ -15,7 +15,14 @@ from PIL import Image
 
 from likeness.diffusion.noise import draw
 from likeness.diffusion.prompts import encode_prompts
-from likeness.diffusion.schedule import ddim, denoised, noised, predicted_latents, prediction_target
+from likeness.diffusion.schedule import (
+    add_noise,
+    ddim,
+    denoised,
+    noised,
+    predicted_latents,
+    prediction_target,
+)
 from likeness.errors import IncompatibleWeightsError, InputError, MissingWeightsError
 from likeness.faces.parsing import ParserNet
 from likeness.methods.instant_portrait.config import (
@@ -201,7 +208,7 @@ def test_crops_are_drawn_for_each_picture() -> None:
 
 def test_table_6() -> None:
     assert [(s.low, s.high, s.distill, s.triplet, s.inversion) for s in STAGES] == [
-        (400, 800, 1.0, 0.0, False), (200, 400, 0.3, 0.0, False), (150, 200, 0.3, 1.0, True)
+        (400, 800, 1.0, 0.0, False), (200, 400, 0.3, 0.0, True), (150, 200, 0.3, 1.0, True)
     ]  # fmt: skip
     assert math.isclose(sum(stage.share for stage in STAGES), 1)
     assert not any(stage.inversion or stage.triplet for stage in ABLATIONS["adv+sds"])
@@ -376,6 +383,48 @@ def test_distillation_is_zero_where_the_teacher_agrees(toy: ToyInstantPortrait) 
         terms = phase.loss(batch, source.manual_seed(3))
         assert set(terms) == {"distill"}
         assert terms["distill"] < 1e-5
+
+
+def test_only_steps_up_to_tau_are_inverted_row_by_row(toy: ToyInstantPortrait) -> None:
+    student, teacher = toy.unets[1:]
+    batch = toy.batch(0)
+    asked: list[tuple[torch.Tensor, list[int]]] = []
+
+    class Listens(torch.nn.Module):
+        def forward(self, seen: torch.Tensor, at: torch.Tensor, **more: torch.Tensor) -> object:
+            asked.append((seen[:, : batch["latents"].shape[1]], at.tolist()))
+            return teacher(seen, at, **more)
+
+    def of(low: int, high: int, inversion: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the teacher is asked about, the student's latents inverted, and noised."""
+        asked.clear()
+        stage = DistillStage(low, high, adversarial=0, inversion=inversion, space="latent")
+        phase = IpNetPhase(student, Listens(), toy.discriminator, toy.backbone, toy.base, stage)
+        source = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            phase.loss(batch, source)
+            clean, _ = phase.edited(batch, source.manual_seed(4))
+            at = torch.randint(low, high + 1, (len(clean),), generator=source)
+            noise = draw(clean.shape, source)
+            image, text = batch["image_latents"], batch["text"]
+            back = inverted(lambda x, t: phase._asked(x, t, image, text), phase._scheduler, clean, at)
+        asked.pop()  # by hand
+        assert asked[-1][1] == at.tolist()
+        return asked[-1][0], back, add_noise(phase._scheduler, clean, noise, at)
+
+    seen, back, noised_ = of(200, 200)
+    assert len(asked) == 2 and torch.allclose(seen, back, atol=1e-5)
+    assert not torch.allclose(back, noised_, atol=0.1)
+    seen, back, noised_ = of(201, 201)
+    assert len(asked) == 1 and torch.allclose(seen, noised_, atol=1e-6)
+    seen, back, noised_ = of(200, 200, inversion=False)
+    assert len(asked) == 1 and torch.allclose(seen, noised_, atol=1e-6)
+    seen, back, noised_ = of(100, 300)
+    low = torch.tensor(asked[-1][1]) <= 200
+    assert low.any() and not low.all(), "both kinds are in this batch"
+    assert asked[0][1] == torch.tensor(asked[1][1])[low].tolist(), "the teacher inverts those rows alone"
+    assert torch.allclose(seen[low], back[low], atol=1e-5)
+    assert torch.allclose(seen[~low], noised_[~low], atol=1e-6)
 
 
 def test_the_teacher_answers_by_the_guidance_it_paints_with(toy: ToyInstantPortrait) -> None:

@@ -138,6 +138,10 @@ def test_a_run_ends_in_weights_that_paint(
     assert any(name.startswith("fusion.") for name in changed)
     assert any(name.startswith("reference.") for name in changed)
     assert (tmp_path / "run" / "validation" / "00000002.png").is_file()
+    told = json.loads((tmp_path / "run" / "settings.json").read_text())
+    asked = learned.settings
+    assert (told["batch_size"], told["learning_rate"]) == (asked.batch_size, asked.learning_rate)
+    assert (told["size"], told["drop_words"]) == (learned.size_px, asked.drop_words) and "steps" not in told
 
 
 def test_the_command_trains_from_nothing(

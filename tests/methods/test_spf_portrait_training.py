@@ -253,7 +253,10 @@ def test_the_command_runs_stage_after_stage(
     assert list(document["stages"]) == list(STAGES) and document["adapter"] == str(run / "adapter")
     made = (run / "adapter" / DELTA).read_bytes()
     assert made == (run / "contrastive" / "adapter" / DELTA).read_bytes()
-    assert json.loads((run / "naive" / "settings.json").read_text())["held_out"] == 1
+    naive, contrastive = (json.loads((run / one / "settings.json").read_text()) for one in STAGES)
+    assert naive["held_out"] == 1 and not naive["sitters"] and not naive["checkpoint_gradients"]
+    assert naive["learning_rate"] == 20 * 1e-5 and contrastive["learning_rate"] == 20 * 5e-5
+    assert (contrastive["batch_size"], contrastive["size"], contrastive["att"]) == (2, 64, 0.2)
     with pytest.raises(SystemExit) as stop:
         main([*words, "--steps", "2", "--hold-out", "1", "--resume"])
     assert not stop.value.code

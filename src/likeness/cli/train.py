@@ -174,6 +174,7 @@ def train(
     settings = {
         "method": method, "data": str(own or data), "base": base, "adapter": adapter, "steps": steps,
         "minutes": minutes, "batch_size": batch_size, "accumulate": accumulate, "size": size, "seed": seed,
+        "sitters": sitters, "checkpoint_gradients": checkpoint_gradients,
         "learning_rate": learning_rate, "from_nothing": from_nothing, "pictures": len(learned),
         "held_out": len(held) if held != learned else 0, "processes": world.size,
         **choices,

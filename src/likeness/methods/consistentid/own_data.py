@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ class OwnDataTraining:
                 f"{encoder.name}: build the data set with that encoder."
             )
         self.dataset, self.settings, self.size_px, self.seed = dataset, settings, size_px, seed
+        self.rate = rate
         self.pipeline, self.rows = pipeline, list(rows)
         self.base: Base = pipeline.base
         by_person = {person: set(mine) & set(rows) for person, mine in dataset.people().items()}
@@ -136,6 +138,13 @@ class OwnDataTraining:
     def save(self, averaged: nn.Module, folder: Path) -> None:
         """Write the averaged weights as a folder that `--adapter` takes."""
         save_adapter(averaged, folder)  # type: ignore[arg-type]
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        told = {**asdict(self.settings), "learning_rate": self.rate, "size": self.size_px}
+        del told["further_rate"]
+        return told
 
     def _row(self, target: int, reference: int, generator: torch.Generator) -> dict[str, Tensor]:
         row = self.dataset.rows[target]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -175,6 +175,13 @@ class ViewsTraining:
         """Write both nets as a folder that `--adapter` takes."""
         save_nets(replace(self.rows.pipeline.nets, appearance=averaged), folder)
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        told = {**asdict(self.settings), "size": self.rows.size_px}
+        del told["person_rate"]
+        return told
+
 
 class PersonTraining:
     """DreamBooth: the whole UNet on the aligned pictures of one person, the nets as they are."""
@@ -218,6 +225,17 @@ class PersonTraining:
         nets = self.rows.pipeline.nets
         settings = replace(nets.settings, person=self.person)
         save_nets(replace(nets, settings=settings), folder, unet=averaged)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        settings = self.settings
+        return {
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.person_rate,
+            "drop": settings.drop,
+            "size": self.rows.size_px,
+        }
 
 
 def load_training(

@@ -13,6 +13,8 @@ __all__ = ["STAGES", "Annealing", "DistillStage", "EditSettings", "IdeTraining",
 
 T_MAX = 999
 """The noisiest time step, where one-step editing begins and eq. 4's weight is 1."""
+TAU = 200
+"""tau of eq. 9: the noisiest time step that is reached by inversion."""
 
 
 class InstantPortraitOptions(BaseModel):
@@ -94,8 +96,9 @@ class IdeTraining:
 class DistillStage:
     """A row of Table 6: the teacher's time steps, the weights of the losses, and how much it is trained.
 
-    inversion: eq. 9's case below tau, the teacher's own noise in place of a random one. space: where teacher
-    and student are compared; the paper found pixels better than latents. share: of stage 2's steps.
+    inversion: at time steps up to `TAU` the teacher's own noise in place of a random one, eq. 9's first case;
+    without it noise is random everywhere. space: where teacher and student are compared; the paper found
+    pixels better than latents. share: of stage 2's steps.
     """
 
     low: int
@@ -110,10 +113,10 @@ class DistillStage:
 
 STAGES = (
     DistillStage(400, 800, distill=1.0, share=25 / 41),
-    DistillStage(200, 400, distill=0.3, share=15 / 41),
+    DistillStage(200, 400, distill=0.3, inversion=True, share=15 / 41),
     DistillStage(150, 200, distill=0.3, triplet=1.0, inversion=True, share=1 / 41),
 )
-"""Table 6, with tau = 200."""
+"""Table 6; of the second stage only t = `TAU` is inverted."""
 
 ABLATIONS: dict[str, tuple[DistillStage, ...]] = {
     "adv": (DistillStage(400, 800, distill=0.0),),

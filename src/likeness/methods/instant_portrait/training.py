@@ -27,7 +27,7 @@ from likeness.diffusion.schedule import (
     prediction_target,
 )
 from likeness.faces.embed import crop_faces
-from likeness.methods.instant_portrait.config import MARGIN, DistillStage, IdeTraining
+from likeness.methods.instant_portrait.config import MARGIN, TAU, DistillStage, IdeTraining
 from likeness.methods.instant_portrait.losses import (
     annealing_weight,
     discriminator_loss,
@@ -234,16 +234,18 @@ class IpNetPhase:
         timesteps = torch.randint(stage.low, stage.high + 1, (count,), generator=generator).to(latents.device)
         noise = draw(latents.shape, generator, device=latents.device)
         image, text = batch["image_latents"].float(), batch["text"].float()
+        low = (timesteps <= TAU) & stage.inversion
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
-            return self._asked(noisy, at, image, text)
+            return self._asked(noisy, at, image[low], text[low])
 
         with torch.no_grad():
             clean = latents.detach()
-            if stage.inversion:
-                noisy = inverted(predict, self._scheduler, clean, timesteps, self.inversion_steps)
-            else:
-                noisy = add_noise(self._scheduler, clean, noise, timesteps)
+            noisy = add_noise(self._scheduler, clean, noise, timesteps)
+            if low.any():
+                noisy[low] = inverted(
+                    predict, self._scheduler, clean[low], timesteps[low], self.inversion_steps
+                )
             answer = self._guided(noisy, timesteps, image, text)
             wanted = predicted_latents(self._scheduler, noisy, answer, timesteps)
             if stage.space == "pixel":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -67,7 +67,7 @@ class TripletTraining:
         seed: int = 0,
     ) -> None:
         self.dataset, self.pipeline, self.settings, self.seed = dataset, pipeline, settings, seed
-        self.numbers = sorted(rows)
+        self.numbers, self.size_px = sorted(rows), size_px
         self.sizes = aspect_buckets(size_px, pipeline.base.unit_px)
         self._order = EpochOrder([self._bucket(row) for row in self.numbers], settings.batch_size, seed)
         self._kept = Kept(KEPT_BYTES)
@@ -97,6 +97,13 @@ class TripletTraining:
     def save(self, averaged: nn.Module, folder: Path) -> None:
         """Write the adapter as a folder that `--adapter` takes."""
         save_adapter(averaged, folder)  # type: ignore[arg-type]
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        told = {**asdict(self.settings), "size": self.size_px}
+        del told["steps"]  # the paper's; the run has its own
+        return told
 
     def validation(self, rows: Sequence[int]) -> TripletValidation:
         """Some rows to be painted at each checkpoint."""

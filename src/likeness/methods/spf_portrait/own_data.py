@@ -144,6 +144,11 @@ class AttributeTraining:
         )  # fmt: skip
         save_delta(self._delta(averaged), card, folder / DELTA)
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        return {**dataclasses.asdict(self.settings), "size": self.size_px}
+
     def validation(self, rows: Sequence[int]) -> AttributeValidation:
         """Some rows to be painted at each checkpoint, each from its base text alone and with its target."""
         chosen = list(rows)[:: max(1, len(rows) // VALIDATION)][:VALIDATION]
