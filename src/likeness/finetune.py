@@ -32,7 +32,7 @@ from likeness.files.chart import line_chart
 from likeness.files.images import contact_sheet, read_image, to_json, write_bytes, write_json, write_png
 from likeness.portraits import peak_memory
 from likeness.references import KnowsFaces
-from likeness.training import Budget, train
+from likeness.training import Budget, World, train
 from likeness.training.checkpoint import latest_checkpoint
 from likeness.training.tracking import JsonlLog, read_log
 from likeness.types import PortraitRequest
@@ -294,7 +294,7 @@ def finetune_stages(
             break
         adapter = folder / ADAPTER
     last = found[stage]
-    if last["stopped_by"] == "finished":
+    if last["stopped_by"] == "finished" and World.here().writes:
         partial = run / f".{ADAPTER}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(run / stage / ADAPTER, partial)
@@ -341,7 +341,8 @@ def _settle(
     wrote less. Processes may stand in for accumulated batches and the other way.
     """
     known, replaced = run / SETTINGS, _replaced(run / ADAPTER)
-    if resume and replaced.is_dir() and not (run / ADAPTER).is_dir():
+    writes = World.here().writes
+    if writes and resume and replaced.is_dir() and not (run / ADAPTER).is_dir():
         replaced.replace(run / ADAPTER)  # killed between the two renames of `_put_in_place`
     if resume and known.is_file():
         before = json.loads(known.read_text(encoding="utf-8"))
@@ -356,7 +357,7 @@ def _settle(
                 )
     elif latest_checkpoint(run) is not None:
         raise InputError(f"The run folder {run} holds a training; resume it, or choose another folder.")
-    else:
+    elif writes:
         write_json(known, dict(settings))
 
 

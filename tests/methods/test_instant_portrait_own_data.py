@@ -70,6 +70,9 @@ def test_both_stages_train_and_their_weights_edit(
     assert {name: one["steps"] for name, one in told["stages"].items()} == {"ide-net": 2, "ipnet": 2}
     assert json.loads(done([*command, "--resume"], capsys))["stages"].keys() == told["stages"].keys()
     for stage, one in told["stages"].items():
+        kept = json.loads((run / stage / "settings.json").read_text())
+        assert (kept["batch_size"], kept["size"], kept["stage"]) == (2, 64, stage)
+        assert kept["learning_rate"] == own_data.RATES["mini"][stage]
         pipeline = load(base, one["adapter"])
         assert pipeline.settings.stage == stage
         [result] = pipeline([PortraitRequest("a red hat", (picture(1),), size_px=(64, 64), steps=1)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,8 @@ VALIDATION = 4
 class PairTraining:
     """One stage on edit pairs, each once an epoch, batches of one shape.
 
-    A pair on whose first picture no face is found is passed over, for another of its shape.
+    A pair on whose first picture no face is found is passed over, for another of its shape. more: what else
+    of the stage's settings the run folder is to tell.
     """
 
     def __init__(
@@ -86,10 +87,15 @@ class PairTraining:
         batch_size: int,
         size_px: int,
         seed: int = 0,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.dataset, self.base, self.detector, self.settings = dataset, base, detector, settings
         self.numbers, self.batch_size, self.seed = sorted(rows), batch_size, seed
-        self.sizes = aspect_buckets(size_px, base.unit_px)
+        self.size_px, self.sizes, self._more = (
+            size_px,
+            aspect_buckets(size_px, base.unit_px),
+            dict(more or {}),
+        )
         self._buckets = [self._bucket(row) for row in self.numbers]
         self._order = EpochOrder(self._buckets, batch_size, seed)
         self._kept = Kept(KEPT_BYTES)
@@ -150,6 +156,11 @@ class PairTraining:
     def save(self, averaged: nn.Module, folder: Path) -> None:
         """Write the UNet as a folder that `--adapter` takes."""
         save_editor(averaged, self.settings, folder)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """See `finetune.Training`."""
+        return {"batch_size": self.batch_size, "size": self.size_px, **self._more}
 
     def validation(self, rows: Sequence[int]) -> PairValidation:
         """Some rows to be painted at each checkpoint."""
@@ -265,6 +276,12 @@ def load_training(
     if stage == "ipnet":
         settings = replace(settings, stage="ipnet", steps=1, guidance=1.0)
     own = _part(loaded, "landmarks")
+    schedule = ABLATIONS.get(ablation or "", ABLATIONS["ipnet"])
+    schedule = tuple(replace(one, adversarial=one.adversarial * ADVERSARIAL[family]) for one in schedule)
+    learning_rate = options.learning_rate or RATES[family][stage]
+    loss: dict[str, Any] = (
+        asdict(ide) if stage == "ide-net" else {"schedule": [asdict(one) for one in schedule]}
+    )
     training = PairTraining(
         dataset,
         rows,
@@ -274,8 +291,9 @@ def load_training(
         batch_size=options.batch_size or BATCH[family],
         size_px=options.size_px or loaded.size_px,
         seed=options.seed,
+        more={"learning_rate": learning_rate, **loss},
     )
-    rate = cosine(options.learning_rate or RATES[family][stage], warmup_steps=20)
+    rate = cosine(learning_rate, warmup_steps=20)
     if stage == "ide-net":
         options.prepare(unet)
         training.learn(
@@ -291,8 +309,6 @@ def load_training(
     student = editing_unet(unet).requires_grad_(True)
     options.prepare(student)
     discriminator = Discriminator(backbone).to(loaded.device)
-    schedule = ABLATIONS.get(ablation or "", ABLATIONS["ipnet"])
-    schedule = tuple(replace(one, adversarial=one.adversarial * ADVERSARIAL[family]) for one in schedule)
     distilled = IpNetPhase(
         student, unet, discriminator, backbone, loaded, schedule[0], rate,
         standard_margin=ablation == STANDARD_MARGIN, crop_px=min(map(min, training.sizes)) // 2,
