@@ -322,6 +322,47 @@ def test_options_change_the_picture(mini: ToyConsistentID) -> None:
         assert not np.array_equal(paint(**options), plain), options
 
 
+def test_the_strength_of_identity_may_change_on_the_way(
+    mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = mini.pipeline()
+
+    def paint(scale: object) -> np.ndarray:
+        [result] = pipeline([mini.request(1, steps=4, options={"identity_scale": scale, "second_pass": 0})])
+        assert json.loads(json.dumps(scale)) == result.provenance.recipe["options"]["identity_scale"]
+        return np.asarray(result.image, np.int16)
+
+    off, half, full = paint(0.0), paint(0.5), paint(1.0)
+    assert np.array_equal(paint([(0, 0.5)]), half)
+    assert np.array_equal(paint([[0.0, 0.5], [0.75, 0.5]]), half)
+    late = paint([(0, 0.0), (0.5, 1.0)])
+    assert not np.array_equal(late, off) and not np.array_equal(late, full)
+    assert np.array_equal(paint([(0, 0.0), (0.9, 1.0)]), off), "no step of four begins so late"
+    monkeypatch.setattr(type(pipeline.adapter), "remembering", lambda self: nullcontext())  # type: ignore[attr-defined]
+    assert np.abs(paint([(0, 0.0), (0.5, 1.0)]) - late).max() <= 1, (
+        "what is kept changes nothing but rounding"
+    )
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        [],
+        [(0.1, 1)],
+        [(0, 1), (0, 1)],
+        [(0, 1), (1, 1)],
+        [(0, 3)],
+        [(0, float("nan"))],
+        [(0, 1, 2)],
+        2.1,
+        "much",
+    ],
+)
+def test_a_strength_that_cannot_be_is_one_sentence(mini: ToyConsistentID, scale: object) -> None:
+    with pytest.raises(InputError, match="option 'identity_scale': give a number from 0 to 2, or pairs"):
+        mini.pipeline()([mini.request(1, options={"identity_scale": scale})])
+
+
 def test_face_parts_join_after_the_merge_step(mini: ToyConsistentID) -> None:
     pipeline = mini.pipeline()
 

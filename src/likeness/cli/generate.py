@@ -130,7 +130,11 @@ def generate(
     ] = None,
     method: Annotated[str, typer.Option(help="The portrait method.")] = "consistentid",
     identity_scale: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Strength of the person; by default 1.")
+        str | None,
+        typer.Option(
+            help="Strength of the person, 0 to 2, by default 1. Of consistentid also a schedule: 0.3,0.4:1.0 "
+            "is 0.3 at first and 1.0 once 0.4 of the steps are done."
+        ),
     ] = None,
     merge_step: Annotated[
         float | None,
@@ -194,7 +198,11 @@ def generate(
     pictures = [read_image(path) for path in reference or ()]
     box = _box(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())
-    options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
+    options: dict[str, Any] = {
+        "identity_scale": _strength(identity_scale),
+        "merge_step": merge_step,
+        "face_box": box,
+    }
     weights: Any = adapter
     if customize:
         method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
@@ -281,6 +289,26 @@ def _box(text: str | None, option: str) -> tuple[float, float, float, float] | N
     except ValueError:
         raise InputError(f"{option} takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
     return x0, y0, x1, y1
+
+
+def _strength(text: str | None) -> float | list[tuple[float, float]] | None:
+    """STRENGTH, or STRENGTH,SHARE:STRENGTH,... as pairs."""
+    if text is None:
+        return None
+    first, *later = text.split(",")
+    try:
+        pairs = [(0.0, float(first))]
+        for word in later:
+            share, value = word.split(":")
+            pairs.append((float(share), float(value)))
+    except ValueError:
+        pairs = []
+    if not pairs or not all(0 <= value <= 2 for _, value in pairs):
+        raise InputError(
+            "--identity-scale takes a strength from 0 to 2, such as 0.7, or STRENGTH,SHARE:STRENGTH, such as "
+            f"0.3,0.4:1.0, not {text!r}."
+        )
+    return pairs if later else pairs[0][1]
 
 
 def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person, ...], list[Path]]:

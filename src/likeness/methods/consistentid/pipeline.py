@@ -32,7 +32,7 @@ from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
 from likeness.methods.consistentid.card import CARD
 from likeness.methods.consistentid.conditioning import Identity, identity_of
-from likeness.methods.consistentid.config import ConsistentIDOptions
+from likeness.methods.consistentid.config import ConsistentIDOptions, strength_at
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of
 from likeness.packs import mini
@@ -217,13 +217,15 @@ class ConsistentIDPipeline:
             )
         else:
             latents = kept.at(scheduler, timesteps[first])
-        self.adapter.set_scales(options.identity_scale, options.lora_scale)
         remembering = self.adapter.remembering() if base.runtime == "torch" else nullcontext()
         with attached(base.unet, self.adapter.processors), remembering:
             for index, timestep in enumerate(timesteps[:-1]):
                 if index < first:
                     continue
                 tick()
+                self.adapter.set_scales(
+                    strength_at(options.identity_scale, index / steps), options.lora_scale
+                )
                 predictions = [
                     self._predict(request, painter, index <= merge_step, latents, timestep, control)
                     for painter in painters
