@@ -155,11 +155,12 @@ def test_two_people_and_a_picture_painted_into(
     assert run(*map(str, [*boxed, *common, "--out", tmp_path / "boxed"])) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["size_px"] == [96, 64]
 
-    into = ["-r", photo, "--image", other, "--strength", 0.5]
+    into = ["-r", photo, "--image", other, "--strength", 0.5, "--image-box", BOX]
     assert run(*map(str, [*into, *common, "--out", tmp_path / "into"])) == 0
     document = json.loads(capsys.readouterr().out)
     recipe = read_recipe(tmp_path / "into" / document["pictures"][0]["file"])
     assert recipe["request"]["strength"] == 0.5
+    assert recipe["request"]["options"]["target_box"] == [float(side) for side in BOX.split(",")]
     assert recipe["request"]["image"]["size_px"] == [96, 96]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likeness.cli.boxes import box_of
 from likeness.cli.encoders import Encoders
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, progress, show
@@ -63,6 +64,12 @@ def generate(
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="With --image: white where it is painted anew, of the same size.")
+    ] = None,
+    image_box: Annotated[
+        str | None,
+        typer.Option(
+            help="With --image: x0,y0,x1,y1 in pixels, the face to paint, when it is not found or not alone."
+        ),
     ] = None,
     strength: Annotated[
         float | None,
@@ -196,12 +203,13 @@ def generate(
             "--customize names its own weights and paints nobody: leave --adapter and --judge away."
         )
     pictures = [read_image(path) for path in reference or ()]
-    box = _box(face_box, "--face-box")
+    box = box_of(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())
     options: dict[str, Any] = {
         "identity_scale": _strength(identity_scale),
         "merge_step": merge_step,
         "face_box": box,
+        "target_box": box_of(image_box, "--image-box"),
     }
     weights: Any = adapter
     if customize:
@@ -281,16 +289,6 @@ def _in_turn(targets: Sequence[str], deltas: int, mode: OneByOne) -> dict[str, d
     return turns
 
 
-def _box(text: str | None, option: str) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x0, y0, x1, y1 = (float(word) for word in text.split(","))
-    except ValueError:
-        raise InputError(f"{option} takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
-    return x0, y0, x1, y1
-
-
 def _strength(text: str | None) -> float | list[tuple[float, float]] | None:
     """STRENGTH, or STRENGTH,SHARE:STRENGTH,... as pairs."""
     if text is None:
@@ -323,7 +321,7 @@ def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person,
         name, at, box = (text, "", "") if Path(text).is_file() else text.rpartition("@")
         files.append(Path(name or text))
         words = prompts[index] if prompts else ""
-        people.append(Person((read_image(files[-1]),), _box(box if at else None, "--person"), prompt=words))
+        people.append(Person((read_image(files[-1]),), box_of(box if at else None, "--person"), prompt=words))
     return tuple(people), files
 
 

@@ -233,6 +233,8 @@ class ConsistentIDOptions(BaseModel):
     """Description of the face that names its parts; each named part gets its picture."""
     face_box: tuple[float, float, float, float] | None = None
     """(x0, y0, x1, y1) px of the face on the first reference, for when it is not found or not alone."""
+    target_box: tuple[float, float, float, float] | None = None
+    """(x0, y0, x1, y1) px of the face to paint on the picture that is painted into, likewise."""
     second_pass: float = Field(default=0.25, ge=0, le=1)
     """Faces smaller than this share of the size the base paints best are painted again, enlarged; 0: none."""
     id_shortcut_scale: float = Field(default=1.0, ge=0, le=2)
