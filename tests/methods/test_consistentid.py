@@ -52,20 +52,22 @@ def published(toy: ToyConsistentID, tmp_path: Path) -> dict[str, Path]:
     for key, tensor in toy.adapter.state_dict().items():
         group, _, rest = key.partition(".")
         groups.setdefault(group, {})[rest] = tensor.clone()
-    paths = {name: tmp_path / name for name in ("v1.bin", "trained.bin", "flat.safetensors", "folder")}
+    paths = {
+        name: tmp_path / name
+        for name in ("v1.bin", "trained.bin", "flat.safetensors", "ours.safetensors", "folder")
+    }
     torch.save(groups, paths["v1.bin"])
     torch.save(
         {"image_proj_model" if k == "image_proj" else k: v for k, v in groups.items()}, paths["trained.bin"]
     )
-    save_file(
-        {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()},
-        paths["flat.safetensors"],
-    )
+    flat = {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
+    save_file(flat, paths["flat.safetensors"])
+    save_file(flat, paths["ours.safetensors"], {"pairing": "names"})
     save_adapter(toy.adapter, paths["folder"], dtype=torch.float32)
     return paths
 
 
-@pytest.mark.parametrize("name", ["v1.bin", "trained.bin", "flat.safetensors", "folder"])
+@pytest.mark.parametrize("name", ["v1.bin", "trained.bin", "flat.safetensors", "ours.safetensors", "folder"])
 def test_every_layout_is_read(
     toy: ToyConsistentID,
     published: dict[str, Path],
@@ -79,8 +81,9 @@ def test_every_layout_is_read(
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert len(record.sha256) == 64
-    assert adapter.sizes.pairing == ("names" if name == "folder" else "published")
-    assert adapter.sizes.null_image == ("zeros" if name == "folder" else "zero_picture")
+    ours = name in ("ours.safetensors", "folder")
+    assert adapter.sizes.pairing == ("names" if ours else "published")
+    assert adapter.sizes.null_image == ("zeros" if ours else "zero_picture")
     assert not any(p.requires_grad for p in adapter.parameters())
 
 
