@@ -25,6 +25,7 @@ from likeness.diffusion.load import load_base
 from likeness.errors import IncompatibleWeightsError, InputError
 from likeness.evaluation.judge import Judge
 from likeness.faces.align import ARCFACE_TEMPLATE
+from likeness.faces.parsing import CLASSES
 from likeness.files.images import read_image, write_json, write_png
 from likeness.methods.consistentid import own_data
 from likeness.methods.consistentid.config import CAPTION, PARTS, ConsistentIDTraining
@@ -108,6 +109,39 @@ def test_a_batch_is_of_its_draw_alone_and_fits_the_pictures(
     )
     wanted = (np.array(row.face.landmarks_px) - [12, 0]) * (64 / 96)
     assert np.abs(corners.numpy() - wanted).mean() < 4, "the face stands where it is in the square"
+
+
+def test_backgrounds_are_removed_half_of_the_time(
+    toy: ToyConsistentID, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Where labels say what is background, and there only."""
+    labels = np.full((96, 120), CLASSES.index("background"), np.uint8)
+    labels[:, 40:80] = CLASSES.index("skin")
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    rows = tuple(row.model_copy(update={"parsing": str(tmp_path / "labels.png")}) for row in dataset.rows)
+    one = training(toy, dataclasses.replace(dataset, rows=rows))
+    seen: list[torch.Tensor] = []
+    encode = one.base.vae.encode
+
+    def listen(pixels: torch.Tensor) -> object:
+        seen.append(pixels[0])
+        return encode(pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one.base.vae, "encode", listen)
+        whole, bare = one._target(0), one._bare_target(0)
+    same = (seen[0] == seen[1]).all(dim=0)
+    assert same[:, 24:40].all() and not same[:, :12].any() and seen[1][:, :, :12].abs().max() < 0.01
+    assert torch.equal(whole["part_masks"], bare["part_masks"]) and not torch.equal(
+        whole["mean"], bare["mean"]
+    )
+    for draw in range(4):
+        one.batches(Moment(draw, 0.1, draw))
+    made = [kind for kind, _ in one._kept._made]
+    assert {"target", "bare target"} <= set(made)
+    unlabelled = training(toy, dataset)
+    unlabelled.batches(Moment(0, 0.1, 0))
+    assert "bare target" not in {kind for kind, _ in unlabelled._kept._made}
 
 
 def test_the_reference_is_another_picture_of_the_same_person(
@@ -340,6 +374,10 @@ def test_the_command_trains_on_ones_own_pictures(
     assert not stop.value.code, err
     document = json.loads(out)
     assert document["steps"] == 2 and 0 <= document["score"] <= 1
+    for row in read_dataset(tmp_path / "run" / "data").rows:
+        assert row.parsing, "the pack's parser has looked at it"
+        labels = np.asarray(Image.open(tmp_path / "run" / "data" / row.parsing))
+        assert labels.shape == (128, 128) and {0, CLASSES.index("nose")} <= set(labels.flat)
     assert load_adapter(Path(document["adapter"]), load_base(mini_path()))[0].sizes.family == "mini"
     for mistake, told in (
         ([*words[:2], "-o", "x"], "either --data, a data set, or --own"),

@@ -31,7 +31,7 @@ def pipeline(toy: ToyConsistentID) -> PortraitPipeline:
 def painted(
     toy: ToyConsistentID, pipeline: PortraitPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, PortraitResult]:
-    request = toy.request(7, options={"second_pass": 0, "identity_scale": 0.5})
+    request = toy.request(7, options={"second_pass": 0, "identity_scale": [[0, 0.5], [0.5, 1]]})
     [result] = pipeline([request])
     file = tmp_path_factory.mktemp("painted") / "pictures" / "one.png"
     write_png(result.image, file, recipe_of(result))

@@ -113,12 +113,28 @@ def test_a_group_is_painted_face_by_face(
     assert code == 2 and "has 2 faces, numbered from the left" in err
 
 
+def test_a_box_says_who_of_a_group_is_the_profile(
+    pack: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--profile", photos / "group.png", "--style", photos / "1.png", "--base", pack, "--steps", 1]
+    code, text, err = run(capsys, *words, "--face-box", "150,30,234,118", "--json", "-o", tmp_path / "out")
+    assert code == 0, err
+    [picture] = json.loads(text)["pictures"]
+    recipe = read_recipe(tmp_path / "out" / picture["file"])
+    assert recipe["request"]["options"]["face_box"] == [150, 30, 234, 118]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--profile", "{0}"], "Give --style"),
         (["--style", "{1}"], "Give --profile"),
         (["--profile", "{0}", "--map", "1={1}", "--style", "{1}"], "Give --profile"),
+        (
+            ["--map", "1={0}", "--style", "{1}", "--face-box", "0,0,9,9"],
+            "--face-box is the face on --profile",
+        ),
+        (["--profile", "{0}", "--style", "{1}", "--face-box", "0,0"], "--face-box takes four numbers"),
         (["--map", "one={0}", "--style", "{1}"], "--map takes N=PHOTO"),
         (["--map", "1={0}", "1={1}", "--style", "{1}"], "face 1 twice"),
         (["--map", "3={0}", "--style", "{1}"], "There is no face 3"),

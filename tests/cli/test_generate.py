@@ -70,6 +70,7 @@ def test_from_photo_to_files(
     words = ["--reference", photo, "--prompt", "a man wearing a red hat", "--base", pack, "--out", out]
     words += ["--steps", 2, "--seed", 5, "--count", 2, "--face-box", BOX, "--device", "cpu", "--json"]
     words += ["--option", "eta=0.5", "--option", "caption=A man with one face."]
+    words += ["--identity-scale", "0.3,0.5:1"]
     assert run(*map(str, words)) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["out"] == str(out)
@@ -78,6 +79,7 @@ def test_from_photo_to_files(
     assert recipe["request"]["steps"] == 2
     told = recipe["request"]["options"]
     assert (told["eta"], told["caption"]) == (0.5, "A man with one face.")
+    assert told["identity_scale"] == [[0, 0.3], [0.5, 1]]
     assert recipe["method"] == "consistentid"
     assert (out / "result.json").is_file()
     assert (out / "contact-sheet.png").is_file()
@@ -98,6 +100,9 @@ def test_from_photo_to_files(
         (["--base", "no/such/base"], 2, "no base"),
         (["--reference", "nowhere.jpg"], 3, "does not exist"),
         (["--merge-step", "3"], 2, "merge-step"),
+        (["--identity-scale", "3"], 2, "--identity-scale takes a strength from 0 to 2"),
+        (["--identity-scale", "0.3,1.0"], 2, "--identity-scale takes a strength from 0 to 2"),
+        (["--identity-scale", "0.3,1:1"], 2, "whose shares begin at 0"),
         (["--adapter", "nowhere"], 6, "no adapter"),
         (["--option", "second-pass=0"], 2, "no option 'second-pass'; there are merge_step"),
         (["--option", "eta=3"], 2, "'eta'"),
@@ -150,11 +155,12 @@ def test_two_people_and_a_picture_painted_into(
     assert run(*map(str, [*boxed, *common, "--out", tmp_path / "boxed"])) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["size_px"] == [96, 64]
 
-    into = ["-r", photo, "--image", other, "--strength", 0.5]
+    into = ["-r", photo, "--image", other, "--strength", 0.5, "--image-box", BOX]
     assert run(*map(str, [*into, *common, "--out", tmp_path / "into"])) == 0
     document = json.loads(capsys.readouterr().out)
     recipe = read_recipe(tmp_path / "into" / document["pictures"][0]["file"])
     assert recipe["request"]["strength"] == 0.5
+    assert recipe["request"]["options"]["target_box"] == [float(side) for side in BOX.split(",")]
     assert recipe["request"]["image"]["size_px"] == [96, 96]
 
 

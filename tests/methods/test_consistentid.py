@@ -52,20 +52,22 @@ def published(toy: ToyConsistentID, tmp_path: Path) -> dict[str, Path]:
     for key, tensor in toy.adapter.state_dict().items():
         group, _, rest = key.partition(".")
         groups.setdefault(group, {})[rest] = tensor.clone()
-    paths = {name: tmp_path / name for name in ("v1.bin", "trained.bin", "flat.safetensors", "folder")}
+    paths = {
+        name: tmp_path / name
+        for name in ("v1.bin", "trained.bin", "flat.safetensors", "ours.safetensors", "folder")
+    }
     torch.save(groups, paths["v1.bin"])
     torch.save(
         {"image_proj_model" if k == "image_proj" else k: v for k, v in groups.items()}, paths["trained.bin"]
     )
-    save_file(
-        {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()},
-        paths["flat.safetensors"],
-    )
+    flat = {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
+    save_file(flat, paths["flat.safetensors"])
+    save_file(flat, paths["ours.safetensors"], {"pairing": "names"})
     save_adapter(toy.adapter, paths["folder"], dtype=torch.float32)
     return paths
 
 
-@pytest.mark.parametrize("name", ["v1.bin", "trained.bin", "flat.safetensors", "folder"])
+@pytest.mark.parametrize("name", ["v1.bin", "trained.bin", "flat.safetensors", "ours.safetensors", "folder"])
 def test_every_layout_is_read(
     toy: ToyConsistentID,
     published: dict[str, Path],
@@ -79,8 +81,9 @@ def test_every_layout_is_read(
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert len(record.sha256) == 64
-    assert adapter.sizes.pairing == ("names" if name == "folder" else "published")
-    assert adapter.sizes.null_image == ("zeros" if name == "folder" else "zero_picture")
+    ours = name in ("ours.safetensors", "folder")
+    assert adapter.sizes.pairing == ("names" if ours else "published")
+    assert adapter.sizes.null_image == ("zeros" if ours else "zero_picture")
     assert not any(p.requires_grad for p in adapter.parameters())
 
 
@@ -320,6 +323,47 @@ def test_options_change_the_picture(mini: ToyConsistentID) -> None:
         {"caption": "one nose"},
     ):
         assert not np.array_equal(paint(**options), plain), options
+
+
+def test_the_strength_of_identity_may_change_on_the_way(
+    mini: ToyConsistentID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = mini.pipeline()
+
+    def paint(scale: object) -> np.ndarray:
+        [result] = pipeline([mini.request(1, steps=4, options={"identity_scale": scale, "second_pass": 0})])
+        assert json.loads(json.dumps(scale)) == result.provenance.recipe["options"]["identity_scale"]
+        return np.asarray(result.image, np.int16)
+
+    off, half, full = paint(0.0), paint(0.5), paint(1.0)
+    assert np.array_equal(paint([(0, 0.5)]), half)
+    assert np.array_equal(paint([[0.0, 0.5], [0.75, 0.5]]), half)
+    late = paint([(0, 0.0), (0.5, 1.0)])
+    assert not np.array_equal(late, off) and not np.array_equal(late, full)
+    assert np.array_equal(paint([(0, 0.0), (0.9, 1.0)]), off), "no step of four begins so late"
+    monkeypatch.setattr(type(pipeline.adapter), "remembering", lambda self: nullcontext())  # type: ignore[attr-defined]
+    assert np.abs(paint([(0, 0.0), (0.5, 1.0)]) - late).max() <= 1, (
+        "what is kept changes nothing but rounding"
+    )
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        [],
+        [(0.1, 1)],
+        [(0, 1), (0, 1)],
+        [(0, 1), (1, 1)],
+        [(0, 3)],
+        [(0, float("nan"))],
+        [(0, 1, 2)],
+        2.1,
+        "much",
+    ],
+)
+def test_a_strength_that_cannot_be_is_one_sentence(mini: ToyConsistentID, scale: object) -> None:
+    with pytest.raises(InputError, match="option 'identity_scale': give a number from 0 to 2, or pairs"):
+        mini.pipeline()([mini.request(1, options={"identity_scale": scale})])
 
 
 def test_face_parts_join_after_the_merge_step(mini: ToyConsistentID) -> None:

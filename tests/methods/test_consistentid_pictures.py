@@ -18,7 +18,7 @@ from likeness.diffusion.control import control_pixels, load_controlnet
 from likeness.diffusion.inpaint import Kept, Patch, _eroded
 from likeness.diffusion.load import load_base
 from likeness.diffusion.regions import Region, blended, covered, side_by_side
-from likeness.errors import Cancelled, InputError
+from likeness.errors import Cancelled, InputError, SeveralFacesError
 from likeness.evaluation.judge import Judge
 from likeness.faces.parts import head_mask
 from likeness.methods.consistentid import pipeline as consistentid_pipeline
@@ -188,6 +188,7 @@ def test_where_nobody_is_the_words_are_painted(mini: ToyConsistentID) -> None:
             PortraitRequest(WORDS, (picture(0),), image=picture(1), mask_image=Image.new("L", (96, 96))),
             "black everywhere",
         ),
+        (PortraitRequest(WORDS, (picture(0),), options={"target_box": (0, 0, 9, 9)}), "give image"),
         (PortraitRequest(WORDS, (picture(0),), image=picture(1), strength=0.0), "strength must be"),
         (PortraitRequest(WORDS, (picture(0),), image=picture(1), size_px=(64, 64)), "keeps its size"),
         (PortraitRequest(WORDS, (picture(0),), control_images=(picture(1),)), "0 ControlNets and got 1"),
@@ -225,6 +226,18 @@ class Two(MiddleDetector):
         return [large, Face((x0 + 132, y0 + 24, x1 + 132, y1 + 24), points)]
 
 
+class Pair(MiddleDetector):
+    """Of a picture of two, a face on either side."""
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        if image.size != (192, 96):
+            return super().__call__(image)
+        [face] = super().__call__(image.crop((0, 0, 96, 96)))
+        x0, y0, x1, y1 = face.box_xyxy
+        points = face.landmarks_px + np.array([96, 0], np.float32)
+        return [face, Face((x0 + 96, y0, x1 + 96, y1), points)]
+
+
 def into_the_small_face(**settings: Any) -> PortraitRequest:
     group, mask = Image.new("RGB", (192, 96)), Image.new("L", (192, 96))
     group.paste(picture(5), (0, 0))
@@ -241,6 +254,22 @@ def test_who_is_painted_into_a_picture_is_judged_and_no_bystander(mini: ToyConsi
     one = paint_one(pipeline, into_the_small_face(), 0, judge, best_of=3)
     assert len(set(one.tried.values())) == 3, "seeds differ where they painted"
     assert one.result.provenance.recipe["people_px"] != [[0, 0, 192, 96]]
+
+
+def test_a_box_says_which_face_of_a_group_is_painted(mini: ToyConsistentID) -> None:
+    pipeline = small_base(mini)
+    pipeline.detector = Pair()
+    group = Image.new("RGB", (192, 96))
+    group.paste(picture(5), (0, 0))
+    group.paste(picture(6), (96, 0))
+    asked = PortraitRequest(WORDS, (picture(0),), steps=2, image=group, options={"second_pass": 0})
+    with pytest.raises(SeveralFacesError, match="choose one with a box"):
+        pipeline([asked])
+    before = np.asarray(group)
+    for side, box in (("left", (24, 19, 72, 77)), ("right", (120, 19, 168, 77))):
+        [result] = pipeline([dataclasses.replace(asked, options={"second_pass": 0, "target_box": box})])
+        changed = (np.asarray(result.image) != before).any(axis=(0, 2))
+        assert changed[:96].any() == (side == "left") and changed[96:].any() == (side == "right")
 
 
 def test_a_control_picture_is_of_the_whole_picture(

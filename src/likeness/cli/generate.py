@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likeness.cli.boxes import box_of
 from likeness.cli.encoders import Encoders
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, progress, show
@@ -63,6 +64,12 @@ def generate(
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="With --image: white where it is painted anew, of the same size.")
+    ] = None,
+    image_box: Annotated[
+        str | None,
+        typer.Option(
+            help="With --image: x0,y0,x1,y1 in pixels, the face to paint, when it is not found or not alone."
+        ),
     ] = None,
     strength: Annotated[
         float | None,
@@ -130,7 +137,11 @@ def generate(
     ] = None,
     method: Annotated[str, typer.Option(help="The portrait method.")] = "consistentid",
     identity_scale: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Strength of the person; by default 1.")
+        str | None,
+        typer.Option(
+            help="Strength of the person, 0 to 2, by default 1. Of consistentid also a schedule: 0.3,0.4:1.0 "
+            "is 0.3 at first and 1.0 once 0.4 of the steps are done."
+        ),
     ] = None,
     merge_step: Annotated[
         float | None,
@@ -192,9 +203,14 @@ def generate(
             "--customize names its own weights and paints nobody: leave --adapter and --judge away."
         )
     pictures = [read_image(path) for path in reference or ()]
-    box = _box(face_box, "--face-box")
+    box = box_of(face_box, "--face-box")
     people, files = _people(person or (), person_prompt or ())
-    options: dict[str, Any] = {"identity_scale": identity_scale, "merge_step": merge_step, "face_box": box}
+    options: dict[str, Any] = {
+        "identity_scale": _strength(identity_scale),
+        "merge_step": merge_step,
+        "face_box": box,
+        "target_box": box_of(image_box, "--image-box"),
+    }
     weights: Any = adapter
     if customize:
         method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
@@ -273,14 +289,24 @@ def _in_turn(targets: Sequence[str], deltas: int, mode: OneByOne) -> dict[str, d
     return turns
 
 
-def _box(text: str | None, option: str) -> tuple[float, float, float, float] | None:
+def _strength(text: str | None) -> float | list[tuple[float, float]] | None:
+    """STRENGTH, or STRENGTH,SHARE:STRENGTH,... as pairs."""
     if text is None:
         return None
+    first, *later = text.split(",")
     try:
-        x0, y0, x1, y1 = (float(word) for word in text.split(","))
+        pairs = [(0.0, float(first))]
+        for word in later:
+            share, value = word.split(":")
+            pairs.append((float(share), float(value)))
     except ValueError:
-        raise InputError(f"{option} takes four numbers x0,y0,x1,y1 in pixels, not {text!r}.") from None
-    return x0, y0, x1, y1
+        pairs = []
+    if not pairs or not all(0 <= value <= 2 for _, value in pairs):
+        raise InputError(
+            "--identity-scale takes a strength from 0 to 2, such as 0.7, or STRENGTH,SHARE:STRENGTH, such as "
+            f"0.3,0.4:1.0, not {text!r}."
+        )
+    return pairs if later else pairs[0][1]
 
 
 def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person, ...], list[Path]]:
@@ -295,7 +321,7 @@ def _people(given: Sequence[str], prompts: Sequence[str]) -> tuple[tuple[Person,
         name, at, box = (text, "", "") if Path(text).is_file() else text.rpartition("@")
         files.append(Path(name or text))
         words = prompts[index] if prompts else ""
-        people.append(Person((read_image(files[-1]),), _box(box if at else None, "--person"), prompt=words))
+        people.append(Person((read_image(files[-1]),), box_of(box if at else None, "--person"), prompt=words))
     return tuple(people), files
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likeness.cli.boxes import box_of
 from likeness.cli.licences import Commercial
 from likeness.cli.output import AsJson, show, step_progress
 from likeness.errors import InputError
@@ -36,6 +37,12 @@ def restyle(
         list[str] | None,
         typer.Option(
             "--map", help="Instead of --profile, on a group: N=PHOTO, faces numbered from the left; repeat."
+        ),
+    ] = None,
+    face_box: Annotated[
+        str | None,
+        typer.Option(
+            help="x0,y0,x1,y1 in pixels: the face on the profile, when it is not found or not alone."
         ),
     ] = None,
     refine: Annotated[
@@ -112,6 +119,9 @@ def restyle(
         raise InputError("--refine is the style reference: leave --style, --light and --yaw away.")
     if mask and photos:
         raise InputError("--mask is for one person: with --map the faces say where.")
+    if face_box and photos:
+        raise InputError("--face-box is the face on --profile: with --map give pictures of one face each.")
+    box = box_of(face_box, "--face-box")
     given = [path for path in (profile, *photos.values()) if path]
     pictures = [read_image(path) for path in given]
     reference = read_image(refine) if refine else _style(style, light, yaw, base)
@@ -129,7 +139,7 @@ def restyle(
     people = people_on(reference, detector, photos, str(style or "the style reference")) if photos else ()
     if profile and not mask:
         _one_face(reference, detector)
-    options = {"sampling": sampling, "aggregation": aggregation}
+    options = {"sampling": sampling, "aggregation": aggregation, "face_box": box}
     with step_progress("painting", as_json) as on_progress:
         document = paint(
             pipeline,
@@ -143,7 +153,7 @@ def restyle(
             best_of=best_of,
             show_matching=show_matching,
             judge=open_judge(base, detector, judge or (), sitters=sitters),
-            warnings=reference_warnings(pictures, base, None, detector),
+            warnings=reference_warnings(pictures, base, box, detector),
             references_are_sitters=sitters,
             on_progress=on_progress,
             steps=steps,

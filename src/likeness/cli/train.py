@@ -219,9 +219,11 @@ def _stages(given: Sequence[str], known: Sequence[str], method: str) -> list[str
 def _of_own(
     method: str, base: str, photos: Path, folder: Path, adapter: Path | None, sitters: bool, as_json: bool
 ) -> None:
-    """Build a data set of one person's photos, known by the method's own face encoder."""
+    """Build a data set of one person's photos, known by the method's own face encoder, parsed by a pack's."""
     from likeness.catalog import load_pipeline
     from likeness.data.build import build, sidecar
+    from likeness.faces.parsing import load_parser
+    from likeness.packs.mini import pack_folder
     from likeness.references import KnowsFaces
 
     if not photos.is_dir():
@@ -229,6 +231,7 @@ def _of_own(
     pipeline = load_pipeline(method, base, adapter=adapter, sitters=sitters)
     if not isinstance(pipeline, KnowsFaces):
         raise InputError(f"{method} knows nobody by their face; give it a data set with --data.")
+    parser = pack_folder(base) / "parser"
     with step_progress("looking", as_json) as on_picture:
         build(
             photos,
@@ -237,6 +240,7 @@ def _of_own(
             encoder=pipeline.face_encoder,
             encoder_sha256="not known",
             captions=sidecar(),
+            parser=(parser.name, load_parser(parser)) if parser.is_dir() else None,
             person=photos.resolve().name,
             on_picture=on_picture,
         )

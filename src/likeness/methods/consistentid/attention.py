@@ -83,7 +83,7 @@ class ConsistentIDAttnProcessor(nn.Module):
             out = maps.to(v.dtype) @ v
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
-        if of_identity:
+        if of_identity and self.scale != 0:
             k_id, v_id = of_identity
             out = out + self.scale * F.scaled_dot_product_attention(q, k_id, v_id)
         out = out.transpose(1, 2).flatten(2)
@@ -102,7 +102,8 @@ class ConsistentIDAttnProcessor(nn.Module):
             heads(attn, self._changed("k", attn.to_k, self.to_k_lora, text)),
             heads(attn, self._changed("v", attn.to_v, self.to_v_lora, text)),
         )
-        if identity is not None and self.scale != 0:
+        # What is kept is for later steps too, whose scale may be another.
+        if identity is not None and (self.scale != 0 or self.kept is not None):
             found = (*found, heads(attn, self.to_k_ip(identity)), heads(attn, self.to_v_ip(identity)))
         if self.is_cross and self.kept is not None:
             self.kept.append((rows, found))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from likeness.errors import IncompatibleWeightsError
 
@@ -20,6 +22,7 @@ __all__ = [
     "ConsistentIDOptions",
     "ConsistentIDSizes",
     "ConsistentIDTraining",
+    "strength_at",
 ]
 
 PARTS = ("face", "eyes", "ears", "nose", "mouth")
@@ -117,7 +120,8 @@ SIZES: dict[str, ConsistentIDSizes] = {
 class ConsistentIDTraining:
     """How an adapter is trained on a data set; see `training.ConsistentIDPhase` for the weights.
 
-    learning_rate: from nothing; further_rate: of an adapter that was trained before.
+    learning_rate: from nothing; further_rate: of an adapter that was trained before. bare: how often a
+    target that has a label picture is seen without its background, in [0, 1].
     """
 
     learning_rate: float = 1e-4
@@ -125,13 +129,15 @@ class ConsistentIDTraining:
     batch_size: int = 16
     face_weight: float = 0.0
     identity_weight: float = 0.0
+    bare: float = 0.5
 
 
 TRAINING: dict[str, ConsistentIDTraining] = {
     "sd15": ConsistentIDTraining(),
     "sdxl": ConsistentIDTraining(),
-    # The adapter is small and young; the paper's rate is for 200 times its weights.
-    "mini": ConsistentIDTraining(1e-3, 2e-4, 24, face_weight=3.0, identity_weight=0.1),
+    # The adapter is small and young; the paper's rate is for 200 times its weights. In minutes it would learn
+    # to paint no backgrounds.
+    "mini": ConsistentIDTraining(1e-3, 2e-4, 24, face_weight=3.0, identity_weight=0.1, bare=0.0),
 }
 """Section 4.1's settings, and those of the pack's own recipe."""
 
@@ -172,6 +178,40 @@ ABLATIONS: dict[str, Ablation] = {
 """Table 4's rows, figure 14's, and IP-Adapter (arXiv 2308.06721) as Table 3 compares with it."""
 
 
+MOST = 2.0
+"""The largest strength."""
+
+Strength = float | tuple[tuple[float, float], ...]
+"""One for all steps, or pairs of (share of the steps, strength from there on), the first share 0."""
+
+
+def strength_at(strength: Strength, share: float) -> float:
+    """What holds once `share` of the steps, in [0, 1), have been taken."""
+    if not isinstance(strength, tuple):
+        return strength
+    return next(value for start, value in reversed(strength) if start <= share)
+
+
+def _strength(given: Any) -> Strength:
+    pairs: tuple[tuple[float, float], ...]
+    try:
+        if not isinstance(given, (list, tuple)):
+            pairs = ((0.0, float(given)),)
+        else:
+            pairs = tuple((float(share), float(value)) for share, value in given)
+    except (TypeError, ValueError):
+        pairs = ()
+    shares = [share for share, _ in pairs]
+    grow = all(one < later for one, later in pairwise([*shares, 1.0]))
+    if not pairs or shares[0] != 0 or not grow or not all(0 <= value <= MOST for _, value in pairs):
+        raise PydanticCustomError(
+            "strength",
+            "give a number from 0 to 2, or pairs of (share of the steps, strength from there on) whose "
+            "shares begin at 0 and grow and stay below 1",
+        )
+    return pairs if isinstance(given, (list, tuple)) else pairs[0][1]
+
+
 class ConsistentIDOptions(BaseModel):
     """What a caller may set per picture besides the fields of `PortraitRequest`."""
 
@@ -180,8 +220,14 @@ class ConsistentIDOptions(BaseModel):
     merge_step: float | None = Field(default=None, ge=0, le=1)
     """Share of the steps painted from text alone before the face parts join in (0.6 = 30 of 50);
     later follows the prompt more, earlier the face. None: the adapter's own default."""
-    identity_scale: float = Field(default=1.0, ge=0, le=2)
-    """Strength of the identity tokens' attention."""
+    # Forms made of the schema offer the number alone.
+    identity_scale: Annotated[
+        Strength,
+        BeforeValidator(_strength),
+        WithJsonSchema({"type": "number", "minimum": 0, "maximum": MOST}),
+    ] = 1.0
+    """Strength of the identity tokens' attention, 0 to 2, or pairs such as [[0, 0.3], [0.4, 1]]: 0.3 at
+    first, 1 once 0.4 of the steps are done."""
     lora_scale: float = Field(default=1.0, ge=0, le=2)
     """Strength of the low-rank changes to the base's attention."""
     eta: float = Field(default=0.0, ge=0, le=1)
@@ -190,6 +236,8 @@ class ConsistentIDOptions(BaseModel):
     """Description of the face that names its parts; each named part gets its picture."""
     face_box: tuple[float, float, float, float] | None = None
     """(x0, y0, x1, y1) px of the face on the first reference, for when it is not found or not alone."""
+    target_box: tuple[float, float, float, float] | None = None
+    """(x0, y0, x1, y1) px of the face to paint on the picture that is painted into, likewise."""
     second_pass: float = Field(default=0.25, ge=0, le=1)
     """Faces smaller than this share of the size the base paints best are painted again, enlarged; 0: none."""
     id_shortcut_scale: float = Field(default=1.0, ge=0, le=2)

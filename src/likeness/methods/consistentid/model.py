@@ -152,7 +152,7 @@ class ConsistentIDAdapter(nn.Module):
     def remembering(self) -> Iterator[None]:
         """Inside the block keys and values of the same states, and changed weights, are computed once.
 
-        The scales must stay as they are. Not for a UNet that is traced.
+        The scale of the low-rank changes must stay as it is. Not for a UNet that is traced.
         """
         try:
             for processor in self.adapter_modules:

@@ -51,6 +51,9 @@ PART_CLASSES: dict[str, tuple[str, ...]] = {
     "nose": ("nose",),
     "mouth": ("mouth", "u_lip", "l_lip"),
 }
+BACKGROUND = CLASSES.index("background")
+GREY = 128
+"""What is put where a background was."""
 KEPT_BYTES = 2 * 2**30
 """Of latents and image states that are remembered between steps."""
 
@@ -148,7 +151,10 @@ class OwnDataTraining:
 
     def _row(self, target: int, reference: int, generator: torch.Generator) -> dict[str, Tensor]:
         row = self.dataset.rows[target]
-        known = self._kept(("target", target), self._target)
+        if row.parsing is not None and torch.rand((), generator=generator) < self.settings.bare:
+            known = self._kept(("bare target", target), self._bare_target)
+        else:
+            known = self._kept(("target", target), self._target)
         identity = self._kept(("reference", reference), self._identity)
         described = training_caption(self.base.tokenizers[0], row.face_caption)
         prompt = mark_prompt(self.base.tokenizers, row.caption, described, identity.parts)
@@ -161,14 +167,24 @@ class OwnDataTraining:
             **training_row(identity, prompt),
         }
 
+    def _bare_target(self, number: int) -> dict[str, Tensor]:
+        return self._target(number, bare=True)
+
     @torch.no_grad()
-    def _target(self, number: int) -> dict[str, Tensor]:
-        """Latents' mean and spread (C, h, w), masks (5, h, w), aligned face px -> target px (2, 3)."""
+    def _target(self, number: int, bare: bool = False) -> dict[str, Tensor]:
+        """Latents' mean and spread (C, h, w), masks (5, h, w), aligned face px -> target px (2, 3).
+
+        bare: grey where the label picture shows background.
+        """
         row = self.dataset.rows[number]
         picture = read_image(self.dataset.path(row))
         x0, y0, side = square_around(picture.size, row)
         box = (x0, y0, x0 + side, y0 + side)
         whole = (self.size_px, self.size_px)
+        if bare and row.parsing is not None:
+            shown = np.array(picture)
+            shown[np.asarray(Image.open(self.dataset.folder / row.parsing)) == BACKGROUND] = GREY
+            picture = Image.fromarray(shown)
         small = picture.resize(whole, Image.Resampling.LANCZOS, box=box)
         mean, spread = (values[0].cpu() for values in self.base.encode(to_pixels(small)))
         landmarks = (np.array(row.face.landmarks_px) - [x0, y0]) * (self.size_px / side)

@@ -32,7 +32,7 @@ from likeness.faces.embed import FaceEncoder
 from likeness.faces.parts import head_mask
 from likeness.methods.consistentid.card import CARD
 from likeness.methods.consistentid.conditioning import Identity, identity_of
-from likeness.methods.consistentid.config import ConsistentIDOptions
+from likeness.methods.consistentid.config import ConsistentIDOptions, strength_at
 from likeness.methods.consistentid.model import ConsistentIDAdapter
 from likeness.methods.consistentid.painters import Painter, conditions_of, painters_of, people_of
 from likeness.packs import mini
@@ -119,7 +119,7 @@ class ConsistentIDPipeline:
         """One picture; second passes, unforeseen, are not counted."""
         started = time.perf_counter()
         source = generator(request.seed)
-        target = self._target(request)
+        target = self._target(request, options.target_box)
         size_px = target[1].image.size if target else request.size_px
         people = people_of(request)
         conditions = []
@@ -217,13 +217,15 @@ class ConsistentIDPipeline:
             )
         else:
             latents = kept.at(scheduler, timesteps[first])
-        self.adapter.set_scales(options.identity_scale, options.lora_scale)
         remembering = self.adapter.remembering() if base.runtime == "torch" else nullcontext()
         with attached(base.unet, self.adapter.processors), remembering:
             for index, timestep in enumerate(timesteps[:-1]):
                 if index < first:
                     continue
                 tick()
+                self.adapter.set_scales(
+                    strength_at(options.identity_scale, index / steps), options.lora_scale
+                )
                 predictions = [
                     self._predict(request, painter, index <= merge_step, latents, timestep, control)
                     for painter in painters
@@ -263,13 +265,13 @@ class ConsistentIDPipeline:
         without = with_guide(base.guide, without, alone, timestep, painter.conditions.negative, away)
         return guide(without, with_all, scale, guidance_rescale(base.scheduler))
 
-    def _target(self, request: PortraitRequest) -> tuple[Image.Image, Patch] | None:
-        """What of `request.image` is painted anew, by default its one face: the mask and the patch."""
+    def _target(self, request: PortraitRequest, box: Box | None) -> tuple[Image.Image, Patch] | None:
+        """What of `request.image` is painted anew, by default its one face, or that in `box`."""
         if request.image is None:
             return None
         mask = request.mask_image
         if mask is None:
-            mask = head_mask(find_one_face(request.image, self.detector), request.image.size)
+            mask = head_mask(find_one_face(request.image, self.detector, box), request.image.size)
         return mask, Patch.around(request.image, mask, self.base.size_px, self.base.unit_px)
 
     def _second_pass(
@@ -322,6 +324,8 @@ class ConsistentIDPipeline:
         _check_people(request)
         self._check_pictures(request)
         options = options_of(ConsistentIDOptions, request, "ConsistentID")
+        if options.target_box and (request.image is None or request.mask_image is not None):
+            raise InputError("target_box is the face on a picture painted into: give image, and no mask.")
         usual = (mini.STEPS, mini.GUIDANCE) if self.base.family == "mini" else (STEPS, GUIDANCE)
         if request.size_px:
             check_size(request.size_px, self.base)

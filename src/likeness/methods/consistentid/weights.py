@@ -161,8 +161,10 @@ def _sizes_of(tensors: dict[str, Tensor], family: Any, metadata: dict[str, str])
     """Sizes of a file without a config, read off its tensors.
 
     Files of this layout come from the authors' code, whose crops and words are paired as
-    "published"; metadata may say otherwise.
+    "published" and whose unconditional picture is an all-zero one; metadata that says names are paired tells
+    a file of ours.
     """
+    ours = metadata.get("pairing") == "names"
     width = tensors["image_proj.norm.weight"].shape[0]
     family = {768: "sd15", 2048: "sdxl"}.get(width, family)
     part = tensors["FacialEncoder.visual_projection.latents"].shape[-1]
@@ -186,6 +188,6 @@ def _sizes_of(tensors: dict[str, Tensor], family: Any, metadata: dict[str, str])
         ff_mult=tensors[f"{resampler}0.1.1.weight"].shape[0] // part,
         lora_rank=tensors["adapter_modules.0.to_q_lora.down.weight"].shape[0],
         shortcut=family == "sdxl",
-        null_image="zero_picture",
-        pairing="names" if metadata.get("pairing") == "names" else "published",
+        null_image="zeros" if ours else "zero_picture",
+        pairing="names" if ours else "published",
     )
