@@ -6,7 +6,6 @@
    annealing, and of ConsistentID's portraits from the same profile and the style reference's caption; light
    and pose against the style reference's true ones, at several sampling ratios (Fig. 7).
 3. outside: how much differs outside of the head.
-4. people: groups in which each face is nearest to its own profile.
 """
 
 from __future__ import annotations
@@ -101,7 +100,6 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--base", default="mini", help="A pack: mini, or a folder such as a nano pack's.")
     arguments.add_argument("--people", type=int, default=25)
-    arguments.add_argument("--groups", type=int, default=60)
     arguments.add_argument("--seed", type=int, default=10_000_000)
     given = arguments.parse_args()
     try:
@@ -206,29 +204,6 @@ if __name__ == "__main__":
         claims.append(
             ordering("more pixels keep the light better", "Fig. 7", dense, sparse, higher_is_better=False)
         )
-
-    right = []
-    for number in range(given.groups):
-        count = 2 + number % 2
-        start = given.seed + 4 * number
-        whole = [straightened(sample_scene(start + STYLE_OF + place)) for place in range(count)]
-        group = Image.new("RGB", (128 * count, 128))
-        for place, scene in enumerate(whole):
-            group.paste(shown(scene), (128 * place, 0))
-        own = [shown(straightened(sample_scene(start + place))) for place in range(count)]
-        boxes = [detector(group.crop((128 * i, 0, 128 * i + 128, 128))) for i in range(count)]
-        if not all(boxes) or not all(detector(one) for one in own):
-            continue
-        people = []
-        for place, (photo, found) in enumerate(zip(own, boxes, strict=True)):
-            x0, y0, x1, y1 = np.clip(found[0].box_xyxy, 0, 128)
-            people.append(Person((photo,), (x0 + 128 * place, y0, x1 + 128 * place, y1)))
-        request = PortraitRequest("", people=tuple(people), seed=number, image=group, strength=RESTYLING)
-        [result] = pipeline([request])
-        faces = [result.image.crop((128 * i, 0, 128 * i + 128, 128)) for i in range(count)]
-        seen = [nearest(cosines(judge, face, own)) for face in faces]
-        right.append(float(seen == list(range(count))))
-    metrics["groups with each face whose it should be"] = summarised(np.array(right), "share")
 
     record(
         "ic-portrait",
