@@ -37,7 +37,7 @@ from likeness.sitters import Scene, sample_scene, straightened, with_same_person
 from likeness.sitters.correspondence import correspondence
 from likeness.sitters.render import render
 from likeness.sitters.words import captions
-from likeness.types import Person, PortraitRequest
+from likeness.types import PortraitRequest
 
 SAMPLINGS = (0.0, 0.05, 0.1, 0.2)
 STYLE_OF = 5000

@@ -60,7 +60,7 @@ class Patch:
         if white is None:
             raise InputError("The mask is black everywhere: white says what is painted anew.")
         x0, y0, x1, y1 = white
-        # Where the picture has no room it is less, so that the patch stays square: what it is painted best as.
+        # Less where the picture has no room, so that the patch stays square: so the base paints best.
         larger = max(x1 - x0, y1 - y0)
         side = min(round(larger * (1 + 2 * MARGIN)), max(larger, min(picture.size)))
         left, right = _within((x0 + x1) / 2, side, picture.width)
