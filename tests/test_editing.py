@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
-from likeness.editing import EditJob, edit_pictures, edit_video, jobs_of_file, pictures_in
+from likeness.edit_jobs import EditJob, jobs_of_file, pictures_in
+from likeness.editing import edit_pictures, edit_video
 from likeness.errors import Cancelled, ImageError, InputError
 from likeness.evaluation.judge import Judge, Likeness
 from likeness.files.images import read_image, read_recipe, write_png

@@ -79,7 +79,8 @@ def edit(
     stopped. What cannot be edited is left out and told in result.json; the exit code is then 2.
     """
     from likeness.catalog import load_pipeline
-    from likeness.editing import RESULT, EditJob, edit_pictures, is_video, jobs_of_file, pictures_in
+    from likeness.edit_jobs import EditJob, is_video, jobs_of_file, pictures_in
+    from likeness.editing import RESULT, edit_pictures
     from likeness.references import find_judge, is_sitter
 
     if bool(batch) == bool(photo):

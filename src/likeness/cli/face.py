@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from likeness.cli.boxes import box_of
 from likeness.cli.output import AsJson, show
 from likeness.errors import InputError, LikenessError, NoFaceError
 
@@ -58,7 +59,7 @@ def inspect(
     4: a picture has no face. With several photos the rest is still judged, and the highest
     code is returned.
     """
-    hand = _parse_box(box)
+    hand = box_of(box, "--box")
     if hand is not None and len(photos) > 1:
         raise InputError("--box belongs to one photo; inspect the others without it.")
     from likeness.faces.detect import find_detector
@@ -107,16 +108,6 @@ def inspect(
             "The detector at hand knows synthetic sitters only; LIKENESS_MODELS can name YuNet's folder.",
         )
     raise typer.Exit(code)
-
-
-def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f'--box "{text}" is not four numbers; write x0,y0,x1,y1 in pixels.') from None
-    return x0, y0, x1, y1
 
 
 def _judge(

@@ -28,6 +28,7 @@ from likeness.methods.instant_portrait.config import (
 )
 from likeness.methods.instant_portrait.model import Backbone, Discriminator, editing_unet
 from likeness.methods.instant_portrait.pipeline import InstantPortraitPipeline
+from likeness.methods.instant_portrait.recipe import load_backbone
 from likeness.methods.instant_portrait.training import DiscriminatorPhase, IdeNetPhase, IpNetPhase
 from likeness.methods.instant_portrait.weights import PUBLISHED, load_editor, save_editor
 from likeness.packs import mini, open_base
@@ -340,14 +341,10 @@ def _part(base: Base, name: str) -> Path | None:
 
 def _backbone(base: Base, given: str | Path | None) -> Backbone:
     """Raises: MissingWeightsError where neither the base has one nor one is given."""
-    from transformers import AutoImageProcessor, AutoModel
-
     folder = Path(given) if given is not None else _part(base, "vit")
     if folder is None or not folder.is_dir():
         raise MissingWeightsError(
             f"There is no vision transformer for IPNet's discriminator at {folder or base.name}: give the "
             "folder of one, such as DINOv2's, as --clip."
         )
-    processor = AutoImageProcessor.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
-    return Backbone(model, tuple(processor.image_mean), tuple(processor.image_std))
+    return load_backbone(folder)

@@ -30,6 +30,7 @@ from likeness.training.loop import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from likeness.methods.instant_portrait.config import DistillStage
     from likeness.packs.data import Pictures
@@ -146,7 +147,7 @@ def train_ip_net(
         return None, result
     student.load_state_dict(result.emas[begun.name].module.state_dict())
     asked = OpenVinoUnet(teacher) if shop.device == "cpu" and has_openvino() else teacher
-    backbone = load_backbone(shop).to(shop.device)
+    backbone = load_backbone(shop.part("vit")).to(shop.device)
     discriminator = Discriminator(backbone).to(shop.device)
     taught = edit_settings(shop, "ide-net")
     for number, stage in enumerate(stages, start=1):
@@ -231,13 +232,14 @@ def instructions_of(seed: int, views: int) -> list[str]:
     ]
 
 
-def load_backbone(shop: Workshop) -> Backbone:
-    """The pack's own vision transformer, for the discriminator and the triplet loss."""
-    from transformers import ViTImageProcessor, ViTModel
+def load_backbone(folder: Path) -> Backbone:
+    """A vision transformer, such as a pack's own or DINOv2, for the discriminator and the triplet loss."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-    folder = shop.part("vit")
-    processor = ViTImageProcessor.from_pretrained(folder)
-    model = ViTModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    # A ViT would have a pooler made up where the folder holds none, and say so.
+    more = {"add_pooling_layer": False} if AutoConfig.from_pretrained(folder).model_type == "vit" else {}
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, **more)
     return Backbone(model, tuple(processor.image_mean), tuple(processor.image_std))
 
 
