@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +33,15 @@ def test_variants_are_read() -> None:
 @pytest.mark.skipif(
     not (mini_path() / "pack.json").exists(), reason="the mini pack is not in this source tree"
 )
-def test_a_failing_variant_spares_the_others(tmp_path: Path) -> None:
+def test_a_failing_variant_spares_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[subprocess.CompletedProcess[str]] = []
+    run = subprocess.run
+
+    def recorded(*given: Any, **more: Any) -> subprocess.CompletedProcess[str]:
+        ended.append(run(*given, **more))
+        return ended[-1]
+
+    monkeypatch.setattr("likeness.compare.subprocess.run", recorded)
     variants = [
         variant_of("consistentid"),
         variant_of(f"consistentid@mini+{tmp_path}/none"),
@@ -51,6 +61,9 @@ def test_a_failing_variant_spares_the_others(tmp_path: Path) -> None:
     assert sheet.width > 2 * 128 and one.size != sheet.size
     with pytest.raises(InputError, match="two or more different"):
         compare(variants[:1], [REFERENCE], ["a man"], tmp_path / "x")
+    assert len(ended) == 3
+    failed = iter(ended[1:])  # what they said is known by now
+    monkeypatch.setattr("likeness.compare.subprocess.run", lambda *given, **more: next(failed))
     with pytest.raises(InputError, match=r"No variant painted anything; the first said: .*none"):
         compare(variants[1:], [REFERENCE], ["a man"], tmp_path / "x")
 

@@ -132,16 +132,17 @@ def test_it_paints_the_same_picture_twice(both: tuple[Base, Base]) -> None:
     assert (wanted - pictures[0]).abs().max() < 1e-3
 
 
-def test_a_signal_after_painting_is_heard() -> None:
+def test_a_signal_after_painting_is_heard(tmp_path: Path) -> None:
     """OpenVINO's own signal stack made the next signal a crash."""
     code = (
-        "import os, signal; from likeness.diffusion.load import load_base;"
-        "from likeness.diffusion.text_to_image import paint_text; from likeness.packs import mini_path;"
-        "paint_text(load_base(mini_path(), device='openvino'), ['a man'], [0], steps=2);"
+        "import os, signal, sys; from likeness.diffusion.load import load_base;"
+        "from likeness.diffusion.text_to_image import paint_text;"
+        "paint_text(load_base(sys.argv[1], device='openvino'), ['a man'], [0], steps=2);"
         "heard = []; signal.signal(signal.SIGTERM, lambda *_: heard.append(1));"
         "os.kill(os.getpid(), signal.SIGTERM); assert heard"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    folder = tiny.write_mini(tmp_path / "mini")
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
 def test_its_telemetry_is_never_loaded() -> None:

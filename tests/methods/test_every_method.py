@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -149,28 +150,29 @@ def test_ten_and_ten_resumed_steps_equal_twenty(toy: Toy, tmp_path: Path) -> Non
     phases = toy.phases()
     start = [{key: t.clone() for key, t in p.trainable.state_dict().items()} for p in phases]
 
-    def run(folder: str, steps: int, *, resume: bool = False) -> list[dict[str, torch.Tensor]]:
-        budget = Budget(steps=steps)
-        train(
+    def run(*, resume: bool) -> list[dict[str, torch.Tensor]]:
+        result = train(
             phases,
             lambda moment: toy.batch(moment.step),
-            tmp_path / folder,
-            budget,
+            tmp_path,
+            Budget(steps=20),
             bf16=False,
             resume=resume,
             checkpoint_minutes=60,
+            checkpoint_at=(10,),
         )
+        assert result.step == 20
         return [{key: t.clone() for key, t in p.trainable.state_dict().items()} for p in phases]
 
     def rewind(weights: list[dict[str, torch.Tensor]]) -> None:
         for phase, state in zip(phases, weights, strict=True):
             phase.trainable.load_state_dict(state)
 
-    whole = run("whole", 20)
-    rewind(start)
-    run("halves", 10)
+    whole = run(resume=False)
     rewind(start)  # resuming must take the weights from the checkpoint, not from memory
-    halves = run("halves", 20, resume=True)
+    shutil.rmtree(tmp_path / "checkpoint-00000020")
+    assert [one.name for one in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000010"]
+    halves = run(resume=True)
     rewind(start)
     for one, other in zip(whole, halves, strict=True):
         assert all(torch.equal(one[key], other[key]) for key in one)
