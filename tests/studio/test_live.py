@@ -198,7 +198,7 @@ def test_memory_stays_flat(toy: ToyInstantPortrait) -> None:
     before = kept()
     watch(40)
     after = kept()
-    assert after[0] == before[0]
+    assert after[0] <= before[0]
     assert after[1] - before[1] < 40 * 64, "64 KiB a frame"
     assert live.frames == 60
 

@@ -32,8 +32,8 @@ __all__ = [
     "write_taught",
 ]
 
-TAUGHT = ("hair=pigtails", "hat=bobble hat", "pattern=camouflage")
-"""A hairstyle, an accessory and a pattern: what is held back from a base that is to be taught them."""
+TAUGHT = ("hair=pigtails", "hat=bobble hat", "glasses=sunglasses", "pattern=camouflage")
+"""A hairstyle, two accessories and a pattern: what is held back from a base that is to be taught them."""
 
 HAIR, HAT = ("hair", "hair_colour", "greying", "fringe"), ("hat", "hat_colour", "hat_trim_colour")
 CLOTHES = ("garment", "garment_colour", "pattern", "pattern_colour", "inner_colour", "logo")

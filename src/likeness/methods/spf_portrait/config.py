@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "ABLATIONS",
-    "RATE_TIMES",
     "STAGES",
+    "TIMES",
     "NaiveTraining",
     "Preset",
     "SpfOptions",
     "SpfTraining",
     "Stage",
+    "Times",
     "WeightSet",
+    "fitted",
 ]
 
 Stage = Literal["naive", "contrastive"]
@@ -99,11 +101,36 @@ ABLATIONS: dict[str, Preset] = {
     "lora": Preset(NaiveTraining(weights="lora"), SpfTraining(weights="lora")),
     "adapter": Preset(NaiveTraining(weights="adapter"), SpfTraining(weights="adapter")),
     "words": Preset(
-        NaiveTraining(weights="words", learning_rate=1e-4), SpfTraining(weights="words", learning_rate=1e-4)
+        NaiveTraining(weights="words", learning_rate=5e-5), SpfTraining(weights="words", learning_rate=1e-4)
     ),
 }
 """Tables 1 and 4; Table 5's rows are one stage alone. "paper" moves all weights in stage 1, whose
 delta is then as large as the UNet, and decodes every picture."""
 
-RATE_TIMES: dict[str, float] = {"mini": 20.0, "sd15": 1.0}
-"""What the paper's learning rates are multiplied by: a pack's UNet is small and learns for minutes."""
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What the paper's numbers for SD1.5 are multiplied by on a base of another family: the learning rates of
+    the stages, and the weights of L_att and L_unet."""
+
+    naive: float = 1.0
+    contrastive: float = 1.0
+    alignment: float = 1.0
+
+
+TIMES: dict[str, Times] = {"mini": Times(naive=40, contrastive=8, alignment=10), "sd15": Times()}
+"""A pack's UNet is small and learns for minutes; its queries are small too, so that by the paper's weights
+alignment counts for next to nothing beside what is learned."""
+
+
+def fitted(settings: NaiveTraining | SpfTraining, family: str) -> NaiveTraining | SpfTraining:
+    """The paper's settings, times what `TIMES` says of the family."""
+    times = TIMES[family]
+    if isinstance(settings, NaiveTraining):
+        return replace(settings, learning_rate=settings.learning_rate * times.naive)
+    return replace(
+        settings,
+        learning_rate=settings.learning_rate * times.contrastive,
+        att=settings.att * times.alignment,
+        unet=settings.unet * times.alignment,
+    )

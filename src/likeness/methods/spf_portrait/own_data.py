@@ -23,11 +23,12 @@ from likeness.files.images import read_image
 from likeness.methods.spf_portrait.clip import ClipSpace, load_clip_space, pooled_text
 from likeness.methods.spf_portrait.config import (
     ABLATIONS,
-    RATE_TIMES,
     STAGES,
+    TIMES,
     NaiveTraining,
     SpfTraining,
     Stage,
+    fitted,
 )
 from likeness.methods.spf_portrait.control_map import similarity_share
 from likeness.methods.spf_portrait.pipeline import Delta, SpfPortraitPipeline
@@ -239,7 +240,7 @@ def load_training(
     """A stage on `rows` of a data set, from the base or the delta `options.adapter`.
 
     ablation: one of `config.ABLATIONS`. clip: a folder of a CLIPModel; a pack has its own. The defaults are
-    the paper's, the rates times `config.RATE_TIMES`.
+    the paper's, as `config.TIMES` fits them to the family.
     Raises: InputError, IncompatibleWeightsError, MissingWeightsError.
     """
     require(dataset, "attributes", "SPF-Portrait")
@@ -254,15 +255,14 @@ def load_training(
     if name not in ABLATIONS:
         raise InputError(f"There is no ablation {name!r}; there are {', '.join(ABLATIONS)}.")
     loaded = open_base(base, options.device, "float32")
-    if loaded.family not in RATE_TIMES:
-        raise InputError(f"SPF-Portrait runs on {' and '.join(RATE_TIMES)}, not on {loaded.family}.")
+    if loaded.family not in TIMES:
+        raise InputError(f"SPF-Portrait runs on {' and '.join(TIMES)}, not on {loaded.family}.")
     size_px = options.size_px or loaded.size_px
     check_size((size_px, size_px), loaded)
     preset = ABLATIONS[name]
-    settings: NaiveTraining | SpfTraining = preset.naive if stage == "naive" else preset.contrastive
-    rate = options.learning_rate or settings.learning_rate * RATE_TIMES[loaded.family]
+    settings = fitted(preset.naive if stage == "naive" else preset.contrastive, loaded.family)
     changes: dict[str, Any] = {
-        "learning_rate": rate,
+        "learning_rate": options.learning_rate or settings.learning_rate,
         "batch_size": options.batch_size or settings.batch_size,
     }
     settings = dataclasses.replace(settings, **changes)
