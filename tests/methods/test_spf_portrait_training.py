@@ -24,7 +24,7 @@ from likeness.files.images import read_image
 from likeness.files.weights import read_safetensors
 from likeness.methods.spf_portrait import own_data, recipe
 from likeness.methods.spf_portrait.clip import load_clip_space, pooled_text
-from likeness.methods.spf_portrait.config import STAGES
+from likeness.methods.spf_portrait.config import ABLATIONS, STAGES, fitted
 from likeness.methods.spf_portrait.own_data import AttributeTraining, load_training
 from likeness.methods.spf_portrait.pipeline import load
 from likeness.methods.spf_portrait.weights import DeltaCard, load_delta, save_delta
@@ -116,9 +116,17 @@ def test_both_stages_learn_and_the_second_goes_on(dataset: AttributeSet, base: B
     assert delta and all(".attn2." in name for name in delta)
     assert card.licence == record.licence == "CC0-1.0" and card.targets == ("a red hat",)
     assert card.training["naive"]["steps"] == card.training["contrastive"]["steps"] == 30
-    assert card.training["contrastive"]["att"] == 0.2 and card.training["data"]["pictures"] == 6
+    assert card.training["contrastive"]["att"] == 10 * 0.2, "ten times the paper's on a pack"
+    assert card.training["data"]["pictures"] == 6
     whole = sum(p.numel() for p in base.unet.parameters())
     assert sum(t.numel() for t in read_safetensors(delta_file(tmp_path / "contrastive")).values()) < whole / 2
+
+
+def test_sd15_learns_by_the_papers_settings() -> None:
+    for preset in ABLATIONS.values():
+        assert fitted(preset.naive, "sd15") == preset.naive
+        assert fitted(preset.contrastive, "sd15") == preset.contrastive
+    assert fitted(ABLATIONS["no-attention"].contrastive, "mini").att == 0.0  # type: ignore[union-attr]
 
 
 def test_a_delta_that_goes_on_from_another_says_both(
@@ -255,8 +263,8 @@ def test_the_command_runs_stage_after_stage(
     assert made == (run / "contrastive" / "adapter" / DELTA).read_bytes()
     naive, contrastive = (json.loads((run / one / "settings.json").read_text()) for one in STAGES)
     assert naive["held_out"] == 1 and not naive["sitters"] and not naive["checkpoint_gradients"]
-    assert naive["learning_rate"] == 20 * 1e-5 and contrastive["learning_rate"] == 20 * 5e-5
-    assert (contrastive["batch_size"], contrastive["size"], contrastive["att"]) == (2, 64, 0.2)
+    assert (naive["learning_rate"], contrastive["learning_rate"]) == (40 * 1e-5, 8 * 5e-5)
+    assert (contrastive["batch_size"], contrastive["size"], contrastive["att"]) == (2, 64, 10 * 0.2)
     with pytest.raises(SystemExit) as stop:
         main([*words, "--steps", "2", "--hold-out", "1", "--resume"])
     assert not stop.value.code
@@ -294,7 +302,8 @@ def test_the_recipe_teaches_a_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert adapter_recipe("spf-portrait")(shop).finished
     base = load_base(shop.pack)
     delta, card, _ = load_delta(shop.pack / recipe.FOLDER / DELTA, base)
-    assert delta and len(card.targets) == 3 and card.training["naive"]["steps"] == 2
+    assert delta and len(card.targets) == len(recipe.WARDROBE)
+    assert [card.training[stage]["steps"] for stage in STAGES] == [3, 1]
     assert read_card(shop.pack).parts[recipe.FOLDER].pictures == card.training["data"]["pictures"] >= 4
     pictures = shop.pictures("portraits")
     assert len(rows_without(pictures, ())) == len(pictures)
