@@ -75,11 +75,11 @@ def load_pipeline(
 
     base: the name of a pack ("mini"), a family ("sd15", "sdxl"), a diffusers folder, a hub name or
     a single .safetensors file. adapter: the method's own weights, by default those that belong to
-    the base; of a method that adds several up, files with their strengths. device and dtype: as torch
-    names them; by default what the method finds best. controlnets: folders or hub names, each with
-    its `control_images` in a request. loras: files merged into the base, with their scales. sitters:
-    the references are synthetic sitters, whose faces a pack's own network finds. commercial: every link of
-    the chain of weights must be for commercial use.
+    the base; of a method that adds several up, files with their strengths, {} for none. device and
+    dtype: as torch names them; by default what the method finds best. controlnets: folders or hub
+    names, each with its `control_images` in a request. loras: files merged into the base, with their
+    scales. sitters: the references are synthetic sitters, whose faces a pack's own network finds.
+    commercial: every link of the chain of weights must be for commercial use.
     Raises: InputError for an unknown name, IncompatibleWeightsError for weights that do not fit
     together or are not for that use, MissingWeightsError for weights that cannot be had.
     """
@@ -88,7 +88,10 @@ def load_pipeline(
         "adapter": adapter, "device": device, "dtype": dtype, "controlnets": controlnets, "loras": loras,
         "sitters": sitters,
     }  # fmt: skip
-    pipeline: PortraitPipeline = module.load(base, **{key: value for key, value in given.items() if value})
+    given = {key: value for key, value in given.items() if value}
+    if adapter is not None:
+        given["adapter"] = adapter  # an empty mapping is no weights at all, not those of the base
+    pipeline: PortraitPipeline = module.load(base, **given)
     if commercial:
         from likeness.files.provenance import require_commercial
 

@@ -272,15 +272,17 @@ def _name(number: int) -> str:
 
 
 def _original(base: str, settings: Settings) -> PortraitPipeline:
-    return load_pipeline(PAINTER, base, device=settings.device)
+    return load_pipeline(PAINTER, base, adapter={}, device=settings.device)
 
 
 def _tuned(base: str, tuned: Tuned, settings: Settings) -> PortraitPipeline:
     if tuned.kind == "delta":
         return load_pipeline(PAINTER, base, adapter={tuned.path: tuned.scale}, device=settings.device)
     if tuned.kind == "LoRA":
-        return load_pipeline(PAINTER, base, loras={tuned.path: tuned.scale}, device=settings.device)
-    return load_pipeline(PAINTER, tuned.path, device=settings.device)
+        return load_pipeline(
+            PAINTER, base, adapter={}, loras={tuned.path: tuned.scale}, device=settings.device
+        )
+    return load_pipeline(PAINTER, tuned.path, adapter={}, device=settings.device)
 
 
 def _base_of(pipeline: Any) -> tuple[str, str]:

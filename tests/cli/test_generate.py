@@ -11,6 +11,7 @@ import torch
 from diffusers import ControlNetModel
 from safetensors.torch import save_file
 
+from likeness.catalog import load_pipeline
 from likeness.cli.main import main
 from likeness.diffusion.load import load_base
 from likeness.faces.embed import JudgeRecogniserNet, RecogniserNet
@@ -167,8 +168,8 @@ def test_two_people_and_a_picture_painted_into(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--person", "PHOTO", "-r", "PHOTO"], "Give --reference"),
-        ([], "Give --reference"),
+        (["--person", "PHOTO", "-r", "PHOTO"], "Give one of --reference"),
+        ([], "Give one of --reference"),
         (["--person", "PHOTO@1,2"], "--person takes four numbers"),
         (["--person", "PHOTO", "--person-prompt", "a", "--person-prompt", "b"], "as many --person-prompt"),
         (["-r", "PHOTO", "--face-box", BOX, "--size", "64"], "--size takes WIDTHxHEIGHT"),
@@ -208,9 +209,18 @@ def test_taught_words_from_a_delta(
     assert (method, options) == ("spf-portrait", {"target": "a red hat"})
     assert painted("--customize", f"{hat}@0", "--target", "a red hat")[2] != whole
     assert painted("--customize", hat)[2] != whole
+    assert run("-p", "a man", "--base", str(pack), "--target", "x", "--out", str(tmp_path / "no")) == 2
+    assert "comes without taught words" in capsys.readouterr().err
+    own = tmp_path / "own"
+    shutil.copytree(pack, own)
+    (own / "adapters" / "spf-portrait").mkdir(parents=True)
+    shutil.copyfile(hat, own / "adapters" / "spf-portrait" / "delta.safetensors")
+    assert painted("--base", own, "--target", "a red hat")[::2] == ("spf-portrait", whole)
+    assert len(load_pipeline("spf-portrait", own).deltas) == 1  # type: ignore[attr-defined]
+    assert load_pipeline("spf-portrait", own, adapter={}).deltas == ()  # type: ignore[attr-defined]
     for mistake, said in (
-        (["--customize", str(hat), "-r", str(photo)], "Give --reference"),
-        (["-r", str(photo), "--target", "x"], "belong to --customize"),
+        (["--customize", str(hat), "-r", str(photo)], "Give one of --reference"),
+        (["-r", str(photo), "--target", "x"], "Give one of --reference"),
         (["--customize", f"{hat}@x"], "--customize takes FILE or FILE@SCALE"),
         (["--customize", str(hat), "--adapter", str(hat)], "leave --adapter and --judge away"),
     ):

@@ -112,12 +112,13 @@ def generate(
     customize: Annotated[
         list[str] | None,
         typer.Option(
-            help="Instead of a person: what spf-portrait was taught, a delta FILE or FILE@SCALE; repeatable."
+            help="Instead of a person: what spf-portrait was taught, a delta FILE or FILE@SCALE; repeatable. "
+            "With --target alone it is what comes along with the pack."
         ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="With --customize: the taught words, put behind every prompt; repeatable."),
+        typer.Option(help="Instead of a person: taught words, put behind every prompt; repeatable."),
     ] = None,
     one_by_one: Annotated[
         OneByOne | None,
@@ -188,19 +189,18 @@ def generate(
     from likeness.references import is_sitter, open_detector, reference_warnings
     from likeness.types import RESTYLING
 
-    if bool(reference) + bool(person) + bool(customize) != 1:
+    taught = bool(customize or target)
+    if bool(reference) + bool(person) + taught != 1:
         raise InputError(
-            "Give --reference, photos of one person, --person, one of each of several people, or --customize."
-        )
-    if (target or one_by_one or show_map) and not customize:
-        raise InputError(
-            "--target, --one-by-one and --show-map belong to --customize: what else knows the words?"
+            "Give one of --reference, photos of one person, --person, one of each of several people, or "
+            "--target, taught words, with --customize where they are your own delta's."
         )
     if (one_by_one or show_map) and not target:
         raise InputError("--one-by-one and --show-map need --target, the taught words.")
-    if customize and (adapter or judge):
+    if taught and (adapter or judge):
         raise InputError(
-            "--customize names its own weights and paints nobody: leave --adapter and --judge away."
+            "Taught words have weights of their own, --customize, and paint nobody: leave --adapter and "
+            "--judge away."
         )
     pictures = [read_image(path) for path in reference or ()]
     box = box_of(face_box, "--face-box")
@@ -212,8 +212,9 @@ def generate(
         "target_box": box_of(image_box, "--image-box"),
     }
     weights: Any = adapter
-    if customize:
-        method, weights = "spf-portrait", dict(_scaled(one, "--customize") for one in customize)
+    if taught:
+        method = "spf-portrait"
+        weights = dict(_scaled(one, "--customize") for one in customize) if customize else None
         options |= {"target": ", ".join(target) if target else None, "show_map": show_map or None}
     options = {key: value for key, value in options.items() if value is not None}
     for name, value in _named(option or ()).items():
@@ -231,7 +232,11 @@ def generate(
         sitters=sitters,
         commercial=commercial,
     )
-    if customize:
+    if taught and not getattr(pipeline, "deltas", ()):
+        raise InputError(
+            f"The base {base} comes without taught words: give --customize, a delta of your own."
+        )
+    if taught:
         warnings, scorer = [], Judge(reason="painted from words alone, there is nobody to be alike")
     else:
         detector = open_detector(base, sitters)

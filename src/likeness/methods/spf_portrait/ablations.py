@@ -46,7 +46,7 @@ def _train(
 
 
 def _load(pack: Path, weights: Path | None) -> PortraitPipeline:
-    return load(pack, weights / DELTA if weights else None)
+    return load(pack, weights / DELTA if weights else [])
 
 
 def _base_alone(name: str) -> str:

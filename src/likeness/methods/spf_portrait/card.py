@@ -17,7 +17,7 @@ CARD = MethodCard(
     bases=("mini", "sd15"),
     stages=("naive", "contrastive"),
     weights={
-        "mini": "deltas of one's own training",
+        "mini": "adapters/spf-portrait in the mini pack, and deltas of one's own training",
         "sd15": "deltas of one's own training; the authors published none",
     },
     licences={"deltas": "what their training data allow, declared in the file"},

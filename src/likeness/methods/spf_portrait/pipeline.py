@@ -25,6 +25,7 @@ from likeness.diffusion.schedule import add_noise
 from likeness.diffusion.text_to_image import denoise
 from likeness.diffusion.words import words_of
 from likeness.errors import InputError
+from likeness.files.deltas import DELTA
 from likeness.methods.spf_portrait.attention import WORDS, recording
 from likeness.methods.spf_portrait.card import CARD
 from likeness.methods.spf_portrait.clip import pooled_text
@@ -61,7 +62,8 @@ def load(
 ) -> SpfPortraitPipeline:
     """A pipeline ready to paint.
 
-    adapter: a delta, several, or several with their strengths; without any it paints as the base does.
+    adapter: a delta, several, or several with their strengths; by default the pack's own, where it has one.
+    Without any (an empty sequence) it paints as the base does.
     Raises: MissingWeightsError, IncompatibleWeightsError, InputError.
     """
     if controlnets:
@@ -73,8 +75,9 @@ def load(
         raise InputError(f"SPF-Portrait runs on {' and '.join(CARD.bases)}, not on {base.family}.")
     records = [merge_lora(base, file, scale) for file, scale in (loras or {}).items()]
     if adapter is None:
-        scales: dict[str, float] = {}
-    elif isinstance(adapter, Mapping):
+        own = base.folder / "adapters" / CARD.name / DELTA if base.folder else None
+        adapter = [own] if own and own.is_file() else []
+    if isinstance(adapter, Mapping):
         scales = dict(adapter)
     else:
         files = [adapter] if isinstance(adapter, (str, Path)) else adapter
