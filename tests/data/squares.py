@@ -19,7 +19,8 @@ from likeness.data.engine import Built, Item, RejectedError, Sample, Work, build
 @dataclass(frozen=True)
 class Squares:
     """Item n becomes n * n of person n % 7; every eleventh is rejected, every thirteenth holds a copy of the
-    one before, and items 40 and 41 are copies themselves. journal: a line each time an item is worked on."""
+    one before, and items 40 and 41 are copies themselves. journal: a line each time an item is worked on: the
+    item, the process, its GPU."""
 
     count: int
     journal: Path | None = None
@@ -42,7 +43,7 @@ class Squares:
         n = item.data["n"]
         if self.journal is not None:
             with self.journal.open("a") as file:
-                file.write(f"{item.key} {os.getpid()}\n")
+                file.write(f"{item.key} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', 'none')}\n")
         time.sleep(self.pause_s)
         if n % 11 == 5:
             raise RejectedError("eleventh", f"{n} leaves 5.")
@@ -88,7 +89,8 @@ def node_settings() -> dict[str, Any]:
 
 
 def on_ray(builder: Squares, folder: Path, kill_after: int) -> None:
-    """A head that works on nothing and two nodes of one processor, one of which is killed at its work."""
+    """A head that works on nothing and two nodes of one processor and, as they say, two GPUs, one of which is
+    killed at its work."""
     # A machine with much else to do is slow to start three nodes, and no node is dead for being slow.
     patience = {
         "raylet_start_wait_time_s": 300,
@@ -103,7 +105,7 @@ def on_ray(builder: Squares, folder: Path, kill_after: int) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node_settings()})
-    nodes = [cluster.add_node(num_cpus=1, **node_settings()) for _ in range(2)]
+    nodes = [cluster.add_node(num_cpus=1, num_gpus=2, **node_settings()) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
 
     def kill() -> None:

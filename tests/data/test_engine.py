@@ -19,6 +19,7 @@ import pytest
 from likeness.data.engine import SPLITS, Item, build, split_of
 from likeness.data.workers import runner
 from likeness.errors import InputError, LikenessError, ServiceError
+from likeness.files.images import whole_file
 from likeness.files.shards import read_member
 from tests.data.squares import Dies, Squares
 
@@ -106,7 +107,13 @@ def test_killed_at_any_moment_it_goes_on(whole: Path, tmp_path: Path) -> None:
     assert 8 <= len(done_before) < 20
     assert not (folder / "manifest.parquet").exists()
     before = Counter(line.split()[0] for line in journal.read_text().splitlines())
+    with whole_file(folder / "shards" / "00019.tar") as part:
+        part.write_bytes(b"half")
+        half = part.rename(part.with_stem(part.stem + "x"))  # what a worker leaves that is killed here
+        part.touch()
+    (folder / "shards" / "00019.tar").unlink()
     build(Squares(100, journal), folder, chunk=5)
+    assert half.name.endswith(".part") and not list(folder.rglob(".*"))
     same(whole, folder)
     after = Counter(line.split()[0] for line in journal.read_text().splitlines())
     again = {key for key in after if after[key] > 1}
@@ -185,3 +192,4 @@ def test_ray_gives_the_same_set_though_a_node_is_killed(whole: Path, tmp_path: P
     same(whole, folder)
     workers = Counter(line.split()[1] for line in journal.read_text().splitlines())
     assert len(workers) >= 2, "both nodes worked"
+    assert {line.split()[2] for line in journal.read_text().splitlines()} <= {"0", "1"}, "each on one GPU"

@@ -190,6 +190,8 @@ def build(
         built = _collected(folder, positions, copies)
         _write(built, builder)
         builder.finish(built)
+    for left in folder.rglob(".*.part"):  # by workers that were killed while they wrote
+        left.unlink(missing_ok=True)
     return built
 
 

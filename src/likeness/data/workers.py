@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +96,10 @@ def _by_processes(builder: Builder, folder: Path, chunks: Sequence[Chunk], worke
 
 
 def _by_ray(builder: Builder, folder: Path, chunks: Sequence[Chunk], workers: int) -> Iterator[int]:
-    """Each chunk is a row of a Ray data set, done by a pool of actors; a lost one's chunks are done anew."""
+    """Each chunk is a row of a Ray data set, done by a pool of actors; a lost one's chunks are done anew.
+
+    Where the cluster has GPUs, each actor has one to itself, or with more actors than GPUs an even share.
+    """
     ray = _ray()
     began = not ray.is_initialized()
     if began:  # $RAY_ADDRESS names a running cluster; without it, one is begun on this machine
@@ -107,6 +111,7 @@ def _by_ray(builder: Builder, folder: Path, chunks: Sequence[Chunk], workers: in
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    cards = float(ray.cluster_resources().get("GPU", 0))
     try:
         rows = [{"number": number, "items": pickle.dumps(items)} for number, items in chunks]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
@@ -114,6 +119,8 @@ def _by_ray(builder: Builder, folder: Path, chunks: Sequence[Chunk], workers: in
             fn_constructor_args=(_pickled(builder), str(folder.resolve())),
             concurrency=(1, workers),
             num_cpus=1,
+            # Without a share of its own an actor would paint on the first card that its machine has.
+            num_gpus=1 / math.ceil(workers / cards) if cards else None,
         )
         for row in done.iter_rows():
             if row["error"]:
