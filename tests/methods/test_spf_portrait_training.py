@@ -302,7 +302,7 @@ def test_the_recipe_teaches_a_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert adapter_recipe("spf-portrait")(shop).finished
     base = load_base(shop.pack)
     delta, card, _ = load_delta(shop.pack / recipe.FOLDER / DELTA, base)
-    assert delta and len(card.targets) == len(recipe.WARDROBE)
+    assert delta and len(card.targets) == len(recipe.GLASSES)
     assert [card.training[stage]["steps"] for stage in STAGES] == [3, 1]
     assert read_card(shop.pack).parts[recipe.FOLDER].pictures == card.training["data"]["pictures"] >= 4
     pictures = shop.pictures("portraits")

@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 IP_NET, IDE_NET = "adapters/instant-portrait", "adapters/instant-portrait-teacher"  # in the pack
+COARSE = {IDE_NET: 2}
+"""How coarsely offsets are rounded (`files.int8`): more the teacher's, who is asked from three steps on."""
 MINUTES = 60.0
 TEACHER_SHARE = 0.6
 """Of the training that IDE-Net takes."""
@@ -256,7 +258,8 @@ def _write(
     shop: Workshop, unet: Any, settings: EditSettings, folder: str, runs: list[str], pictures: Pictures
 ) -> None:
     """Into the pack, with its entry in the card."""
-    save_editor(unet.to("cpu"), settings, shop.pack / folder, int8=True, start=shop.part("unet"))
+    start, coarse = shop.part("unet"), COARSE.get(folder, 1)
+    save_editor(unet.to("cpu"), settings, shop.pack / folder, int8=True, start=start, coarse=coarse)
     trained: list[TrainResult] = [shop.trained[run] for run in runs]
     shop.record(
         folder,

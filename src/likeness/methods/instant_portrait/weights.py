@@ -66,7 +66,8 @@ def save_editor(
     *,
     int8: bool = False,
     start: Path | None = None,
+    coarse: int = 1,
 ) -> None:
-    """Write what `load_editor` reads; `unet` keeps its own dtype. int8, start: see `save_part`."""
-    save_part(unet, folder / "unet", dtype, int8=int8, start=start)
+    """Write what `load_editor` reads; `unet` keeps its own dtype. int8, start, coarse: see `save_part`."""
+    save_part(unet, folder / "unet", dtype, int8=int8, start=start, coarse=coarse)
     write_json(folder / "config.json", asdict(settings))
