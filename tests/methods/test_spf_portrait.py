@@ -452,8 +452,9 @@ def test_what_is_learned_for_the_targets_tokens_leaves_all_others(
 
     [result] = taught([PortraitRequest("a man", steps=1, size_px=(64, 64))])
     assert "give them with --target" in result.warnings[-1]
-    [result] = taught([PortraitRequest("a man", steps=1, size_px=(64, 64), options={"target": "a red hat"})])
-    assert not any("--target" in warning for warning in result.warnings)
+    for words in ("a red hat", ""):  # "" says that none are wanted
+        [result] = taught([PortraitRequest("a man", steps=1, size_px=(64, 64), options={"target": words})])
+        assert not any("--target" in warning for warning in result.warnings)
     request = PortraitRequest("a man", options={"target": "a red hat"}, size_px=(64, 64), steps=2)
     assert taught.control_maps(request, every=1)[0].map.max() > 0
     again = Tuning(unet, "words", load_delta(file, toy.base)[0])

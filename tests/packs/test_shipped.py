@@ -14,11 +14,13 @@ from PIL import Image
 from likeness.catalog import load_pipeline
 from likeness.diffusion.load import Base, load_base
 from likeness.evaluation.edits import held_out_edits
+from likeness.evaluation.metrics.attributes import AttributeViews
 from likeness.faces.align import align_arcface
+from likeness.faces.attributes import NOT_SHOWN
 from likeness.faces.embed import load_encoder
 from likeness.faces.sitter_detector import SitterDetector
 from likeness.files.weights import sha256_of
-from likeness.packs import data, mini_path, read_card
+from likeness.packs import data, mini, mini_path, read_card
 from likeness.packs.check_garments import garments
 from likeness.packs.words import known_words
 from likeness.sitters import HELD_OUT_SEEDS, captions, sample_scene, straightened, with_same_person
@@ -187,6 +189,26 @@ def test_an_instruction_is_followed_and_the_person_stays(steps: int) -> None:
         cosines += found.values()
     assert sum(green) >= 5
     assert np.mean(cosines) > 0.5
+
+
+def test_glasses_come_with_their_words_and_only_then() -> None:
+    """`spf-portrait`'s own delta: the judge of attributes sees some on each, on none of the base's."""
+    pipeline = load_pipeline("spf-portrait", "mini")
+    judge = AttributeViews(mini.load_attributes(PACK / "attributes"))
+    captions_of = (
+        "A man in a green sweater, in front of the sea.",
+        "A woman with long red hair, in a forest.",
+    )
+
+    def seen(**options: object) -> list[str]:
+        asked = [
+            PortraitRequest(caption, seed=seed, steps=20, options={"target": "wearing sunglasses", **options})
+            for seed, caption in enumerate(captions_of)
+        ]
+        return [judge.see(one.image).shown["glasses"] for one in pipeline(asked)]
+
+    assert NOT_SHOWN not in seen()
+    assert set(seen(scale=0.0)) == {NOT_SHOWN}
 
 
 def test_every_link_of_the_licence_chain_is_ours() -> None:

@@ -311,9 +311,9 @@ class SpfPortraitPipeline:
         return {*plain_words(), *(word for words in taught for word in words)}
 
     def _no_target(self, options: SpfOptions) -> list[str]:
-        """What a delta for the target's tokens alone says where there are none."""
+        """What a delta for the target's tokens alone says where there are none, unless "" was asked for."""
         idle = [one for one in self._chosen(options) if any(WORDS in name for name in one.tensors)]
-        if options.target or not idle:
+        if "target" in options.model_fields_set or not idle:
             return []
         return ["The delta acts on the taught words alone: give them with --target, behind the prompt."]
 
