@@ -216,6 +216,11 @@ def test_taught_words_from_a_delta(
     (own / "adapters" / "spf-portrait").mkdir(parents=True)
     shutil.copyfile(hat, own / "adapters" / "spf-portrait" / "delta.safetensors")
     assert painted("--base", own, "--target", "a red hat")[::2] == ("spf-portrait", whole)
+    [file] = list(max(tmp_path.glob("out-*"), key=lambda f: f.stat().st_ctime_ns).glob("001-*.png"))
+    with pytest.raises(SystemExit) as left:
+        main(["replay", str(file), "--base", str(own), "--device", "cpu"])
+    assert not left.value.code, "the pack's own delta is found again"
+    capsys.readouterr()
     assert len(load_pipeline("spf-portrait", own).deltas) == 1  # type: ignore[attr-defined]
     assert load_pipeline("spf-portrait", own, adapter={}).deltas == ()  # type: ignore[attr-defined]
     for mistake, said in (

@@ -57,6 +57,7 @@ def replay(
     from likeness.catalog import load_pipeline
     from likeness.files.images import read_image, read_recipe, write_png
     from likeness.files.provenance import recipe_of
+    from likeness.packs.mini import pack_folder
     from likeness.references import is_sitter
     from likeness.replay import added_weights, compared, known_pictures, loading_of, request_from
 
@@ -76,7 +77,8 @@ def replay(
 
     given = loading_of(recipe)
     request = request_from(recipe, find)
-    places = [*(weights or ()), *([adapter] if adapter else [])]  # a delta may be given as the adapter
+    own = pack_folder(base or given["base"]) / "adapters" / given["name"]  # a delta may be the pack's own
+    places = [*(weights or ()), *([adapter] if adapter else []), *([own] if own.is_dir() else [])]
     more = {"adapter": adapter, **added_weights(recipe, places)}
     pipeline = load_pipeline(
         given["name"],
