@@ -474,6 +474,30 @@ def test_a_marker_in_the_users_text_is_no_marker(mini: ToyConsistentID) -> None:
     assert tricky.parts == plain.parts
 
 
+def test_the_last_word_is_read_without_a_full_stop_too(mini: ToyConsistentID) -> None:
+    def read(prompt: str, *, joined: bool = False) -> list[int]:
+        return mark_prompt(mini.base.tokenizers, prompt, CAPTION, PARTS, joined=joined).ids[0].tolist()
+
+    assert read("a man in a forest") == read("a man in a forest \n") == read("a man in a forest.")
+    assert read("a man,") != read("a man,."), "punctuation of the user's own is enough"
+    assert read("a man in a forest", joined=True) != read("a man in a forest."), (
+        "as the authors' weights learned"
+    )
+
+
+@pytest.mark.parametrize(("pairing", "same"), [("names", True), ("published", False)])
+def test_a_full_stop_changes_pictures_of_published_weights_alone(
+    mini: ToyConsistentID, pairing: str, same: bool
+) -> None:
+    pipeline: Any = mini.pipeline()
+    pipeline.adapter.sizes = dataclasses.replace(pipeline.adapter.sizes, pairing=pairing)
+    one, other = (
+        np.asarray(pipeline([mini.request(1, prompt=prompt)])[0].image)
+        for prompt in ("a man in a forest", "a man in a forest.")
+    )
+    assert np.array_equal(one, other) == same
+
+
 def test_text_too_long_for_the_caption(mini: ToyConsistentID) -> None:
     marked = mark_prompt(mini.base.tokenizers, "a man " * 60, "one face, two eyes", ("face", "eyes"))
     assert marked.text.startswith("Detail:one face")

@@ -220,7 +220,7 @@ UNETS = {
 def test_marked_prompts(case: dict[str, object]) -> None:
     parts = {PARTS_OF[key] for key in case["mask_keys_in"]}
     assert mark_caption(case["caption"], parts) == case["caption_marked"]
-    marked = mark_prompt((TOKENIZER,), case["prompt"], case["caption"], parts)
+    marked = mark_prompt((TOKENIZER,), case["prompt"], case["caption"], parts, joined=True)
     ids = marked.ids[0].tolist()
     assert len(ids) == 77
     assert ids[: ids.index(TOKENIZER.eos_token_id) + 1] == case["clean_input_ids"]

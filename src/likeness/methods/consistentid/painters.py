@@ -159,7 +159,8 @@ def conditions_of(
 ) -> Conditions:
     """Sections 3.1: the marked prompt, the fused rows, the identity tokens; each with its null."""
     sizes = adapter.sizes
-    marked = mark_prompt(base.tokenizers, prompt, options.caption, identity.parts)
+    joined = sizes.pairing == "published"
+    marked = mark_prompt(base.tokenizers, prompt, options.caption, identity.parts, joined=joined)
     text = encode_ids(base, tuple(ids[None] for ids in marked.ids))
     crops, valid = order_crops(identity.crops, marked.parts, sizes.pairing)
 

@@ -65,14 +65,18 @@ def mark_caption(caption: str, parts: Collection[str]) -> str:
 
 
 def mark_prompt(
-    tokenizers: tuple[Any, ...], prompt: str, caption: str, parts: Collection[str]
+    tokenizers: tuple[Any, ...], prompt: str, caption: str, parts: Collection[str], *, joined: bool = False
 ) -> MarkedPrompt:
     """The prompt followed by the marked caption; where that exceeds 77 tokens, the caption first.
 
     A caption that is itself too long for the text encoder is left out, and then no part is marked.
+    joined: the caption follows a prompt that ends in a word without a full stop, as in the authors' code:
+    "in a forestDetail:", whose last word the encoder does not read as it is.
     """
     limit = tokenizers[0].model_max_length
     prompt, caption = prompt.replace(MARKER, ""), caption.replace(MARKER, "")
+    if not joined and re.search(r"\w\s*$", prompt):
+        prompt = f"{prompt.rstrip()}."
     if _length(tokenizers[0], caption) > limit:
         warning = (
             f"The caption is longer than {limit} tokens and was left out: the face parts are not used.",
