@@ -12,7 +12,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from likeness.errors import IncompatibleWeightsError, MissingWeightsError
 from likeness.faces.bisenet import BiSeNet, load_bisenet
 from likeness.faces.parsing import CLASSES, ParserNet, load_parser
-from likeness.packs.recipes.parser import CLASS_OF_LABEL, parsing_of
+from likeness.packs.recipes.parser import CLASS_OF_LABEL, ParserPhase, mirrored_classes, parsing_of
 from likeness.sitters import LABELS
 
 
@@ -21,6 +21,27 @@ def test_every_label_of_a_sitter_has_a_class_and_every_class_a_label() -> None:
     assert set(CLASS_OF_LABEL.values()) == set(CLASSES)
     labels = torch.arange(len(LABELS), dtype=torch.uint8).view(1, 1, -1)
     assert [CLASSES[i] for i in parsing_of(labels).flatten()] == [CLASS_OF_LABEL[name] for name in LABELS]
+
+
+def test_a_mirror_changes_the_sides_of_brows_eyes_and_ears_alone() -> None:
+    mirrored = [CLASSES[i] for i in mirrored_classes()]
+    changed = {one: other for one, other in zip(CLASSES, mirrored, strict=True) if one != other}
+    pairs = {"l_brow": "r_brow", "l_eye": "r_eye", "l_ear": "r_ear"}
+    assert changed == {**pairs, **{right: left for left, right in pairs.items()}}, "l_lip is the lower one"
+
+
+def test_what_overlap_lacks_counts_pixels_missed_and_pixels_taken() -> None:
+    hair, skin = CLASSES.index("hair"), CLASSES.index("skin")
+    wanted = torch.full((1, 4, 4), skin)
+    wanted[:, :1] = hair  # 4 of 16 pixels
+    found = torch.full((1, 4, 4), skin)
+    found[:, :2] = hair  # 8: twice as many
+    logits = 50.0 * F.one_hot(found, len(CLASSES)).permute(0, 3, 1, 2).float()
+    batch = {"pixels": torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "parsing": wanted}
+    phase = ParserPhase(ParserNet(width=12), torch.ones(len(CLASSES)))
+    phase.trainable = lambda _: logits  # type: ignore[assignment]
+    lacks = phase.loss(batch, torch.Generator().manual_seed(0))["overlap"]
+    assert float(lacks) == pytest.approx(1 - (4 / 8 + 8 / 12) / 2)
 
 
 def test_it_learns_a_line_to_the_pixel_and_survives_its_folder(tmp_path: Path) -> None:

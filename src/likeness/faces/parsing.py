@@ -62,7 +62,8 @@ class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self.up.append(_conv(inputs + outputs, outputs, 1))
             inputs = outputs
         # Classes are told apart at half size and drawn at full size: four times fewer pixels to convolve.
-        self.out = nn.Sequential(_conv(inputs, 2 * width, 1), nn.Conv2d(2 * width, 4 * classes, 1))
+        # Borders lie where the picture's own four pixels of a cell say, so they are shown again at the end.
+        self.out = nn.Sequential(_conv(inputs + 12, 2 * width, 1), nn.Conv2d(2 * width, 4 * classes, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures: (B, 3, H, W) RGB in [-1, 1]."""
@@ -74,7 +75,7 @@ class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for block, skipped in zip(self.up, reversed(maps[:-1]), strict=True):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skipped], dim=1))
-        return F.pixel_shuffle(self.out(x), 2)
+        return F.pixel_shuffle(self.out(torch.cat([x, F.pixel_unshuffle(pictures, 2)], dim=1)), 2)
 
     @torch.no_grad()
     def parse(self, pictures: Tensor) -> Tensor:

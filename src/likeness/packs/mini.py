@@ -71,7 +71,7 @@ MINUTES = {
     "landmarks": 15.0,
     "recogniser": 40.0,
     "judge_recogniser": 30.0,
-    "parser": 10.0,
+    "parser": 25.0,
     "attributes": 60.0,
     "vit": 20.0,
     "unet": 400.0,
