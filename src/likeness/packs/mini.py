@@ -73,7 +73,7 @@ MINUTES = {
     "judge_recogniser": 30.0,
     "parser": 25.0,
     "attributes": 60.0,
-    "vit": 20.0,
+    "vit": 35.0,
     "unet": 400.0,
     "guide": 100.0,
 }
