@@ -21,10 +21,12 @@ from likeness.errors import InputError, MissingWeightsError
 from likeness.packs import check_garments, data, known_words, mini_path, nano, read_card, unknown_words
 from likeness.packs.check import check_pack, verification_scores
 from likeness.packs.data import Pictures, load_pictures, split_folder
-from likeness.packs.recipes import RECIPES, vit
+from likeness.packs.recipes import RECIPES, landmarks, vit
+from likeness.packs.recipes.landmarks import LandmarksPhase
 from likeness.packs.targets import TARGETS, Target, targets_of
 from likeness.packs.workshop import Workshop
 from likeness.sitters import LABELS
+from likeness.training.phase import Batch
 from tests.toy_shop import toy_shop
 
 NEED_MANY = {"right_of_100", "over_90_percent", "all"}
@@ -92,6 +94,23 @@ def test_a_part_resumes_and_one_that_stands_on_others_says_so(shop: Workshop) ->
     result = RECIPES["autoencoder"](shop)
     assert result.finished and result.step == 5
     assert (shop.pack / "vae" / "config.json").is_file()
+
+
+def test_heatmaps_of_landmarks_are_never_in_half_precision(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained in it they came out worse the longer it took."""
+    seen = []
+
+    class Watched(LandmarksPhase):
+        def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            hook = self.trainable.fuse.register_forward_hook(lambda _, given, maps: seen.append(maps.dtype))
+            with hook:
+                return super().loss(batch, generator)
+
+    monkeypatch.setattr(landmarks, "LandmarksPhase", Watched)
+    RECIPES["landmarks"](shop)
+    assert seen and set(seen) == {torch.float32}
 
 
 def test_the_guide_learns_from_pictures_of_its_own(shop: Workshop) -> None:
