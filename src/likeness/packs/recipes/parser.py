@@ -61,9 +61,10 @@ def parsing_of(labels: Tensor) -> Tensor:
 
 def mirrored_classes() -> Tensor:
     """(19,) int64: what each of `CLASSES` is called in a mirrored picture."""
-    other = {"l": "r", "r": "l"}
-    sided = [name for name in CLASSES if name[:2] in ("l_", "r_") and other[name[0]] + name[1:] in CLASSES]
-    names = [other[name[0]] + name[1:] if name in sided else name for name in CLASSES]
+    swap = {"l_": "r_", "r_": "l_"}
+    swapped = [swap.get(name[:2], name[:2]) + name[2:] for name in CLASSES]
+    # "l_lip" is the lower one: what has no other side keeps its name.
+    names = [new if new in CLASSES else old for old, new in zip(CLASSES, swapped, strict=True)]
     return torch.tensor([CLASSES.index(name) for name in names])
 
 
