@@ -146,7 +146,7 @@ def test_a_phase_moves_only_its_own_weights(toy: Toy, tmp_path: Path) -> None:
         assert all(torch.equal(t, weights[key]) for key, t in module.state_dict().items())
 
 
-def test_ten_and_ten_resumed_steps_equal_twenty(
+def test_steps_resumed_half_way_equal_those_in_one_go(
     toy: Toy, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     _, family = request.node.callspec.params["toy"]

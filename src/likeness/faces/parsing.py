@@ -63,7 +63,7 @@ class ParserNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             inputs = outputs
         # Classes are told apart at half size and drawn at full size: four times fewer pixels to convolve.
         # Borders lie where the picture's own four pixels of a cell say, so they are shown again at the end.
-        self.out = nn.Sequential(_conv(inputs + 12, 2 * width, 1), nn.Conv2d(2 * width, 4 * classes, 1))
+        self.out = nn.Sequential(_conv(inputs + 4 * 3, 2 * width, 1), nn.Conv2d(2 * width, 4 * classes, 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures: (B, 3, H, W) RGB in [-1, 1]."""

@@ -49,7 +49,8 @@ class ConsistentIDSizes:
     branch: "zeros" (states of zero, what our training drops to) or "zero_picture" (states of an
     all-zero picture, what the published weights expect). pairing: "names" gives each part's crop
     to the word of that part; "published" pairs crops (face, eyes, ears, nose, mouth) with words
-    in text order, as the published weights were trained. merge_step: default for the option.
+    in text order, as the published weights were trained, and joins their prompts to the caption as
+    they were (`text.mark_prompt`). merge_step: default for the option.
 
     identity: what the identity tokens are made of: the "face" (the paper's), or the "picture", the image
     encoder's embedding of `picture_width` numbers alone, as in IP-Adapter, which is compared with.
